@@ -1,0 +1,133 @@
+"""What every source of data gives: three splits of uint8 images with integer labels, checked once."""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_vision.recipe import InputError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their labels.
+
+    Attributes:
+        images: uint8 array, shape `(N, H, W, C)`, or `(N, D, H, W, C)` for volumes.
+        labels: int64 array, shape `(N,)`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set came from, in words that a report can print.
+
+    Attributes:
+        name: Name of the data set, as figures on it must call it.
+        description: One sentence for the report.
+        licence: Licence of the images, or "unknown".
+        files: `{name: SHA-256}` of the files that were read; empty for synthetic data.
+    """
+
+    name: str
+    description: str
+    licence: str
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Train, validation and test split of one data set."""
+
+    train: Split
+    val: Split
+    test: Split
+    class_names: tuple[str, ...]
+    source: Source
+
+    def named(self):
+        """The splits by name, in the order train, val, test."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def num_classes(self):
+        return len(self.class_names)
+
+    @property
+    def image_shape(self):
+        """Shape of one image: `(H, W, C)` or `(D, H, W, C)`."""
+        return tuple(self.train.images.shape[1:])
+
+    def counts(self):
+        """Images per split and class: `{"train": [n0, n1, ...], ...}`."""
+        return {
+            name: np.bincount(split.labels, minlength=self.num_classes).tolist() for name, split in self.named().items()
+        }
+
+    def limited(self, limit):
+        """The same splits with at most `limit` images each, classes kept in proportion, at least one of each.
+
+        The images kept are the first of each class, so that the choice needs no seed.
+        """
+        return dataclasses.replace(self, **{name: _first(split, limit) for name, split in self.named().items()})
+
+
+def _first(split, limit):
+    if limit is None or len(split) <= limit:
+        return split
+    kept = []
+    for label, count in zip(*np.unique(split.labels, return_counts=True), strict=True):
+        share = max(1, round(limit * count / len(split)))
+        kept.append(np.flatnonzero(split.labels == label)[:share])
+    index = np.sort(np.concatenate(kept))
+    return Split(split.images[index], split.labels[index])
+
+
+def check_splits(splits, where):
+    """Refuses data that no network can learn from, before any work is done on it.
+
+    Args:
+        where: Name of the file or data set, for the message.
+
+    Raises:
+        InputError: If a split is empty, its images and labels differ in number, its shape is not the other splits',
+            a label is no class, or a class has no image in train.
+    """
+    for name, split in splits.named().items():
+        if len(split.images) != len(split.labels):
+            raise InputError(
+                f"{where}: every image needs one label, but {name} has {len(split.images)} images "
+                f"and {len(split.labels)} labels."
+            )
+        if len(split) == 0:
+            raise InputError(f"{where}: the split {name} is empty; each of train, val and test needs images.")
+        if split.images.shape[1:] != splits.train.images.shape[1:]:
+            raise InputError(
+                f"{where}: all splits need images of one shape, but train has {splits.image_shape} "
+                f"and {name} {tuple(split.images.shape[1:])}."
+            )
+        low, high = int(split.labels.min()), int(split.labels.max())
+        if low < 0 or high >= splits.num_classes:
+            raise InputError(
+                f"{where}: labels must lie between 0 and {splits.num_classes - 1} ({splits.num_classes} classes), "
+                f"but {name} has labels from {low} to {high}."
+            )
+    if splits.num_classes < 2:
+        raise InputError(f"{where}: a classifier needs at least 2 classes; there is 1.")
+    empty = [splits.class_names[label] for label, count in enumerate(splits.counts()["train"]) if count == 0]
+    if empty:
+        raise InputError(f"{where}: no image in train shows {', '.join(map(repr, empty))}; every class needs some.")
+
+
+def file_sha256(path):
+    """SHA-256 of a file, as lower-case hexadecimal text."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

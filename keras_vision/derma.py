@@ -1,0 +1,31 @@
+"""Skin lesions: DermaMNIST, seven classes of 28 x 28 dermatoscope images.
+
+Run:     python -m keras_vision.derma --augment
+Source:  Yang et al. 2023, https://doi.org/10.1038/s41597-022-01721-8
+"""
+
+import sys
+
+from keras_vision import cli
+from keras_vision.recipe import AugmentationSpec, Recipe
+
+# A lesion has no left or right, so a mirrored one keeps its class.
+AUGMENTATION = AugmentationSpec(
+    rotation_range=15.0,
+    zoom_range=0.2,
+    width_shift_range=0.1,
+    height_shift_range=0.1,
+    horizontal_flip=True,
+)
+
+RECIPES = {
+    "baseline": Recipe(name="baseline", augmentation=AUGMENTATION),
+}
+
+
+def main(argv=None):
+    return cli.run_track("derma", RECIPES, __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""Judging a finished classifier from its labels and probabilities: figures, intervals, calibration, reports."""
+
+from keras_vision.evaluation.calibration import reliability
+from keras_vision.evaluation.judge import Judgement, judge
+from keras_vision.evaluation.mcnemar import mcnemar
+from keras_vision.evaluation.metrics import METRICS, confusion_matrix, per_class_table, softmax
+from keras_vision.evaluation.report import Report
+
+__all__ = [
+    "METRICS",
+    "Judgement",
+    "Report",
+    "confusion_matrix",
+    "judge",
+    "mcnemar",
+    "per_class_table",
+    "reliability",
+    "softmax",
+]

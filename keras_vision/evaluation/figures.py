@@ -1,0 +1,108 @@
+"""The pictures of a report, each drawn by one function that returns a matplotlib figure."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 110
+
+
+def learning_curves(runs):
+    """Loss and accuracy over epochs, training dashed and validation solid.
+
+    Args:
+        runs: `{name: list of dicts}`, the epochs of each run's history.
+    """
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for number, (name, epochs) in enumerate(runs.items()):
+            steps, colour = np.arange(1, len(epochs) + 1), f"C{number}"
+            label = f"{name}, " if len(runs) > 1 else ""
+            marker = "o" if len(epochs) == 1 else None
+            train = [epoch[metric] for epoch in epochs]
+            val = [epoch[f"val_{metric}"] for epoch in epochs]
+            axes.plot(steps, train, "--", color=colour, alpha=0.7, marker=marker, label=f"{label}training")
+            axes.plot(steps, val, color=colour, marker=marker, label=f"{label}validation")
+        axes.set(xlabel="epoch", ylabel=metric)
+        axes.grid(alpha=0.25)
+    figure.axes[0].legend(fontsize=8)
+    return figure
+
+
+def confusion(matrix, class_names):
+    """Rows are true classes, columns predicted ones; colour is the share of the row, the numbers are images."""
+    import seaborn
+
+    side = max(4.0, 0.62 * len(class_names) + 2.6)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    share = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    seaborn.heatmap(
+        share,
+        annot=matrix,
+        fmt="d",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        square=True,
+        xticklabels=list(map(shorten, class_names)),
+        yticklabels=list(map(shorten, class_names)),
+        cbar_kws={"label": "share of the true class", "shrink": 0.7},
+        ax=axes,
+    )
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_xticklabels(axes.get_xticklabels(), rotation=40, ha="right")
+    axes.set_yticklabels(axes.get_yticklabels(), rotation=0)
+    return figure
+
+
+def reliability_curve(calibration):
+    """Accuracy over confidence, with the number of images in each bin below."""
+    figure = Figure(figsize=(4.4, 4.4), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper.plot([0, 1], [0, 1], ":", color="gray", label="perfect")
+    upper.plot(calibration.confidence, calibration.accuracy, "o-", label="this model")
+    upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    upper.legend(fontsize=8)
+    upper.grid(alpha=0.25)
+    lower.bar(calibration.confidence, calibration.count, width=0.05)
+    lower.set(xlabel="confidence", ylabel="images")
+    return figure
+
+
+def class_balance(counts, class_names):
+    """Images per class and split, as bars on a logarithmic axis: rare classes must stay visible."""
+    figure = Figure(figsize=(9, 0.42 * len(class_names) + 1.4), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(class_names))
+    for number, (split, values) in enumerate(counts.items()):
+        bars = axes.barh(places + (number - 1) * 0.27, values, height=0.25, label=split)
+        axes.bar_label(bars, padding=2, fontsize=7)
+    axes.set_yticks(places, list(map(shorten, class_names)))
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlabel="images (logarithmic)")
+    axes.margins(x=0.1)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def gallery(images, captions, columns=8):
+    """Pictures with a caption each; of a volume, the middle slice.
+
+    Args:
+        images: uint8 array, shape `(N, H, W, C)` or `(N, D, H, W, C)`.
+        captions: N texts of up to three lines.
+    """
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.45 * columns, 1.95 * rows), layout="constrained")
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.axis("off")
+    for axes, image, caption in zip(figure.axes, images, captions, strict=False):
+        picture = image[len(image) // 2] if image.ndim == 4 else image
+        axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(caption, fontsize=6.5)
+    return figure
+
+
+def shorten(name, length=24):
+    """A class name that fits beside an axis."""
+    return name if len(name) <= length else name[: length - 1].rstrip() + "…"

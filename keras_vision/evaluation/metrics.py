@@ -1,0 +1,143 @@
+"""Figures of a classifier, each for many resamples of the images at once.
+
+Every function takes `weights` of shape `(B, N)`: how often each of N images counts in each of B resamples. All ones
+give the plain figure; multinomial counts give bootstrap resamples. scikit-learn's functions are the outside judge in
+the tests; they are not called here because a thousand resamples of each would take minutes.
+
+Shapes: B resamples, N images, K classes.
+"""
+
+import numpy as np
+
+
+def softmax(logits):
+    """Probabilities of logits, shape `(N, K)`, as float64."""
+    logits = np.asarray(logits, np.float64)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def confusion_matrix(labels, predicted, num_classes, weights=None):
+    """How often each class was taken for each: rows are true classes, columns predicted ones.
+
+    Returns:
+        Float array, shape `(K, K)`, or `(B, K, K)` when weights are given.
+    """
+    cells = np.eye(num_classes**2)[np.asarray(labels) * num_classes + np.asarray(predicted)]
+    if weights is None:
+        return cells.sum(axis=0).reshape(num_classes, num_classes)
+    return (weights @ cells).reshape(-1, num_classes, num_classes)
+
+
+def _ratio(numerator, denominator):
+    """Their quotient, NaN where the denominator is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(denominator > 0, numerator / denominator, np.nan)
+
+
+def per_class(confusion):
+    """Precision, recall and F1 of each class, and how many images it has.
+
+    As in scikit-learn with `zero_division=0`, the precision of a class that was never predicted is 0. A class without
+    images has no recall: NaN.
+
+    Args:
+        confusion: Shape `(..., K, K)`.
+
+    Returns:
+        Dict of arrays of shape `(..., K)`: `precision`, `recall`, `f1`, `support`.
+    """
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    support, predicted = confusion.sum(-1), confusion.sum(-2)
+    return {
+        "precision": np.nan_to_num(_ratio(hits, predicted)),
+        "recall": _ratio(hits, support),
+        "f1": np.nan_to_num(_ratio(2 * hits, support + predicted)),
+        "support": support,
+    }
+
+
+def _mean_over_present(values, support):
+    """Mean over the classes that have images, shape `(...,)`."""
+    present = support > 0
+    return np.where(present, values, 0).sum(-1) / present.sum(-1)
+
+
+def _weighted(values, support):
+    return np.where(support > 0, values * support, 0).sum(-1) / support.sum(-1)
+
+
+def accuracy(confusion):
+    """Share of images whose class was predicted."""
+    return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum((-2, -1))
+
+
+def balanced_accuracy(confusion):
+    """Mean of the classes' recalls."""
+    figures = per_class(confusion)
+    return _mean_over_present(figures["recall"], figures["support"])
+
+
+def macro_f1(confusion):
+    figures = per_class(confusion)
+    return _mean_over_present(figures["f1"], figures["support"])
+
+
+def weighted_f1(confusion):
+    figures = per_class(confusion)
+    return _weighted(figures["f1"], figures["support"])
+
+
+def macro_precision(confusion):
+    figures = per_class(confusion)
+    return _mean_over_present(figures["precision"], figures["support"])
+
+
+def weighted_precision(confusion):
+    figures = per_class(confusion)
+    return _weighted(figures["precision"], figures["support"])
+
+
+# The weighted recall is the accuracy and the macro recall is the balanced accuracy, so they have no lines of their own.
+METRICS = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "weighted_f1": weighted_f1,
+    "macro_precision": macro_precision,
+    "weighted_precision": weighted_precision,
+}
+
+
+def class_auc(labels, probabilities, weights):
+    """Area under the ROC curve of each class against the rest.
+
+    Args:
+        labels: Int array, shape `(N,)`.
+        probabilities: Shape `(N, K)`.
+        weights: Shape `(B, N)`.
+
+    Returns:
+        Shape `(B, K)`; NaN where a resample lacks the class or has nothing else.
+    """
+    return np.stack([_auc(labels == k, probabilities[:, k], weights) for k in range(probabilities.shape[1])], axis=1)
+
+
+def _auc(positive, scores, weights):
+    """Share of (positive, negative) pairs in the right order; ties count half."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
+    # Images of equal score form one step of the ROC curve.
+    ups = np.add.reduceat((weights * positive)[:, order], starts, axis=1)
+    downs = np.add.reduceat((weights * ~positive)[:, order], starts, axis=1)
+    below = np.cumsum(downs, axis=1) - downs
+    pairs = ups.sum(axis=1) * downs.sum(axis=1)
+    return _ratio((ups * (below + downs / 2)).sum(axis=1), pairs)
+
+
+def per_class_table(labels, probabilities):
+    """One dict a class: `precision`, `recall`, `f1`, `auc`, `support`."""
+    num_classes = probabilities.shape[1]
+    figures = per_class(confusion_matrix(labels, probabilities.argmax(axis=1), num_classes))
+    figures["auc"] = class_auc(labels, probabilities, np.ones((1, len(labels))))[0]
+    return [{name: float(values[k]) for name, values in figures.items()} for k in range(num_classes)]

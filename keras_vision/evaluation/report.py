@@ -1,0 +1,250 @@
+"""`report.json` and `report.html`: what ran, on what, how well, and where it fails."""
+
+import base64
+import html
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_vision.evaluation import figures as draw
+from keras_vision.evaluation.judge import Judgement
+
+HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a person wants to know of a finished run.
+
+    Attributes:
+        title: One line, such as "derma, recipe baseline".
+        recipe: The recipe as nested dicts.
+        environment: Versions, backend, machine.
+        data: `name`, `description`, `licence`, `files` of the source, and `counts`, `{split: images per class}`.
+        class_names: Names of the classes.
+        epochs: The training history, one dict an epoch.
+        best_epoch: The epoch, counted from 1, whose weights were judged.
+        train_seconds: Wall-clock seconds of the training.
+        parameters: Number of the model's parameters.
+        split: Name of the split that was judged.
+        judgement: The figures.
+        labels: Int array, shape `(N,)`, of the judged split.
+        probabilities: Float array, shape `(N, K)`.
+        images: uint8 images of the judged split, `(N, H, W, C)` or `(N, D, H, W, C)`.
+        num_mistakes: How many of the surest mistakes to show.
+    """
+
+    title: str
+    recipe: dict
+    environment: dict
+    data: dict
+    class_names: tuple[str, ...]
+    epochs: tuple[dict, ...]
+    best_epoch: int
+    train_seconds: float
+    parameters: int
+    split: str
+    judgement: Judgement
+    labels: np.ndarray
+    probabilities: np.ndarray
+    images: np.ndarray
+    num_mistakes: int = 24
+
+    def to_dict(self):
+        """The report's figures as JSON-ready values; a figure is `{"value": ..., "low": ..., "high": ...}`."""
+        calibration = self.judgement.calibration
+        return {
+            "title": self.title,
+            "data": self.data,
+            "class_names": list(self.class_names),
+            "split": self.split,
+            "images": len(self.labels),
+            "figures": {name: _interval(values) for name, values in self.judgement.figures.items()},
+            "classes": [
+                {
+                    "name": name,
+                    **{key: _interval(part) if isinstance(part, tuple) else part for key, part in row.items()},
+                }
+                for name, row in zip(self.class_names, self.judgement.classes, strict=True)
+            ],
+            "confusion_matrix": self.judgement.confusion.tolist(),
+            "reliability": {
+                "confidence": calibration.confidence.tolist(),
+                "accuracy": calibration.accuracy.tolist(),
+                "count": calibration.count.tolist(),
+            },
+            "training": {
+                "epochs": len(self.epochs),
+                "best_epoch": self.best_epoch,
+                "seconds": self.train_seconds,
+                "parameters": self.parameters,
+            },
+            "recipe": self.recipe,
+            "environment": self.environment,
+        }
+
+    def surest_mistakes(self):
+        """Rows of the judged split that are wrong, the most confident first."""
+        confidence, predicted = self.probabilities.max(axis=1), self.probabilities.argmax(axis=1)
+        wrong = np.flatnonzero(predicted != self.labels)
+        return wrong[np.argsort(-confidence[wrong], kind="stable")][: self.num_mistakes]
+
+    def summary(self):
+        """The last lines of a run in the terminal."""
+        lines = [f"{self.data['name']}, {self.split} split, {len(self.labels)} images (95 % intervals)"]
+        for name in HEADLINE:
+            lines.append(f"  {_words(name):<18} {_shown(self.judgement.figures[name])}")
+        return "\n".join(lines)
+
+    def write(self, folder):
+        """Writes `report.json`, `report.html` and `figures/*.png` into a folder."""
+        folder = Path(folder)
+        pictures = folder / "figures"
+        pictures.mkdir(exist_ok=True)
+        shown = {}
+        for name, figure in self._figures().items():
+            shown[name] = _png(figure)
+            (pictures / f"{name}.png").write_bytes(shown[name])
+        (folder / "report.html").write_text(_page(self, shown), "utf-8")
+        text = json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
+        (folder / "report.json").write_text(text + "\n", "utf-8")
+
+    def _figures(self):
+        figures = {
+            "learning_curves": draw.learning_curves({"": list(self.epochs)}),
+            "confusion_matrix": draw.confusion(self.judgement.confusion, self.class_names),
+            "reliability": draw.reliability_curve(self.judgement.calibration),
+            "class_balance": draw.class_balance(self.data["counts"], self.class_names),
+        }
+        rows = self.surest_mistakes()
+        if len(rows):
+            figures["surest_mistakes"] = draw.gallery(self.images[rows], [self._caption(row) for row in rows])
+        return figures
+
+    def _caption(self, row):
+        predicted = int(self.probabilities[row].argmax())
+        return (
+            f"true: {draw.shorten(self.class_names[self.labels[row]], 20)}\n"
+            f"said: {draw.shorten(self.class_names[predicted], 20)}\n"
+            f"{100 * self.probabilities[row, predicted]:.0f} % sure"
+        )
+
+
+def _interval(values):
+    value, low, high = (part if math.isfinite(part) else None for part in values)
+    return {"value": value, "low": low, "high": high}
+
+
+def _words(name):
+    return "AUC" if name == "auc" else name.replace("_", " ")
+
+
+def _shown(values):
+    value, low, high = values
+    return f"{value:.3f}  ({low:.3f} to {high:.3f})" if math.isfinite(value) else "none"
+
+
+def _png(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=draw.DOTS_PER_INCH)
+    return buffer.getvalue()
+
+
+def page(title, body):
+    """A self-contained HTML page: no script, no font and no picture from elsewhere."""
+    return _TEMPLATE.format(title=html.escape(title), body=body)
+
+
+def picture(name, png):
+    """An image element that carries its PNG bytes."""
+    data = base64.b64encode(png).decode("ascii")
+    return f'<img alt="{html.escape(_words(name))}" src="data:image/png;base64,{data}">'
+
+
+def table(head, rows):
+    """An HTML table; cells are text, the first column is left-aligned."""
+    cells = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in head)
+    lines = [
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
+    ]
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _page(report, pictures):
+    data, judgement = report.data, report.judgement
+    figures = [(_words(name), _shown(values)) for name, values in judgement.figures.items()]
+    classes = [
+        (name, row["support"], *(_shown(row[key]) for key in ("precision", "recall", "f1", "auc")))
+        for name, row in zip(report.class_names, judgement.classes, strict=True)
+    ]
+    knobs = [
+        (group, name, value)
+        for group, values in report.recipe.items()
+        for name, value in (values.items() if isinstance(values, dict) else [("", values)])
+    ]
+    files = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in data["files"].items()) or "none: drawn from a seed"
+    mistakes = "<p>No image was misclassified.</p>"
+    if "surest_mistakes" in pictures:
+        wrong = int(np.sum(report.probabilities.argmax(axis=1) != report.labels))
+        shown = len(report.surest_mistakes())
+        mistakes = f"<p>{shown} of {wrong} misclassified images, the most confident first.</p>" + picture(
+            "surest_mistakes", pictures["surest_mistakes"]
+        )
+    minutes = report.train_seconds / 60
+    body = f"""
+<h1>{html.escape(report.title)}</h1>
+<p class="lead">Data: <b>{html.escape(data["name"])}</b>. {html.escape(data["description"])}.
+{report.parameters:,} parameters, {len(report.epochs)} epochs in {minutes:.1f} minutes
+(weights of epoch {report.best_epoch}), backend {html.escape(str(report.environment["backend"]))}.</p>
+<h2>Figures on the {html.escape(report.split)} split</h2>
+<p>{len(report.labels)} images; 95 % bootstrap intervals over these images.</p>
+{table(("figure", "value (95 % interval)"), figures)}
+<h2>Learning curves</h2>
+{picture("learning_curves", pictures["learning_curves"])}
+<h2>Confusion matrix</h2>
+{picture("confusion_matrix", pictures["confusion_matrix"])}
+<h2>Each class</h2>
+{table(("class", "images", "precision", "recall", "F1", "AUC"), classes)}
+<h2>Surest mistakes</h2>
+{mistakes}
+<h2>Are the probabilities to be believed?</h2>
+<p>Of the images that the model is 80 % sure of, 80 % should be right. The expected calibration error is the mean
+distance from that.</p>
+{picture("reliability", pictures["reliability"])}
+<h2>Data</h2>
+<p>Licence: {html.escape(data["licence"])}. Files: {html.escape(files)}.</p>
+{picture("class_balance", pictures["class_balance"])}
+<h2>Recipe</h2>
+{table(("part", "knob", "value"), knobs)}
+<h2>Environment</h2>
+{table(("what", "version"), report.environment.items())}
+"""
+    return page(report.title, body)
+
+
+_TEMPLATE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1000px; margin: 2em auto; padding: 0 1em; }}
+h1 {{ margin-bottom: 0.2em; }}
+h2 {{ margin-top: 1.8em; border-bottom: 1px solid #ddd; }}
+.lead {{ color: #444; }}
+img {{ max-width: 100%; height: auto; }}
+table {{ border-collapse: collapse; font-size: 14px; }}
+th, td {{ text-align: left; padding: 3px 12px 3px 0; border-bottom: 1px solid #eee; }}
+td {{ font-variant-numeric: tabular-nums; }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""

@@ -1,0 +1,29 @@
+"""Networks: one architecture a file, functional, one flat graph, logits out.
+
+Every network takes images in `[0, 255]` and scales them itself, so that its `.keras` file needs nothing beside it.
+"""
+
+from keras_vision.models.plain_cnn import plain_cnn
+from keras_vision.models.small_resnet import small_resnet
+
+ARCHITECTURES = {"plain_cnn": plain_cnn, "small_resnet": small_resnet}
+
+
+def build(spec, image_shape, num_classes):
+    """The untrained network that a `recipe.ModelSpec` names.
+
+    Args:
+        spec: A `recipe.ModelSpec`.
+        image_shape: Shape of one image, `(H, W, C)`.
+        num_classes: Number of logits.
+
+    Returns:
+        A functional `keras.Model` from images in `[0, 255]`, shape `(N, H, W, C)`, to logits, `(N, num_classes)`.
+
+    Raises:
+        InputError: If the network cannot take images of that shape.
+    """
+    return ARCHITECTURES[spec.architecture](spec, image_shape, num_classes)
+
+
+__all__ = ["ARCHITECTURES", "build", "plain_cnn", "small_resnet"]

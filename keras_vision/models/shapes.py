@@ -1,0 +1,19 @@
+"""What a network says to images that it cannot take."""
+
+from keras_vision.recipe import InputError
+
+
+def require_pictures(architecture, image_shape, *, at_least):
+    """Refuses volumes and pictures that are too small.
+
+    Args:
+        at_least: Smallest height and width in pixels.
+
+    Raises:
+        InputError: With the shape that was received.
+    """
+    if len(image_shape) != 3 or min(image_shape[:2]) < at_least:
+        raise InputError(
+            f"The network {architecture} takes pictures of at least {at_least} x {at_least} pixels, shape (H, W, C). "
+            f"Received: images of shape {tuple(image_shape)}."
+        )

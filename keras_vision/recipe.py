@@ -1,0 +1,272 @@
+"""What a run is made of: frozen dataclasses, and nothing but the standard library.
+
+A recipe is data. Its fields become the command line's flags (`cli.py`), a track runs it through the stages
+(`track.py`), and `recipe.json` in the run's folder is its record. Field names are unique across the specs, so that
+`override(recipe, epochs=3, data="synthetic")` and `--epochs 3 --data synthetic` mean the same.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """A user's mistake: a flag, a file, a data set or an image. The command line prints it alone and exits with 2."""
+
+
+def knob(
+    default,
+    help,
+    *,
+    type=None,  # noqa: A002
+    choices=None,
+    low=None,
+    high=None,
+    nargs=None,
+    metavar=None,
+):
+    """A recipe's field: its default, one line of help, and the values that it takes.
+
+    Args:
+        low: Smallest value allowed, itself included.
+        high: Largest value allowed, itself included.
+        nargs: How many values the flag takes, for a field that holds a tuple.
+    """
+    kind = type if type is not None else default.__class__
+    metadata = {
+        "help": help,
+        "type": kind,
+        "choices": choices,
+        "low": low,
+        "high": high,
+        "nargs": nargs,
+        "metavar": metavar,
+    }
+    return field(default=default, metadata=metadata)
+
+
+class _Checked:
+    """Checks every field against its knob when a spec is made, from the command line or from code."""
+
+    def __post_init__(self):
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if value is None or not item.metadata:
+                continue
+            for part in value if isinstance(value, tuple) else (value,):
+                _check(item, part)
+
+
+def _check(item, value):
+    meta = item.metadata
+    if meta["choices"] and value not in meta["choices"]:
+        raise InputError(
+            f"{flag(item.name)} takes one of {', '.join(map(str, meta['choices']))}. Received: {value!r}."
+        )
+    # `not low <= value` rather than `value < low`, so that NaN is refused too.
+    if meta["low"] is not None and not value >= meta["low"]:
+        raise InputError(f"{flag(item.name)} takes a number of at least {meta['low']}. Received: {value!r}.")
+    if meta["high"] is not None and not value <= meta["high"]:
+        raise InputError(f"{flag(item.name)} takes a number of at most {meta['high']}. Received: {value!r}.")
+
+
+def flag(name):
+    """The command line's spelling of a field's name."""
+    return "--" + name.replace("_", "-")
+
+
+@dataclass(frozen=True)
+class DataSpec(_Checked):
+    """Where the images come from."""
+
+    data: str = knob(
+        "dermamnist",
+        "a MedMNIST name, the path of an .npz in MedMNIST layout, 'synthetic' or 'synthetic3d'",
+    )
+    size: int = knob(28, "side of the images in pixels, for MedMNIST names and synthetic data", low=8, high=512)
+    limit: int | None = knob(
+        None,
+        "keep at most N images of each split, classes kept in proportion",
+        type=int,
+        low=1,
+        metavar="N",
+    )
+
+    @property
+    def path(self):
+        """The file that `data` names, or None when it is the name of a data set."""
+        path = Path(self.data).expanduser()
+        return path if path.suffix or len(path.parts) > 1 or path.exists() else None
+
+
+@dataclass(frozen=True)
+class ModelSpec(_Checked):
+    """Which network; `models.ARCHITECTURES` lists them."""
+
+    architecture: str = knob("plain_cnn", "network", choices=("plain_cnn", "small_resnet"))
+    width: int = knob(32, "filters of the first block; the later blocks have multiples of it", low=1, high=1024)
+    dropout_scale: float = knob(1.0, "factor on the network's dropout rates", low=0.0, high=1.5)
+
+
+@dataclass(frozen=True)
+class AugmentationSpec(_Checked):
+    """Random changes of the training images, in the words and the meaning of Keras's ImageDataGenerator.
+
+    A range is symmetric about the unchanged picture, as there; 0 is off. Brightness alone is given as
+    `(darkest, brightest)` factors.
+    """
+
+    rotation_range: float = knob(0.0, "rotate by up to this many degrees either way", low=0, high=180)
+    width_shift_range: float = knob(0.0, "shift sideways by up to this share of the width", low=0, high=1)
+    height_shift_range: float = knob(0.0, "shift up or down by up to this share of the height", low=0, high=1)
+    shear_range: float = knob(0.0, "shear by up to this many degrees", low=0, high=89)
+    zoom_range: float = knob(0.0, "zoom each axis by a factor between 1 - Z and 1 + Z", low=0, high=0.95)
+    isotropic_zoom: bool = knob(False, "zoom both axes by the same factor (ImageDataGenerator draws two)")
+    channel_shift_range: float = knob(0.0, "add up to this much to all channels, of 255", low=0, high=255)
+    brightness_range: tuple[float, float] | None = knob(
+        None,
+        "multiply the brightness by a factor between these two",
+        type=float,
+        nargs=2,
+        low=0,
+        high=10,
+        metavar=("DARKEST", "BRIGHTEST"),
+    )
+    horizontal_flip: bool = knob(False, "mirror left and right, half the time")
+    vertical_flip: bool = knob(False, "mirror top and bottom, half the time")
+    rotate90: bool = knob(False, "turn by 0, 90, 180 or 270 degrees")
+    cutout: float = knob(0.0, "blank a square of this share of the side, at a random place", low=0, high=1)
+    fill_mode: str = knob(
+        "nearest",
+        "what fills the places that a shift or a rotation uncovers",
+        choices=("nearest", "constant", "reflect", "wrap"),
+    )
+    cval: float = knob(0.0, "the value for --fill-mode constant", low=0, high=255)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.brightness_range is not None and self.brightness_range[0] > self.brightness_range[1]:
+            raise InputError(
+                f"--brightness-range takes the darkest factor first. Received: {self.brightness_range}."
+            )
+
+
+@dataclass(frozen=True)
+class TrainingSpec(_Checked):
+    """How the network learns."""
+
+    epochs: int = knob(150, "passes over the training split, at most", low=1)
+    batch_size: int = knob(64, "images per step", low=1)
+    optimizer: str = knob("adam", "optimizer", choices=("adam", "adamw"))
+    learning_rate: float = knob(0.001, "learning rate, before the schedule", low=1e-9)
+    weight_decay: float = knob(0.0, "decoupled weight decay, for adamw", low=0.0)
+    schedule: str = knob(
+        "plateau",
+        "learning rate: cut it when the validation loss stalls, lower it along a cosine, or keep it",
+        choices=("plateau", "cosine", "constant"),
+    )
+    plateau_patience: int = knob(5, "epochs without a better validation loss before the rate is cut", low=1)
+    plateau_factor: float = knob(0.5, "what a cut multiplies the rate by", low=0.01, high=0.99)
+    warmup_epochs: float = knob(0.0, "epochs over which a cosine schedule rises to the learning rate", low=0.0)
+    patience: int = knob(
+        15,
+        "stop after this many epochs without a better validation loss; 0 never stops early",
+        low=0,
+    )
+    class_weight: str = knob(
+        "none",
+        "weights that even out the classes: balanced, none, or a power 0..1 of the balanced ones",
+        metavar="balanced|none|POWER",
+    )
+    label_smoothing: float = knob(0.0, "share of each label spread over all classes", low=0.0, high=0.99)
+    logit_adjustment: float = knob(
+        0.0,
+        "train against the classes' log frequencies times this (Menon et al. 2021); 0 is off, 1 favours rare classes fully",
+        low=0.0,
+        high=2.0,
+    )
+    ema_momentum: float = knob(
+        0.0,
+        "average the weights over steps with this momentum and keep the average; 0 is off",
+        low=0.0,
+        high=0.99999,
+    )
+    tensorboard: bool = knob(False, "write TensorBoard logs into the run's folder")
+
+    def __post_init__(self):
+        super().__post_init__()
+        class_weight_power(self.class_weight)
+
+
+def class_weight_power(text):
+    """The power that `--class-weight` stands for, 0 (none) to 1 (balanced).
+
+    Raises:
+        InputError: If the text is neither a word that it takes nor a number from 0 to 1.
+    """
+    words = {"balanced": 1.0, "none": 0.0}
+    try:
+        power = words[text] if text in words else float(text)
+    except ValueError:
+        power = None
+    if power is None or not 0.0 <= power <= 1.0:
+        raise InputError(f"--class-weight takes balanced, none or a number from 0 to 1. Received: {text!r}.")
+    return power
+
+
+@dataclass(frozen=True)
+class EvaluationSpec(_Checked):
+    """How the finished model is judged."""
+
+    judge_on: str = knob(
+        "test",
+        "split that the report is about; choose between recipes on val, and read test once",
+        choices=("test", "val"),
+    )
+    bootstrap: int = knob(1000, "resamples of the test images for the 95 %% intervals", low=10, high=100_000)
+    mistakes: int = knob(24, "surest mistakes shown in the report", low=0, high=200)
+
+
+@dataclass(frozen=True)
+class Recipe(_Checked):
+    """Everything that decides a run's figures, but for the machine."""
+
+    name: str = "baseline"
+    data: DataSpec = DataSpec()
+    model: ModelSpec = ModelSpec()
+    augmentation: AugmentationSpec = AugmentationSpec()
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    augment: bool = knob(False, "augment the training images as the recipe says; any flag of that group implies it")
+    seed: int = knob(0, "seed of weights, order, augmentation and synthetic data", low=0, high=2**32 - 1)
+
+    def to_json(self):
+        """The recipe as JSON text, one key a field."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+def specs(recipe):
+    """The recipe's specs by their field names: data, model, augmentation, training, evaluation."""
+    parts = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(recipe)}
+    return {name: part for name, part in parts.items() if dataclasses.is_dataclass(part)}
+
+
+def override(recipe, **values):
+    """The recipe with some knobs turned, whichever spec each belongs to.
+
+    Raises:
+        InputError: If a value is outside its knob's range.
+        TypeError: If no spec has a field of that name.
+    """
+    changed = {}
+    for name, spec in specs(recipe).items():
+        mine = {item.name: values.pop(item.name) for item in dataclasses.fields(spec) if item.name in values}
+        if mine:
+            changed[name] = dataclasses.replace(spec, **mine)
+    return dataclasses.replace(recipe, **changed, **values)
+
+
+def smoke(recipe):
+    """The whole recipe in seconds: few images, two epochs. Its figures mean nothing; that it runs does."""
+    return override(recipe, limit=140, epochs=2, batch_size=32, bootstrap=50)

@@ -1,0 +1,71 @@
+"""A run's folder: written whole under a temporary name, then renamed, so that a reader never sees half a run."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from keras_vision.recipe import InputError
+
+RECORD = "report.json"
+
+
+def check(out, *, overwrite=False):
+    """Says no before hours of work, not after.
+
+    Raises:
+        InputError: If `out` holds a finished run and `overwrite` is off, or anything that is no run.
+    """
+    out = Path(out)
+    if not out.exists() and not out.is_symlink():
+        return
+    if not out.is_dir():
+        raise InputError(f"--out needs a folder, but {out} is a file. Choose another with --out DIR.")
+    if not any(out.iterdir()):
+        return
+    if not (out / RECORD).is_file():
+        raise InputError(
+            f"{out} holds files but no finished run ({RECORD} is missing), so it is left alone. "
+            "Choose another folder with --out DIR."
+        )
+    if not overwrite:
+        raise InputError(f"{out} holds a finished run. Choose another folder with --out DIR, or pass --overwrite.")
+
+
+@contextlib.contextmanager
+def create(out, *, overwrite=False):
+    """Gives a folder to write into, beside `out`, and puts it in `out`'s place when the block ends well.
+
+    When the block fails, the folder goes away and what stood in `out` stays as it was.
+    """
+    out = Path(out)
+    check(out, overwrite=overwrite)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f"{out.name}.partial-", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"Cannot write to {out.parent}: {error.strerror}. Choose another --out DIR.") from error
+    try:
+        yield partial
+        # mkdtemp makes folders that only their owner can read; a run is as public as its parent's umask says.
+        partial.chmod(0o777 & ~_umask())
+        _replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(partial, out):
+    if not out.exists():
+        partial.rename(out)
+        return
+    old = partial.with_name(partial.name + ".old")
+    out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old)
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,154 @@
+"""How a track runs: one recipe through the stages, in order. The only module that knows them all."""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_vision import data, evaluation, models, run_folder, training
+
+PREDICT_BATCH = 256
+
+
+@dataclass(frozen=True)
+class TrackResult:
+    """A finished run.
+
+    Attributes:
+        folder: Where its files lie.
+        model: The trained model, with its best weights.
+        history: What happened, epoch by epoch.
+        report: Its figures.
+    """
+
+    folder: Path
+    model: keras.Model
+    history: training.History
+    report: evaluation.Report
+
+
+def run(recipe, out_dir, *, track="run", overwrite=False):
+    """Runs a recipe and leaves its folder.
+
+    Args:
+        recipe: A `recipe.Recipe`.
+        out_dir: Folder of the run; it appears when the run is finished.
+        track: Name of the track, for the report's title.
+        overwrite: Whether a finished run in `out_dir` may be replaced.
+
+    Returns:
+        A `TrackResult`.
+
+    Raises:
+        InputError: If the folder is taken, or the data cannot be used.
+    """
+    with run_folder.create(out_dir, overwrite=overwrite) as folder:
+        keras.utils.set_random_seed(recipe.seed)
+        splits = data.load_splits(recipe.data, recipe.seed)
+        _announce(recipe, splits)
+        train, val, judged = _batches(recipe, splits)
+        model = models.build(recipe.model, splits.image_shape, splits.num_classes)
+        history = training.fit(model, train, val, recipe.training, log_dir=folder / "tensorboard")
+        report = _judge(recipe, track, splits, model, history, judged)
+        _write(folder, recipe, model, splits, history, report)
+    print(report.summary())
+    print(f"{history.seconds / 60:.1f} minutes of training; weights of epoch {history.best_epoch}")
+    print(f"Report: {Path(out_dir) / 'report.html'}")
+    return TrackResult(Path(out_dir), model, history, report)
+
+
+def _announce(recipe, splits):
+    print(f"Data: {splits.source.name}: {splits.source.description}. Images of shape {splits.image_shape}.")
+    print(f"{'class':<50}" + "".join(f"{name:>8}" for name in splits.named()))
+    for label, name in enumerate(splits.class_names):
+        print(f"{name[:49]:<50}" + "".join(f"{counts[label]:>8}" for counts in splits.counts().values()))
+    print(f"Recipe {recipe.name} on {keras.backend.backend()}, at most {recipe.training.epochs} epochs.", flush=True)
+
+
+def _batches(recipe, splits):
+    train = data.Batches(
+        splits.train,
+        splits.num_classes,
+        recipe.training.batch_size,
+        augmentation=recipe.augmentation if recipe.augment else None,
+        shuffle=True,
+        seed=recipe.seed,
+    )
+    val = data.Batches(splits.val, splits.num_classes, PREDICT_BATCH)
+    judged = data.Batches(splits.named()[recipe.evaluation.judge_on], splits.num_classes, PREDICT_BATCH)
+    return train, val, judged
+
+
+def _judge(recipe, track, splits, model, history, judged):
+    probabilities = evaluation.softmax(model.predict(judged, verbose=0))
+    spec = recipe.evaluation
+    source = dataclasses.asdict(splits.source)
+    return evaluation.Report(
+        title=f"{track}, recipe {recipe.name}" + (", augmented" if recipe.augment else ""),
+        recipe=dataclasses.asdict(recipe),
+        environment=_environment(),
+        data={**source, "counts": splits.counts()},
+        class_names=splits.class_names,
+        epochs=history.epochs,
+        best_epoch=history.best_epoch,
+        train_seconds=history.seconds,
+        parameters=model.count_params(),
+        split=spec.judge_on,
+        judgement=evaluation.judge(judged.split.labels, probabilities, resamples=spec.bootstrap, seed=recipe.seed),
+        labels=judged.split.labels,
+        probabilities=probabilities,
+        images=judged.split.images,
+        num_mistakes=spec.mistakes,
+    )
+
+
+def _environment():
+    packages = ("keras-vision", "keras", "numpy", "scikit-learn", "opencv-python-headless", keras.backend.backend())
+    return {
+        "backend": keras.backend.backend(),
+        "date": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        **{name: _version(name) for name in packages},
+    }
+
+
+def _version(package):
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return "unknown"  # A checkout that was put on the path instead of being installed.
+
+
+def _write(folder, recipe, model, splits, history, report):
+    (folder / "recipe.json").write_text(recipe.to_json(), "utf-8")
+    (folder / "environment.json").write_text(json.dumps(report.environment, indent=2) + "\n", "utf-8")
+    (folder / "labels.txt").write_text("\n".join(splits.class_names) + "\n", "utf-8")
+    (folder / "history.csv").write_text(history.to_csv(), "utf-8")
+    (folder / "predictions.csv").write_text(_predictions(report), "utf-8")
+    model.save(folder / "model.keras")
+    report.write(folder)
+
+
+def _predictions(report):
+    """Each judged image by the hash of its pixels, with its label and probabilities, as CSV text.
+
+    Two runs can be compared image by image although their files differ in order.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [f"p_{label}" for label in range(report.probabilities.shape[1])]
+    writer.writerow(["image_sha256", "label", "predicted", *names])
+    for image, label, row in zip(report.images, report.labels, report.probabilities, strict=True):
+        digest = hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
+        writer.writerow([digest, label, row.argmax(), *(f"{value:.6g}" for value in row)])
+    return text.getvalue()

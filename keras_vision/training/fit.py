@@ -1,0 +1,136 @@
+"""One fit for every track: compile, callbacks, `model.fit`, the best weights back in the model."""
+
+import math
+import sys
+import time
+
+import keras
+import numpy as np
+
+from keras_vision.recipe import InputError
+from keras_vision.training.class_weights import class_weights
+from keras_vision.training.history import History
+
+
+def fit(model, train, val, spec, *, log_dir=None):
+    """Trains a model in place and leaves its best weights in it.
+
+    The best epoch is the one with the lowest validation loss when early stopping is on; else it is the last.
+
+    Args:
+        model: A `keras.Model` that returns logits.
+        train: Batches of `(images, one-hot labels)`, a `keras.utils.PyDataset` with `start_epoch(epoch)` and
+            `split.labels`.
+        val: The same for the validation split.
+        spec: A `recipe.TrainingSpec`.
+        log_dir: Folder for TensorBoard, when the spec asks for it.
+
+    Returns:
+        A `History`.
+    """
+    labels, num_classes = train.split.labels, model.output_shape[-1]
+    model.compile(
+        optimizer=_optimizer(spec, steps_per_epoch=len(train)),
+        loss=_loss(spec, np.bincount(labels, minlength=num_classes)),
+        metrics=["accuracy"],
+    )
+    log = _EpochLog()
+    started = time.perf_counter()
+    model.fit(
+        train,
+        validation_data=val,
+        epochs=spec.epochs,
+        class_weight=class_weights(labels, num_classes, spec.class_weight),
+        callbacks=[_StartEpoch(train), *_callbacks(spec, log_dir), log],
+        # A bar on a terminal; elsewhere one line an epoch.
+        verbose=1 if sys.stdout.isatty() else 2,
+        shuffle=False,
+    )
+    seconds = time.perf_counter() - started
+    if not log.epochs or not math.isfinite(log.epochs[-1]["loss"]):
+        raise InputError(
+            f"The loss is no longer a number after epoch {len(log.epochs)}: the steps are too long. "
+            f"Lower --learning-rate. Received: {spec.learning_rate}."
+        )
+    losses = [figures["val_loss"] for figures in log.epochs]
+    best = int(np.argmin(losses)) + 1 if spec.patience else len(losses)
+    return History(tuple(log.epochs), best, seconds)
+
+
+def _optimizer(spec, steps_per_epoch):
+    rate = spec.learning_rate
+    if spec.schedule == "cosine":
+        warmup = round(spec.warmup_epochs * steps_per_epoch)
+        steps = spec.epochs * steps_per_epoch
+        if warmup >= steps:
+            raise InputError(f"--warmup-epochs must be less than --epochs. Received: {spec.warmup_epochs}.")
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate if not warmup else rate / warmup,
+            steps - warmup,
+            warmup_target=rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    average = {"use_ema": True, "ema_momentum": spec.ema_momentum} if spec.ema_momentum else {}
+    if spec.optimizer == "adam":
+        return keras.optimizers.Adam(rate, **average)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=spec.weight_decay, **average)
+    # Scales and shifts of a normalization are not what weight decay is for (He et al. 2019, arxiv.org/abs/1812.01187).
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _loss(spec, counts):
+    cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=spec.label_smoothing)
+    if not spec.logit_adjustment:
+        return cross_entropy
+    prior = (spec.logit_adjustment * np.log(counts / counts.sum())).astype("float32")
+
+    def adjusted_cross_entropy(labels, logits):
+        # Menon et al. 2021, https://arxiv.org/abs/2007.07314, equation 10.
+        return cross_entropy(labels, keras.ops.add(logits, prior))
+
+    return adjusted_cross_entropy
+
+
+def _callbacks(spec, log_dir):
+    callbacks = []
+    if spec.ema_momentum:
+        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    if spec.schedule == "plateau":
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(
+                factor=spec.plateau_factor, patience=spec.plateau_patience, min_lr=spec.learning_rate / 1000
+            )
+        )
+    if spec.patience:
+        callbacks.append(
+            keras.callbacks.EarlyStopping(patience=spec.patience, restore_best_weights=True)
+        )
+    if spec.tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(log_dir=str(log_dir)))
+    callbacks.append(keras.callbacks.TerminateOnNaN())
+    return callbacks
+
+
+class _StartEpoch(keras.callbacks.Callback):
+    """Tells the training batches which epoch it is: their order and augmentation depend on its number alone."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.start_epoch(epoch)
+
+
+class _EpochLog(keras.callbacks.Callback):
+    """Keeps each epoch's figures, with the learning rate whichever schedule set it."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        figures = {name: float(value) for name, value in (logs or {}).items() if name != "learning_rate"}
+        self.epochs.append({**figures, "learning_rate": rate})
