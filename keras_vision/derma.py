@@ -7,7 +7,7 @@ Source:  Yang et al. 2023, https://doi.org/10.1038/s41597-022-01721-8
 import sys
 
 from keras_vision import cli
-from keras_vision.recipe import AugmentationSpec, Recipe
+from keras_vision.recipe import AugmentationSpec, ModelSpec, Recipe, TrainingSpec
 
 # A lesion has no left or right, so a mirrored one keeps its class.
 AUGMENTATION = AugmentationSpec(
@@ -20,6 +20,30 @@ AUGMENTATION = AugmentationSpec(
 
 RECIPES = {
     "baseline": Recipe(name="baseline", augmentation=AUGMENTATION),
+    "best": Recipe(
+        name="best",
+        model=ModelSpec(architecture="small_resnet", width=24),
+        augment=True,
+        # A dermatoscope has no up: every rotation and mirror image of a lesion is as good a picture of it.
+        augmentation=AugmentationSpec(
+            rotation_range=180.0,
+            zoom_range=0.15,
+            width_shift_range=0.08,
+            height_shift_range=0.08,
+            horizontal_flip=True,
+            brightness_range=(0.9, 1.1),
+        ),
+        training=TrainingSpec(
+            epochs=80,
+            optimizer="adamw",
+            learning_rate=0.002,
+            weight_decay=0.02,
+            schedule="cosine",
+            warmup_epochs=2,
+            patience=0,
+            ema_momentum=0.995,
+        ),
+    ),
 }
 
 

@@ -182,7 +182,7 @@ class TrainingSpec(_Checked):
     label_smoothing: float = knob(0.0, "share of each label spread over all classes", low=0.0, high=0.99)
     logit_adjustment: float = knob(
         0.0,
-        "train against the classes' log frequencies times this (Menon et al. 2021); 0 is off, 1 favours rare classes fully",
+        "after training, take the classes' log frequencies times this off the logits, in favour of rare classes",
         low=0.0,
         high=2.0,
     )
@@ -269,4 +269,5 @@ def override(recipe, **values):
 
 def smoke(recipe):
     """The whole recipe in seconds: few images, two epochs. Its figures mean nothing; that it runs does."""
-    return override(recipe, limit=140, epochs=2, batch_size=32, bootstrap=50)
+    warmup = recipe.training.warmup_epochs * 2 / recipe.training.epochs
+    return override(recipe, limit=140, epochs=2, batch_size=32, bootstrap=50, warmup_epochs=warmup)

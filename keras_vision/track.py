@@ -135,7 +135,8 @@ def _write(folder, recipe, model, splits, history, report):
     (folder / "labels.txt").write_text("\n".join(splits.class_names) + "\n", "utf-8")
     (folder / "history.csv").write_text(history.to_csv(), "utf-8")
     (folder / "predictions.csv").write_text(_predictions(report), "utf-8")
-    model.save(folder / "model.keras")
+    # A new model of the same layers leaves out the optimizer (twice the weights' size) and the loss (a closure).
+    keras.Model(model.input, model.output, name=model.name).save(folder / "model.keras")
     report.write(folder)
 
 

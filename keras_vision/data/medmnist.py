@@ -18,6 +18,7 @@ import numpy as np
 from keras_vision.data.splits import Source, Split, Splits, file_sha256
 from keras_vision.recipe import InputError
 
+MAX_CLASSES = 10_000
 SIZES = {2: (28, 64, 128, 224), 3: (28, 64)}
 
 
@@ -129,11 +130,14 @@ def read_npz(path, *, official=False):
 def _read_arrays(path):
     if path.suffix != ".npz":
         raise InputError(f"--data takes an .npz in MedMNIST layout. Received: {path}.")
-    if path.is_file() and path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes); it was perhaps not copied whole.")
     keys = [f"{split}_{what}" for split in ("train", "val", "test") for what in ("images", "labels")]
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened:
+            if not zipfile.is_zipfile(opened):
+                size = path.stat().st_size
+                raise InputError(f"{path} ({size} bytes) is damaged or no .npz file; it was perhaps not copied whole.")
+            opened.seek(0)
+            file = np.load(opened, allow_pickle=False)
             missing = [key for key in keys if key not in file.files]
             if missing:
                 raise InputError(
@@ -145,7 +149,7 @@ def _read_arrays(path):
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is damaged or no .npz file ({error}); it was perhaps not copied whole.") from error
+        raise InputError(f"{path} is damaged ({error}); it was perhaps not copied whole.") from error
     except ValueError as error:
         if "pickle" in str(error):
             raise InputError(f"{path} holds pickled objects, which can run code when read; it is refused.") from error
@@ -198,4 +202,6 @@ def _class_names(path, splits):
     if known is not None:
         return tuple(info()[known]["label"][key] for key in sorted(info()[known]["label"], key=int))
     highest = max((int(split.labels.max()) for split in splits.values() if len(split)), default=0)
+    if highest >= MAX_CLASSES:
+        raise InputError(f"{path}: labels must name at most {MAX_CLASSES} classes. Received: the label {highest}.")
     return tuple(f"class_{label}" for label in range(highest + 1))

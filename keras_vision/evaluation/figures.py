@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 DOTS_PER_INCH = 110
 
@@ -23,6 +24,7 @@ def learning_curves(runs):
             axes.plot(steps, train, "--", color=colour, alpha=0.7, marker=marker, label=f"{label}training")
             axes.plot(steps, val, color=colour, marker=marker, label=f"{label}validation")
         axes.set(xlabel="epoch", ylabel=metric)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
     figure.axes[0].legend(fontsize=8)
     return figure

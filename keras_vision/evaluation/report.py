@@ -107,7 +107,7 @@ class Report:
         pictures.mkdir(exist_ok=True)
         shown = {}
         for name, figure in self._figures().items():
-            shown[name] = _png(figure)
+            shown[name] = png(figure)
             (pictures / f"{name}.png").write_bytes(shown[name])
         (folder / "report.html").write_text(_page(self, shown), "utf-8")
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
@@ -148,7 +148,7 @@ def _shown(values):
     return f"{value:.3f}  ({low:.3f} to {high:.3f})" if math.isfinite(value) else "none"
 
 
-def _png(figure):
+def png(figure):
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=draw.DOTS_PER_INCH)
     return buffer.getvalue()

@@ -1,3 +1,58 @@
-"""tbd"""
+"""A small residual network for small pictures: 0.49 M parameters at width 24, three colours and seven classes."""
+
+import keras
+from keras import layers
+
+from keras_vision.models.plain_cnn import NORM_MOMENTUM
+from keras_vision.models.shapes import require_pictures
+
+# Filters of the stem and the three blocks, as multiples of the width. The last block stops at 6, not 8: a quarter
+# fewer parameters for the same validation figures.
+MULTIPLES = (1, 2, 4, 6)
+HEAD_DROPOUT = 0.3
+
+
 def small_resnet(spec, image_shape, num_classes):
-    raise NotImplementedError
+    """Stem convolution, three residual blocks that each halve the picture, global average pooling, logits.
+
+    Args:
+        spec: A `recipe.ModelSpec`; `width` is the stem's filters.
+        image_shape: `(H, W, C)`, at least 16 x 16.
+        num_classes: Number of logits.
+
+    Reference:
+        He et al. 2016, https://arxiv.org/abs/1512.03385, the basic block with a projecting shortcut.
+    """
+    require_pictures("small_resnet", image_shape, at_least=16)
+    images = keras.Input(image_shape, name="images")
+    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(images)
+    x = _convolution(x, spec.width * MULTIPLES[0], 3, 1, "stem")
+    x = layers.ReLU(name="stem_relu")(x)
+    for number, multiple in enumerate(MULTIPLES[1:], 1):
+        x = _block(x, spec.width * multiple, f"block{number}")
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dropout(min(0.9, HEAD_DROPOUT * spec.dropout_scale), name="dropout")(x)
+    return keras.Model(images, layers.Dense(num_classes, name="logits")(x), name="small_resnet")
+
+
+def _block(x, filters, name):
+    """Two convolutions, the first with stride 2, added to a strided 1 x 1 projection of the input."""
+    shortcut = _convolution(x, filters, 1, 2, f"{name}_shortcut")
+    x = _convolution(x, filters, 3, 2, f"{name}_a")
+    x = layers.ReLU(name=f"{name}_a_relu")(x)
+    x = _convolution(x, filters, 3, 1, f"{name}_b")
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _convolution(x, filters, kernel, stride, name):
+    x = layers.Conv2D(
+        filters,
+        kernel,
+        strides=stride,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    return layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_norm")(x)

@@ -1,0 +1,231 @@
+"""Files in MedMNIST's layout: the good ones, and every way that one can be wrong."""
+
+import hashlib
+import urllib.error
+
+import keras
+import numpy as np
+import pytest
+
+from keras_vision import data, derma
+from keras_vision.data import medmnist
+from keras_vision.recipe import DataSpec, InputError
+
+
+def load(path):
+    return data.load_splits(DataSpec(data=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((28, 28), (28, 28, 1)),
+        ((28, 28, 1), (28, 28, 1)),
+        ((28, 28, 3), (28, 28, 3)),
+        ((28, 28, 28), (28, 28, 28, 1)),
+        ((16, 16, 16, 1), (16, 16, 16, 1)),
+    ],
+)
+def test_gray_colour_and_volumes(write_npz, shape, expected):
+    splits = load(write_npz(shape=shape))
+    assert splits.image_shape == expected
+    assert splits.train.images.dtype == np.uint8
+    assert splits.train.labels.shape == (40,)
+
+
+def test_class_names_without_a_source_are_numbered(write_npz):
+    assert load(write_npz(num_classes=3)).class_names == ("class_0", "class_1", "class_2")
+
+
+def test_class_names_from_the_file_beside(write_npz):
+    path = write_npz()
+    path.with_name("tiny.labels.txt").write_text("cat\nnot cat\n", "utf-8")
+    assert load(path).class_names == ("cat", "not cat")
+
+
+def test_class_names_from_medmnist_by_the_files_name(write_npz):
+    splits = load(write_npz("fracturemnist3d_64.npz", shape=(28, 28, 28), num_classes=3))
+    assert splits.class_names == ("buckle rib fracture", "nondisplaced rib fracture", "displaced rib fracture")
+    assert "official" not in splits.source.description
+
+
+def test_the_source_has_the_files_hash(write_npz):
+    path = write_npz()
+    assert load(path).source.files == {"tiny.npz": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def test_limit_keeps_every_class(write_npz):
+    splits = data.load_splits(DataSpec(data=str(write_npz(num_classes=4)), limit=8))
+    assert splits.counts()["train"] == [2, 2, 2, 2]
+
+
+def objects():
+    array = np.empty((40, 1), object)
+    array[:] = 0
+    return array
+
+
+BROKEN = {
+    "lacks train_images": {"train_images": None},
+    "must be uint8": {"val_images": np.zeros((12, 28, 28, 3), np.float32)},
+    "must have shape": {"val_images": np.zeros((12, 28), np.uint8)},
+    "one shape": {"val_images": np.zeros((12, 32, 32, 3), np.uint8)},
+    "labels must lie between 0 and 1": {"test_labels": np.full((20, 1), 2, np.int64), "names": "a\nb\n"},
+    "labels must lie between": {"test_labels": np.full((20, 1), -1, np.int64)},
+    "at most 10000 classes": {"test_labels": np.full((20, 1), 10**9, np.int64)},
+    "has 40 images and 39 labels": {"train_labels": np.zeros((39, 1), np.uint8)},
+    "split test is empty": {"test_images": np.zeros((0, 28, 28, 3), np.uint8), "test_labels": np.zeros((0, 1), int)},
+    "no image in train shows 'class_1'": {"train_labels": np.zeros((40, 1), np.uint8)},
+    "pickled objects": {"train_labels": objects()},
+    "must be integers": {"train_labels": np.zeros((40, 1), np.float64)},
+    "one label an image is needed": {"train_labels": np.zeros((40, 14), np.uint8)},
+    "names a class twice": {"names": "a\na\n"},
+}
+
+
+@pytest.mark.parametrize("message", BROKEN)
+def test_a_wrong_file_exits_with_2_and_one_sentence(write_npz, message, capsys, tmp_path):
+    arrays = dict(BROKEN[message])
+    names = arrays.pop("names", None)
+    path = write_npz(**arrays)
+    if names:
+        path.with_name("tiny.labels.txt").write_text(names, "utf-8")
+    assert derma.main(["--data", str(path), "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_class_is_none(write_npz):
+    with pytest.raises(InputError, match="at least 2 classes"):
+        load(write_npz(num_classes=1))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "0 bytes. is damaged or no .npz"), (b"hello", "damaged or no .npz"), (None, "damaged")],
+    ids=["empty", "text", "truncated"],
+)
+def test_files_that_are_not_whole(write_npz, content, message):
+    path = write_npz()
+    path.write_bytes(path.read_bytes()[:-5000] if content is None else content)
+    with pytest.raises(InputError, match=message):
+        load(path)
+
+
+def test_a_flipped_byte_is_seen(write_npz):
+    path = write_npz()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        load(path)
+
+
+def test_other_files_are_no_npz(tmp_path):
+    (tmp_path / "images.zip").write_bytes(b"")
+    with pytest.raises(InputError, match="takes an .npz"):
+        load(tmp_path / "images.zip")
+
+
+def test_a_folder_is_no_npz(tmp_path):
+    (tmp_path / "images.npz").mkdir()
+    with pytest.raises(InputError, match="cannot be read"):
+        load(tmp_path / "images.npz")
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    """No data anywhere: an empty home, and no network."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KERAS_VISION_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(keras.utils, "get_file", no_network)
+    return tmp_path
+
+
+def make_official(monkeypatch, path, name):
+    """Lets MedMNIST's table expect just this file."""
+    known = {**medmnist.info()[name], "MD5": hashlib.md5(path.read_bytes()).hexdigest()}
+    monkeypatch.setattr(medmnist, "info", lambda: {name: known})
+
+
+@pytest.mark.parametrize("place", ["data", "home/.medmnist"])
+def test_a_name_is_found_where_it_may_lie(home, write_npz, monkeypatch, place):
+    folder = home / place
+    folder.mkdir(parents=True, exist_ok=True)
+    path = write_npz("dermamnist.npz", num_classes=7).rename(folder / "dermamnist.npz")
+    make_official(monkeypatch, path, "dermamnist")
+    splits = data.load_splits(DataSpec(data="dermamnist"))
+    assert splits.class_names[4] == "melanoma"
+    assert splits.source.name == "dermamnist"
+    assert "official" in splits.source.description
+    assert splits.source.licence == "CC BY-NC 4.0"
+
+
+def test_a_3d_name_gives_volumes(home, write_npz, monkeypatch):
+    path = write_npz("fracturemnist3d.npz", shape=(28, 28, 28), num_classes=3)
+    path = path.rename(home / "data" / path.name)
+    make_official(monkeypatch, path, "fracturemnist3d")
+    assert data.load_splits(DataSpec(data="fracturemnist3d")).image_shape == (28, 28, 28, 1)
+
+
+def test_a_file_with_another_md5_is_refused(home, write_npz):
+    write_npz("dermamnist.npz", num_classes=7).rename(home / "data" / "dermamnist.npz")
+    with pytest.raises(InputError, match="its MD5 is"):
+        data.load_splits(DataSpec(data="dermamnist"))
+
+
+def test_a_failed_download_names_three_ways_out(home, capsys):
+    assert derma.main(["--out", str(home / "run")]) == 2
+    error = capsys.readouterr().err
+    for part in ("no route to host", medmnist.info()["dermamnist"]["url"], ".medmnist", "--data PATH", "synthetic"):
+        assert part in error
+
+
+def test_a_download_is_checked_and_read(home, write_npz, monkeypatch):
+    source = write_npz("dermamnist.npz", num_classes=7)
+    make_official(monkeypatch, source, "dermamnist")
+    asked = {}
+
+    def get_file(name, url, file_hash, hash_algorithm, cache_dir, cache_subdir):
+        asked.update(url=url, file_hash=file_hash, hash_algorithm=hash_algorithm)
+        return str(source)
+
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    assert len(data.load_splits(DataSpec(data="dermamnist")).train) == 40
+    assert asked["hash_algorithm"] == "md5"
+    assert asked["file_hash"] == medmnist.info()["dermamnist"]["MD5"]
+    assert asked["url"].endswith("dermamnist.npz?download=1")
+
+
+def test_a_name_that_medmnist_does_not_know():
+    with pytest.raises(InputError, match=r"Received: 'dermamist'\. MedMNIST's names: .*dermamnist"):
+        data.load_splits(DataSpec(data="dermamist"))
+
+
+def test_a_size_that_medmnist_does_not_have():
+    with pytest.raises(InputError, match="--size of dermamnist takes one of 28, 64, 128, 224"):
+        data.load_splits(DataSpec(data="dermamnist", size=32))
+    with pytest.raises(InputError, match="--size of organmnist3d takes one of 28, 64"):
+        data.load_splits(DataSpec(data="organmnist3d", size=128))
+
+
+@pytest.mark.real_data
+def test_the_real_lesions(real_data):
+    splits = load(real_data / "ham10000_5984_28.npz")
+    assert splits.counts()["test"] == [37, 53, 117, 12, 98, 865, 16]
+    assert splits.class_names[5] == "melanocytic nevi"
+
+
+@pytest.mark.real_data
+def test_the_official_adrenal_volumes_by_name(real_data, monkeypatch):
+    monkeypatch.setenv("KERAS_VISION_DATA", str(real_data))
+    splits = data.load_splits(DataSpec(data="adrenalmnist3d"))
+    assert splits.image_shape == (28, 28, 28, 1)
+    assert "official" in splits.source.description

@@ -1,0 +1,136 @@
+"""Hand calculations first, then scikit-learn and MedMNIST's own evaluator as judges."""
+
+import medmnist
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from keras_vision import evaluation
+from keras_vision.evaluation.metrics import METRICS, class_auc, confusion_matrix
+
+
+@pytest.fixture(params=[2, 3, 7])
+def answers(request):
+    """Labels and probabilities of a classifier that is right more often than not; with ties."""
+    rng = np.random.default_rng(request.param)
+    labels = rng.choice(request.param, 300, p=np.arange(1, request.param + 1) / np.arange(1, request.param + 1).sum())
+    logits = rng.normal(0, 1, (300, request.param)) + 1.2 * np.eye(request.param)[labels]
+    return labels, evaluation.softmax(np.round(logits, 1))
+
+
+def test_figures_by_hand():
+    # True classes 0 0 0 1 1 2; predicted 0 0 1 1 0 2.
+    # Recalls 2/3, 1/2, 1; precisions 2/3, 1/2, 1; the same F1s.
+    probabilities = np.eye(3)[[0, 0, 1, 1, 0, 2]]
+    figures = evaluation.judge(np.array([0, 0, 0, 1, 1, 2]), probabilities, resamples=10).figures
+    assert figures["accuracy"][0] == pytest.approx(4 / 6)
+    for name in ("balanced_accuracy", "macro_f1", "macro_precision"):
+        assert figures[name][0] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+    assert figures["weighted_f1"][0] == pytest.approx((3 * 2 / 3 + 2 * 1 / 2 + 1) / 6)
+
+
+def test_auc_by_hand():
+    # Scores .1 .4 | .35 .8 (positives last): of the 4 pairs, (.1,.35) (.1,.8) (.4,.8) are in order: 3/4.
+    scores = np.array([0.1, 0.4, 0.35, 0.8])
+    labels = np.array([0, 0, 1, 1])
+    assert class_auc(labels, np.stack([1 - scores, scores], axis=1), np.ones((1, 4))).tolist() == [[0.75, 0.75]]
+    # All scores equal: every pair is a tie.
+    assert class_auc(labels, np.full((4, 2), 0.5), np.ones((1, 4))).tolist() == [[0.5, 0.5]]
+
+
+def test_figures_equal_scikit_learns(answers):
+    labels, probabilities = answers
+    predicted = probabilities.argmax(axis=1)
+    expected = {
+        "accuracy": sklearn_metrics.accuracy_score(labels, predicted),
+        "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(labels, predicted),
+        "macro_f1": sklearn_metrics.f1_score(labels, predicted, average="macro"),
+        "weighted_f1": sklearn_metrics.f1_score(labels, predicted, average="weighted"),
+        "macro_precision": sklearn_metrics.precision_score(labels, predicted, average="macro"),
+        "weighted_precision": sklearn_metrics.precision_score(labels, predicted, average="weighted"),
+    }
+    figures = evaluation.judge(labels, probabilities, resamples=10).figures
+    assert {name: figures[name][0] for name in METRICS} == pytest.approx(expected)
+    matrix = confusion_matrix(labels, predicted, probabilities.shape[1])
+    assert np.array_equal(matrix, sklearn_metrics.confusion_matrix(labels, predicted))
+
+
+def test_accuracy_and_auc_equal_medmnists_evaluator(answers):
+    labels, probabilities = answers
+    task = "binary-class" if probabilities.shape[1] == 2 else "multi-class"
+    figures = evaluation.judge(labels, probabilities, resamples=10).figures
+    assert figures["accuracy"][0] == pytest.approx(medmnist.evaluator.getACC(labels, probabilities, task))
+    assert figures["auc"][0] == pytest.approx(medmnist.evaluator.getAUC(labels, probabilities, task))
+
+
+def test_each_class_equals_scikit_learns(answers):
+    labels, probabilities = answers
+    expected = sklearn_metrics.classification_report(labels, probabilities.argmax(axis=1), output_dict=True)
+    for k, row in enumerate(evaluation.judge(labels, probabilities, resamples=10).classes):
+        for ours, theirs in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
+            assert row[ours][0] == pytest.approx(expected[str(k)][theirs])
+        assert row["support"] == expected[str(k)]["support"]
+        assert row["auc"][0] == pytest.approx(sklearn_metrics.roc_auc_score(labels == k, probabilities[:, k]))
+
+
+def test_a_weight_counts_like_a_copy(answers):
+    labels, probabilities = answers
+    weights = np.random.default_rng(0).integers(0, 3, len(labels))
+    copied = np.repeat(np.arange(len(labels)), weights)
+    plain = class_auc(labels[copied], probabilities[copied], np.ones((1, len(copied))))
+    np.testing.assert_allclose(class_auc(labels, probabilities, weights[np.newaxis].astype(float)), plain)
+
+
+def test_an_interval_of_accuracy_is_the_binomials():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 1000)
+    predicted = np.where(rng.random(1000) < 0.8, labels, 1 - labels)
+    value, low, high = evaluation.judge(labels, np.eye(2)[predicted], resamples=2000).figures["accuracy"]
+    spread = 1.96 * np.sqrt(value * (1 - value) / 1000)
+    assert low == pytest.approx(value - spread, abs=0.004)
+    assert high == pytest.approx(value + spread, abs=0.004)
+
+
+def test_every_figure_lies_in_its_interval(answers):
+    judgement = evaluation.judge(*answers, resamples=200)
+    for name, (value, low, high) in judgement.figures.items():
+        if name != "expected_calibration_error":  # Resampling can only make bins noisier, so its interval lies higher.
+            assert low <= value <= high, name
+
+
+def test_intervals_can_be_repeated(answers):
+    assert evaluation.judge(*answers, seed=3).figures == evaluation.judge(*answers, seed=3).figures
+
+
+def test_a_class_that_is_absent_or_never_predicted_breaks_nothing():
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.9, 0.1, 0.0]])
+    judgement = evaluation.judge(labels, probabilities, resamples=50)
+    assert judgement.figures["balanced_accuracy"][0] == 0.5
+    assert judgement.classes[1]["precision"][0] == 0
+    assert np.isnan(judgement.classes[2]["auc"][0])
+
+
+def test_calibration_by_hand():
+    # Two images at 90 %, one right: gap .4. Two at 60 %, both right: gap .4.
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    curve = evaluation.reliability(np.array([0, 1, 0, 0]), probabilities)
+    assert curve.confidence.tolist() == pytest.approx([0.6, 0.9])
+    assert curve.accuracy.tolist() == [1.0, 0.5]
+    assert curve.count.tolist() == [2, 2]
+    assert curve.expected_calibration_error == pytest.approx(0.4)
+
+
+def test_the_judged_calibration_error_is_the_curves(answers):
+    judgement = evaluation.judge(*answers, resamples=10)
+    assert judgement.figures["expected_calibration_error"][0] == pytest.approx(
+        judgement.calibration.expected_calibration_error
+    )
+
+
+def test_mcnemar_by_hand():
+    # 9 images that only the first got right, 1 that only the second did: p = 2 * (1 + 10) / 2^10.
+    first = np.array([True] * 9 + [False] + [True] * 50)
+    second = np.array([False] * 9 + [True] + [True] * 50)
+    assert evaluation.mcnemar(first, second) == (9, 1, pytest.approx(22 / 1024))
+    assert evaluation.mcnemar(first, first) == (0, 0, 1.0)

@@ -1,0 +1,61 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_vision import derma, models
+from keras_vision.recipe import InputError, ModelSpec
+
+pytestmark = pytest.mark.backend
+NAMES = sorted(models.ARCHITECTURES)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def model(request):
+    return models.build(ModelSpec(architecture=request.param, width=4), (28, 28, 3), 7)
+
+
+def test_images_in_logits_out(model):
+    logits = model.predict(np.full((3, 28, 28, 3), 200, np.uint8), verbose=0)
+    assert logits.shape == (3, 7)
+    assert np.isfinite(logits).all()
+    assert not np.allclose(logits.sum(axis=1), 1)
+
+
+def test_the_graph_is_flat_and_ends_in_a_linear_layer(model):
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    assert model.layers[-1].activation is keras.activations.linear
+
+
+def test_a_normalization_stands_between_each_convolution_and_its_activation(model):
+    """Only so does it fold into the convolution when the network is quantized."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            followers = [node.operation for node in layer._outbound_nodes]
+            assert [type(follower) for follower in followers] == [keras.layers.BatchNormalization]
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (64, 64, 3), (32, 40, 3)])
+@pytest.mark.parametrize("name", NAMES)
+def test_other_shapes(name, shape):
+    model = models.build(ModelSpec(architecture=name, width=4), shape, 2)
+    assert model.predict(np.zeros((1, *shape)), verbose=0).shape == (1, 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(12, 28, 3), (28, 28, 28, 1)])
+def test_shapes_that_no_network_takes(name, shape):
+    with pytest.raises(InputError, match=f"The network {name} takes pictures of at least"):
+        models.build(ModelSpec(architecture=name), shape, 2)
+
+
+def test_the_documents_network_has_its_size():
+    assert models.build(derma.RECIPES["baseline"].model, (28, 28, 3), 7).count_params() == 489_927
+
+
+def test_best_is_under_a_million_parameters():
+    assert models.build(derma.RECIPES["best"].model, (28, 28, 3), 7).count_params() < 1_000_000
+
+
+def test_dropout_can_be_switched_off():
+    model = models.build(ModelSpec(dropout_scale=0.0, width=4), (28, 28, 3), 2)
+    assert {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)} == {0.0}

@@ -1,0 +1,138 @@
+"""What a person sees at the command line before anything is trained."""
+
+import subprocess
+import sys
+
+import pytest
+
+from keras_vision import cli, derma
+
+
+def parse(*argv):
+    return cli.parse("derma", derma.RECIPES, "text", argv)
+
+
+def test_help_imports_neither_numpy_nor_a_framework():
+    code = (
+        "import sys\n"
+        "from keras_vision import derma\n"
+        "try:\n"
+        "    derma.main(['--help'])\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == 0\n"
+        "heavy = {'numpy', 'cv2', 'keras', 'tensorflow', 'jax', 'torch', 'sklearn'} & sys.modules.keys()\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for flag in ("--augment", "--recipe", "--backend", "--class-weight", "--rotation-range", "--smoke", "--overwrite"):
+        assert flag in done.stdout
+    assert "(default: 150)" in done.stdout
+
+
+def test_help_shows_the_defaults_of_the_recipe_that_was_named(capsys):
+    with pytest.raises(SystemExit):
+        parse("--recipe", "best", "--help")
+    assert f"(default: {derma.RECIPES['best'].training.epochs})" in capsys.readouterr().out
+
+
+def test_flags_turn_knobs():
+    _, recipe = parse("--augment", "--epochs", "7", "--no-horizontal-flip", "--brightness-range", "0.8", "1.2")
+    assert recipe.augment
+    assert recipe.training.epochs == 7
+    assert not recipe.augmentation.horizontal_flip
+    assert recipe.augmentation.brightness_range == (0.8, 1.2)
+    assert recipe.augmentation.rotation_range == 15
+
+
+def test_an_augmentation_flag_switches_augmentation_on():
+    assert parse("--rotation-range", "30")[1].augment
+    assert not parse("--rotation-range", "30", "--no-augment")[1].augment
+
+
+def test_typed_flags_outlive_smoke():
+    assert parse("--smoke", "--epochs", "9")[1].training.epochs == 9
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"),
+    [
+        ([], "derma"),
+        (["--augment"], "derma-augment"),
+        (["--recipe", "best"], "derma-best"),
+        (["--recipe", "best", "--no-augment"], "derma-best-plain"),
+        (["--augment", "--seed", "2", "--smoke"], "derma-augment-seed2-smoke"),
+    ],
+)
+def test_the_run_is_named_after_what_was_typed(argv, name):
+    options, recipe = parse(*argv)
+    assert cli.run_name("derma", derma.RECIPES, recipe, options.smoke) == name
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--epochs", "many"], "invalid int value"),
+        (["--epoch", "3"], "unrecognized arguments: --epoch"),
+        (["--recipe", "worst"], "invalid choice: 'worst'"),
+        (["--backend", "numpy"], "invalid choice: 'numpy'"),
+    ],
+)
+def test_a_flag_that_argparse_refuses(argv, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        derma.main(argv)
+    assert stop.value.code == 2
+    assert_one_sentence(capsys, message)
+
+
+def assert_one_sentence(capsys, message):
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+def test_a_value_out_of_range(capsys):
+    assert derma.main(["--epochs", "0"]) == 2
+    assert_one_sentence(capsys, "--epochs takes a number of at least 1")
+
+
+def test_a_file_that_does_not_exist_is_missed_before_keras_is_imported(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "choose_backend", lambda backend: pytest.fail("too late"))
+    assert derma.main(["--data", "no/such/file.npz"]) == 2
+    assert_one_sentence(capsys, "does not exist")
+
+
+def test_a_folder_that_is_taken_is_seen_before_keras_is_imported(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "choose_backend", lambda backend: pytest.fail("too late"))
+    (tmp_path / "report.json").write_text("{}")
+    assert derma.main(["--data", "synthetic", "--out", str(tmp_path)]) == 2
+    assert_one_sentence(capsys, "--overwrite")
+
+
+def test_a_backend_that_nobody_knows(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_BACKEND", "theano")
+    assert derma.main(["--data", "synthetic", "--out", str(tmp_path / "run")]) == 2
+    assert_one_sentence(capsys, "KERAS_BACKEND takes one of tensorflow, jax, torch")
+
+
+def test_a_backend_that_is_not_installed(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert derma.main(["--backend", "jax", "--data", "synthetic", "--out", str(tmp_path / "run")]) == 2
+    assert_one_sentence(capsys, "pip install jax")
+
+
+def test_interrupting_is_no_error_of_ours(capsys, monkeypatch, tmp_path):
+    def interrupted(backend):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "choose_backend", interrupted)
+    assert derma.main(["--data", "synthetic", "--out", str(tmp_path / "run")]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_the_package_lists_its_tracks_and_commands():
+    done = subprocess.run([sys.executable, "-m", "keras_vision"], capture_output=True, text=True, check=True)
+    assert "python -m keras_vision.derma" in done.stdout
+    assert "python -m keras_vision.compare" in done.stdout

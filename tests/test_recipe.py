@@ -1,0 +1,85 @@
+import dataclasses
+import json
+
+import pytest
+
+from keras_vision import derma
+from keras_vision.recipe import (
+    AugmentationSpec,
+    InputError,
+    Recipe,
+    TrainingSpec,
+    class_weight_power,
+    override,
+    smoke,
+    specs,
+)
+
+
+def test_override_finds_the_spec_that_has_the_field():
+    recipe = override(Recipe(), epochs=3, data="synthetic", rotation_range=5.0, seed=4)
+    assert (recipe.training.epochs, recipe.data.data, recipe.augmentation.rotation_range, recipe.seed) == (
+        3,
+        "synthetic",
+        5.0,
+        4,
+    )
+
+
+def test_override_knows_no_other_field():
+    with pytest.raises(TypeError, match="epoch"):
+        override(Recipe(), epoch=3)
+
+
+def test_field_names_are_unique_across_specs():
+    parts = [Recipe(), *specs(Recipe()).values()]
+    names = [item.name for part in parts for item in dataclasses.fields(part) if item.metadata]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("knob", "message"),
+    [
+        ({"epochs": 0}, "--epochs takes a number of at least 1"),
+        ({"learning_rate": float("nan")}, "--learning-rate takes a number of at least"),
+        ({"zoom_range": 2.0}, "--zoom-range takes a number of at most 0.95"),
+        ({"fill_mode": "mirror"}, "--fill-mode takes one of nearest, constant"),
+        ({"brightness_range": (1.2, 0.8)}, "darkest factor first"),
+        ({"brightness_range": (-1.0, 0.8)}, "--brightness-range takes a number of at least 0"),
+        ({"class_weight": "heavy"}, "--class-weight takes balanced, none or a number"),
+        ({"class_weight": "1.5"}, "--class-weight takes balanced, none or a number"),
+    ],
+)
+def test_a_value_out_of_range_names_its_flag_and_what_was_received(knob, message):
+    with pytest.raises(InputError, match=message) as caught:
+        override(Recipe(), **knob)
+    assert "Received" in str(caught.value)
+
+
+def test_words_and_powers_of_class_weights():
+    assert [class_weight_power(text) for text in ("none", "balanced", "0.25")] == [0.0, 1.0, 0.25]
+
+
+def test_a_recipe_is_json():
+    content = json.loads(derma.RECIPES["baseline"].to_json())
+    assert content["augmentation"]["rotation_range"] == 15.0
+    assert content["training"]["epochs"] == 150
+
+
+def test_smoke_keeps_the_recipe_but_for_its_size():
+    recipe = derma.RECIPES["best"]
+    small = smoke(recipe)
+    assert small.augmentation == recipe.augmentation
+    assert small.training.epochs < recipe.training.epochs
+
+
+def test_the_augmentation_of_the_document():
+    assert derma.RECIPES["baseline"].augmentation == AugmentationSpec(
+        rotation_range=15, zoom_range=0.2, width_shift_range=0.1, height_shift_range=0.1, horizontal_flip=True
+    )
+    assert not derma.RECIPES["baseline"].augment
+
+
+def test_recipes_cannot_be_changed_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainingSpec().epochs = 5  # type: ignore[misc]

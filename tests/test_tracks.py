@@ -1,0 +1,154 @@
+"""Every track, whole, in smoke size; then what people do with the files."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_vision import compare, derma, evaluation, track
+from keras_vision.recipe import override, smoke
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished smoke run of the derma baseline with augmentation, through the command line."""
+    out = tmp_path_factory.mktemp("runs") / "derma-augment"
+    flags = ["--data", "synthetic", "--smoke", "--augment", "--width", "4", "--out", str(out)]
+    assert derma.main(flags) == 0
+    return out
+
+
+@pytest.mark.backend
+def test_a_run_leaves_its_files(finished):
+    names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
+    pictures = {"learning_curves", "confusion_matrix", "reliability", "class_balance", "surest_mistakes"}
+    assert names == {
+        "recipe.json",
+        "environment.json",
+        "model.keras",
+        "labels.txt",
+        "history.csv",
+        "predictions.csv",
+        "report.json",
+        "report.html",
+        *(f"figures/{name}.png" for name in pictures),
+    }
+
+
+@pytest.mark.backend
+def test_the_report_tells_the_run(finished):
+    report = json.loads((finished / "report.json").read_text("utf-8"))
+    assert report["data"]["name"] == "synthetic"
+    assert report["environment"]["backend"] == keras.backend.backend()
+    assert report["recipe"]["augment"] is True
+    assert report["recipe"]["augmentation"]["rotation_range"] == 15
+    assert len(report["classes"]) == 7
+    assert report["figures"].keys() >= {"accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "auc"}
+    page = (finished / "report.html").read_text("utf-8")
+    assert "synthetic" in page
+    assert "actinic keratosis" in page
+    assert page.count("data:image/png;base64,") == 5
+    assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.backend
+def test_the_saved_model_gives_the_figures_of_the_report(finished, lesions):
+    report = json.loads((finished / "report.json").read_text("utf-8"))
+    test = lesions.limited(140).test
+    model = keras.saving.load_model(finished / "model.keras")
+    probabilities = evaluation.softmax(model.predict(test.images, verbose=0))
+    accuracy = (probabilities.argmax(axis=1) == test.labels).mean()
+    assert accuracy == pytest.approx(report["figures"]["accuracy"]["value"])
+
+
+@pytest.mark.backend
+def test_the_saved_model_gives_the_same_logits_on_the_other_backends(finished, lesions, tmp_path):
+    images = lesions.test.images[:16]
+    np.save(tmp_path / "images.npy", images)
+    expected = keras.saving.load_model(finished / "model.keras").predict(images, verbose=0)
+    code = (
+        "import sys, keras, numpy as np\n"
+        "model, images, out = sys.argv[1:]\n"
+        "np.save(out, keras.saving.load_model(model).predict(np.load(images), verbose=0))\n"
+    )
+    for backend in BACKENDS:
+        if backend == keras.backend.backend():
+            continue
+        out = tmp_path / f"{backend}.npy"
+        subprocess.run(
+            [sys.executable, "-c", code, str(finished / "model.keras"), str(tmp_path / "images.npy"), str(out)],
+            check=True,
+            env={**os.environ, "KERAS_BACKEND": backend},
+        )
+        np.testing.assert_allclose(np.load(out), expected, atol=1e-4)
+
+
+@pytest.mark.backend
+def test_a_file_never_seen_before_works_without_a_change_of_code(write_npz, tmp_path):
+    """Gray pictures of two classes, brighter and darker: with these the network must get somewhere."""
+    path = write_npz("chest.npz", shape=(28, 28), counts=(120, 30, 40))
+    out = tmp_path / "run"
+    flags = ["--data", str(path), "--augment", "--epochs", "6", "--width", "4", "--bootstrap", "20", "--out", str(out)]
+    assert derma.main([*flags, "--batch-size", "16"]) == 0
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    assert report["class_names"] == ["class_0", "class_1"]
+    assert report["figures"]["auc"]["value"] > 0.9
+
+
+@pytest.mark.backend
+def test_best_runs_whole(tmp_path):
+    recipe = override(smoke(derma.RECIPES["best"]), data="synthetic", width=4)
+    result = track.run(recipe, tmp_path / "best", track="derma")
+    assert len(result.history.epochs) == 2
+    assert result.report.split == "test"
+
+
+@pytest.mark.backend
+def test_the_same_seed_gives_the_same_figures(smoke_recipe, tmp_path):
+    results = [track.run(smoke_recipe, tmp_path / name).report for name in ("one", "two")]
+    np.testing.assert_allclose(results[0].probabilities, results[1].probabilities, atol=1e-4)
+
+
+@pytest.mark.backend
+def test_volumes_are_refused_by_a_track_of_pictures(tmp_path, capsys):
+    assert derma.main(["--data", "synthetic3d", "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert "takes pictures of at least 16 x 16" in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.backend
+@pytest.mark.real_data
+def test_the_track_on_real_lesions(real_data, tmp_path):
+    path = str(real_data / "ham10000_5984_28.npz")
+    out = tmp_path / "run"
+    assert derma.main(["--data", path, "--augment", "--smoke", "--limit", "600", "--out", str(out)]) == 0
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    assert report["class_names"][4] == "melanoma"
+    assert report["figures"]["accuracy"]["value"] > 0.5
+
+
+@pytest.mark.backend
+def test_judging_on_validation_leaves_the_test_split_unread(smoke_recipe, tmp_path, lesions):
+    report = track.run(override(smoke_recipe, judge_on="val"), tmp_path / "run").report
+    assert report.split == "val"
+    assert np.array_equal(report.images, lesions.limited(60).val.images)
+
+
+@pytest.mark.backend
+def test_compare_reads_two_runs(finished, smoke_recipe, tmp_path, capsys):
+    track.run(override(smoke_recipe, limit=140), tmp_path / "plain")
+    capsys.readouterr()
+    page = tmp_path / "compare.html"
+    assert compare.main([str(finished), str(tmp_path / "plain"), "--out", str(page)]) == 0
+    text = capsys.readouterr().out
+    assert "derma-augment" in text
+    assert "McNemar's p" in text
+    assert text.count("synthetic, test") == 2
+    assert page.read_text("utf-8").count("data:image/png") == 1

@@ -1,0 +1,131 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_vision import models, training
+from keras_vision.data import Batches, Split
+from keras_vision.recipe import InputError, ModelSpec, TrainingSpec
+
+pytestmark = pytest.mark.backend
+
+
+@pytest.fixture(scope="module")
+def halves():
+    """Two classes that differ in which half is bright: learnt in a few epochs or not at all."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 100, (120, 16, 16, 1), dtype=np.uint8)
+    labels = np.arange(120) % 2
+    images[labels == 0, :8] += 120
+    images[labels == 1, 8:] += 120
+    return Split(images, labels)
+
+
+def fitted(split, *, epochs=3, seed=0, **knobs):
+    keras.utils.set_random_seed(seed)
+    model = models.build(ModelSpec(width=4, dropout_scale=0.2), (16, 16, 1), 2)
+    spec = TrainingSpec(epochs=epochs, batch_size=16, learning_rate=0.01, **knobs)
+    train = Batches(split, 2, 16, shuffle=True, seed=seed)
+    val = Batches(split, 2, 64)
+    return model, training.fit(model, train, val, spec), val
+
+
+def val_loss(model, val):
+    return model.evaluate(val, verbose=0, return_dict=True)["loss"]
+
+
+def test_the_network_learns(halves):
+    model, history, val = fitted(halves, epochs=6)
+    assert history.epochs[-1]["loss"] < 0.7 * history.epochs[0]["loss"]
+    predicted = model.predict(val, verbose=0).argmax(axis=1)
+    assert (predicted == halves.labels).mean() > 0.9
+
+
+def test_early_stopping_leaves_the_best_epochs_weights(halves):
+    model, history, val = fitted(halves, epochs=30, patience=2, schedule="constant")
+    losses = [epoch["val_loss"] for epoch in history.epochs]
+    assert len(losses) < 30
+    assert history.best_epoch == np.argmin(losses) + 1 == len(losses) - 2
+    assert val_loss(model, val) == pytest.approx(min(losses), rel=1e-3)
+
+
+@pytest.mark.parametrize("patience", [0, 1])
+def test_the_averaged_weights_are_judged_and_kept(halves, patience):
+    model, history, val = fitted(halves, ema_momentum=0.9, patience=patience, schedule="constant")
+    plain = fitted(halves, patience=patience, schedule="constant")[1]
+    expected = history.epochs[history.best_epoch - 1]["val_loss"]
+    assert val_loss(model, val) == pytest.approx(expected, rel=1e-3)
+    assert history.epochs[0]["val_loss"] != pytest.approx(plain.epochs[0]["val_loss"], rel=1e-3)
+
+
+def test_cosine_ends_near_zero_after_a_warmup(halves):
+    history = fitted(halves, epochs=4, schedule="cosine", warmup_epochs=1, patience=0)[1]
+    rates = [epoch["learning_rate"] for epoch in history.epochs]
+    assert rates[0] == pytest.approx(0.01, rel=0.15)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 1e-4
+
+
+def test_a_warmup_that_never_ends_is_refused(halves):
+    with pytest.raises(InputError, match="--warmup-epochs must be less"):
+        fitted(halves, epochs=2, schedule="cosine", warmup_epochs=2)
+
+
+def test_plateau_cuts_the_rate(halves):
+    history = fitted(halves, epochs=8, plateau_patience=1, plateau_factor=0.1, patience=0)[1]
+    assert history.epochs[-1]["learning_rate"] < 0.01
+
+
+def test_class_weights_pull_towards_the_rare_class(halves):
+    kept = np.r_[np.flatnonzero(halves.labels == 0), np.flatnonzero(halves.labels == 1)[:6]]
+    noise = Split(np.random.default_rng(1).integers(0, 255, (66, 16, 16, 1), dtype=np.uint8), halves.labels[kept])
+    shares = {}
+    for setting in ("none", "balanced"):
+        model, _, val = fitted(noise, epochs=4, class_weight=setting, patience=0)
+        logits = model.predict(val, verbose=0)
+        shares[setting] = (logits[:, 1] - logits[:, 0]).mean()
+    assert shares["balanced"] > shares["none"]
+
+
+def test_logit_adjustment_takes_log_frequencies_off_the_logits(halves):
+    split = Split(halves.images[:90], np.r_[np.zeros(60, int), np.ones(30, int)])
+    plain, adjusted = (
+        model.predict(val, verbose=0)
+        for model, _, val in (fitted(split, epochs=1, logit_adjustment=strength) for strength in (0.0, 0.5))
+    )
+    # Shares 2/3 and 1/3: -.5 log 2/3 = .203 and -.5 log 1/3 = .549.
+    np.testing.assert_allclose(adjusted - plain, np.tile([0.203, 0.549], (90, 1)), atol=1e-3)
+
+
+def test_weight_decay_spares_normalizations_and_biases(halves):
+    model = fitted(halves, epochs=1, optimizer="adamw", weight_decay=0.1)[0]
+    decayed = {var.path.rpartition("/")[2] for var in model.trainable_variables if model.optimizer._use_weight_decay(var)}
+    assert decayed == {"kernel"}
+
+
+def test_tensorboard_logs_are_written(halves, tmp_path):
+    pytest.importorskip("tensorboard")
+    model = models.build(ModelSpec(width=4), (16, 16, 1), 2)
+    batches = Batches(halves, 2, 64)
+    training.fit(model, batches, batches, TrainingSpec(epochs=1, tensorboard=True), log_dir=tmp_path)
+    assert list(tmp_path.rglob("events.out.tfevents*"))
+
+
+def test_a_loss_that_is_no_number_says_what_to_do(halves):
+    keras.utils.set_random_seed(0)
+    model = models.build(ModelSpec(width=4), (16, 16, 1), 2)
+    spec = TrainingSpec(epochs=3, batch_size=16, learning_rate=1e30)
+    with pytest.raises(InputError, match="Lower --learning-rate"):
+        training.fit(model, Batches(halves, 2, 16), Batches(halves, 2, 64), spec)
+
+
+def test_the_history_is_a_table(halves):
+    lines = fitted(halves, epochs=2)[1].to_csv().splitlines()
+    assert lines[0].startswith("epoch,")
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"} <= set(lines[0].split(","))
+    assert len(lines) == 3
+    assert lines[1].startswith("1,")
+
+
+def test_the_same_seed_gives_the_same_training(halves):
+    first, second = fitted(halves, epochs=2)[1], fitted(halves, epochs=2)[1]
+    assert [epoch["loss"] for epoch in first.epochs] == pytest.approx([e["loss"] for e in second.epochs], rel=1e-5)
