@@ -10,7 +10,7 @@ import importlib
 
 __version__ = "0.1.0"
 _STAGES = ("data", "models", "training", "evaluation")
-__all__ = ["__version__", *_STAGES]
+__all__ = ["__version__", "data", "evaluation", "models", "training"]
 
 
 def __getattr__(name):

@@ -140,7 +140,10 @@ def main(argv=None):
             raise InputError(f"{options.out} exists. Choose another page with --out FILE, or pass --overwrite.")
         runs = [read_run(folder) for folder in options.runs]
         if len({run.name for run in runs}) < len(runs):
-            runs = [FinishedRun(str(folder), run.report, run.epochs, run.answers) for folder, run in zip(options.runs, runs, strict=True)]
+            runs = [
+                FinishedRun(str(folder), run.report, run.epochs, run.answers)
+                for folder, run in zip(options.runs, runs, strict=True)
+            ]
         print(_text_table(*_transposed(*figures_table(runs))))
         print()
         print(_text_table(*mcnemar_table(runs)))

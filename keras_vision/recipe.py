@@ -9,6 +9,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 class InputError(ValueError):
@@ -19,7 +20,7 @@ def knob(
     default,
     help,
     *,
-    type=None,  # noqa: A002
+    type=None,
     choices=None,
     low=None,
     high=None,
@@ -61,9 +62,7 @@ class _Checked:
 def _check(item, value):
     meta = item.metadata
     if meta["choices"] and value not in meta["choices"]:
-        raise InputError(
-            f"{flag(item.name)} takes one of {', '.join(map(str, meta['choices']))}. Received: {value!r}."
-        )
+        raise InputError(f"{flag(item.name)} takes one of {', '.join(map(str, meta['choices']))}. Received: {value!r}.")
     # `not low <= value` rather than `value < low`, so that NaN is refused too.
     if meta["low"] is not None and not value >= meta["low"]:
         raise InputError(f"{flag(item.name)} takes a number of at least {meta['low']}. Received: {value!r}.")
@@ -147,9 +146,7 @@ class AugmentationSpec(_Checked):
     def __post_init__(self):
         super().__post_init__()
         if self.brightness_range is not None and self.brightness_range[0] > self.brightness_range[1]:
-            raise InputError(
-                f"--brightness-range takes the darkest factor first. Received: {self.brightness_range}."
-            )
+            raise InputError(f"--brightness-range takes the darkest factor first. Received: {self.brightness_range}.")
 
 
 @dataclass(frozen=True)
@@ -246,7 +243,7 @@ class Recipe(_Checked):
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 
-def specs(recipe):
+def specs(recipe) -> dict[str, Any]:
     """The recipe's specs by their field names: data, model, augmentation, training, evaluation."""
     parts = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(recipe)}
     return {name: part for name, part in parts.items() if dataclasses.is_dataclass(part)}

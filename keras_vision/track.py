@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from keras_vision import data, evaluation, models, run_folder, training
 
@@ -150,6 +149,6 @@ def _predictions(report):
     names = [f"p_{label}" for label in range(report.probabilities.shape[1])]
     writer.writerow(["image_sha256", "label", "predicted", *names])
     for image, label, row in zip(report.images, report.labels, report.probabilities, strict=True):
-        digest = hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
+        digest = hashlib.sha256(image.tobytes()).hexdigest()
         writer.writerow([digest, label, row.argmax(), *(f"{value:.6g}" for value in row)])
     return text.getvalue()

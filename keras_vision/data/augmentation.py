@@ -184,7 +184,7 @@ def _resample(images, linear, shift, fill_mode, cval, *, out):
     # coordinates would depend on its place in the batch.
     rows = np.empty((count, 2, 3), dtype)
     rows[..., :2] = linear
-    rows[..., 2] = shift + [width / 2 - 0.5, height / 2 - 0.5]
+    rows[..., 2] = shift + np.array((width, height)) / 2 - 0.5
     places = rows @ _grid(height, width).astype(dtype)
     map_x, map_y = places[:, 0], places[:, 1]
     outside = None

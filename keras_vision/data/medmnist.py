@@ -34,7 +34,8 @@ def info():
         raise InputError("MedMNIST's names need the package medmnist: pip install medmnist.")
     path = Path(package.submodule_search_locations[0]) / "info.py"
     spec = importlib.util.spec_from_file_location("medmnist_info", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.INFO

@@ -36,7 +36,13 @@ def lesions(*, seed=0, size=28):
         size: Side of the images in pixels.
     """
     return _splits(
-        "synthetic", LESIONS, LESION_FREQUENCIES, LESION_COUNTS, seed, (size, size, 3), lambda *a: _lesion(*a, size)
+        "synthetic",
+        LESIONS,
+        LESION_FREQUENCIES,
+        LESION_COUNTS,
+        seed,
+        (size, size, 3),
+        lambda rng, label: _lesion(rng, label, size),
     )
 
 
@@ -54,7 +60,7 @@ def breaks(*, seed=0, size=28):
         BREAK_COUNTS,
         seed,
         (size, size, size, 1),
-        lambda *a: _rib(*a, size)[..., np.newaxis],
+        lambda rng, label: _rib(rng, label, size)[..., np.newaxis],
     )
 
 
@@ -67,8 +73,8 @@ def _splits(name, class_names, frequencies, counts, seed, shape, draw):
     for split, count in counts.items():
         labels = rng.permutation(_labels(frequencies, count))
         images = np.empty((count, *shape), np.uint8)
-        for image, label in zip(images, labels, strict=True):
-            image[...] = draw(rng, label)
+        for index, label in enumerate(labels):
+            images[index] = draw(rng, label)
         splits[split] = Split(images, labels)
     source = Source(name, f"{name} pictures drawn by this package from seed {seed}; not medical images", "Apache-2.0")
     return Splits(**splits, class_names=class_names, source=source)
@@ -84,12 +90,12 @@ def _labels(frequencies, count):
 
 def _lesion(rng, label, size):
     """One lesion on skin, `(size, size, 3)` uint8 RGB."""
-    skin = np.float32([226, 178, 160] + rng.normal(0, 6, 3) + rng.normal(0, 12))
+    skin = np.float32(SKIN + rng.normal(0, 6, 3) + rng.normal(0, 12))
     canvas = skin + _clouds(rng, 4.0)[..., np.newaxis] * 7
     irregularity = (0.10, 0.10, 0.07, 0.05, 0.20, 0.06, 0.08)[label] * rng.uniform(0.6, 1.6)
     radius = CANVAS * rng.uniform(0.18, 0.34)
     centre = CANVAS / 2 + rng.normal(0, CANVAS * 0.05, 2)
-    mask = cv2.GaussianBlur(_blob(rng, centre, radius, irregularity), None, rng.uniform(0.8, 2.5))
+    mask = _blur(_blob(rng, centre, radius, irregularity), rng.uniform(0.8, 2.5))
     colour = np.float32(LESION_COLOURS[label] + rng.normal(0, 8, 3) + rng.normal(0, 16))
     body = colour + _clouds(rng, rng.uniform(2, 4))[..., np.newaxis] * 10
     body = FEATURES[label](rng, body, centre, radius)
@@ -104,6 +110,7 @@ def _lesion(rng, label, size):
     return np.clip(np.rint(small), 0, 255)
 
 
+SKIN = np.array([226, 178, 160])
 LESION_COLOURS = (
     (205, 128, 116),
     (206, 140, 136),
@@ -127,9 +134,13 @@ def _blob(rng, centre, radius, irregularity):
     return mask
 
 
+def _blur(picture, sigma):
+    return cv2.GaussianBlur(picture, (0, 0), sigma)
+
+
 def _clouds(rng, sigma):
     """Smooth noise, mean about 0 and standard deviation 1."""
-    noise = cv2.GaussianBlur(rng.standard_normal((CANVAS, CANVAS), np.float32), None, sigma)
+    noise = _blur(rng.standard_normal((CANVAS, CANVAS), np.float32), sigma)
     return noise / noise.std()
 
 
@@ -138,7 +149,7 @@ def _dots(rng, body, centre, radius, count, colour, sizes):
     places = centre + rng.normal(0, radius * 0.45, (count, 2))
     for (x, y), dot in zip(places, rng.uniform(*sizes, count), strict=True):
         cv2.circle(body, (int(x * 8), int(y * 8)), int(dot * 8), colour, -1, cv2.LINE_8, shift=3)
-    return cv2.GaussianBlur(body, None, 0.7)
+    return _blur(body, 0.7)
 
 
 def _scales(rng, body, centre, radius):
@@ -156,16 +167,16 @@ def _cysts(rng, body, centre, radius):
 
 
 def _scar(rng, body, centre, radius):
-    scar = cv2.GaussianBlur(_blob(rng, centre, radius * rng.uniform(0.35, 0.55), 0.1), None, 1.5)
-    return body + (np.float32([226, 196, 184]) - body) * (np.float32(0.8) * scar[..., np.newaxis])
+    scar = _blur(_blob(rng, centre, radius * rng.uniform(0.35, 0.55), 0.1), 1.5)
+    return body + (np.array([226, 196, 184], np.float32) - body) * (np.float32(0.8) * scar[..., np.newaxis])
 
 
 def _patches(rng, body, centre, radius):
     for colour in ((64, 48, 52), (150, 90, 64), (110, 116, 134)):
         if rng.random() < 0.8:
             place = centre + rng.normal(0, radius * 0.45, 2)
-            patch = cv2.GaussianBlur(_blob(rng, place, radius * rng.uniform(0.3, 0.6), 0.2), None, 1.2)
-            body = body + (np.float32(colour) - body) * (np.float32(0.8) * patch[..., np.newaxis])
+            patch = _blur(_blob(rng, place, radius * rng.uniform(0.3, 0.6), 0.2), 1.2)
+            body = body + (np.array(colour, np.float32) - body) * (np.float32(0.8) * patch[..., np.newaxis])
     return body
 
 

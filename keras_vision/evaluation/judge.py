@@ -22,7 +22,7 @@ class Judgement:
         calibration: The reliability curve.
     """
 
-    figures: dict[str, tuple[float, float, float]]
+    figures: dict[str, tuple[float, ...]]
     classes: list[dict]
     confusion: np.ndarray
     calibration: Reliability

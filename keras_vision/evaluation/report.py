@@ -168,9 +168,7 @@ def picture(name, png):
 def table(head, rows):
     """An HTML table; cells are text, the first column is left-aligned."""
     cells = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in head)
-    lines = [
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
-    ]
+    lines = ["<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows]
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
@@ -186,7 +184,9 @@ def _page(report, pictures):
         for group, values in report.recipe.items()
         for name, value in (values.items() if isinstance(values, dict) else [("", values)])
     ]
-    files = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in data["files"].items()) or "none: drawn from a seed"
+    files = (
+        "; ".join(f"{name} (SHA-256 {digest})" for name, digest in data["files"].items()) or "none: drawn from a seed"
+    )
     mistakes = "<p>No image was misclassified.</p>"
     if "surest_mistakes" in pictures:
         wrong = int(np.sum(report.probabilities.argmax(axis=1) != report.labels))

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from keras_vision.training.class_weights import class_weights
 from keras_vision.training.history import History
 
 
-def fit(model, train, val, spec, *, log_dir=None):
+def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
     """Trains a model in place and leaves its best weights in it.
 
     The best epoch is the one with the lowest validation loss when early stopping is on; else it is the last.
@@ -24,6 +25,7 @@ def fit(model, train, val, spec, *, log_dir=None):
         val: The same for the validation split.
         spec: A `recipe.TrainingSpec`.
         log_dir: Folder for TensorBoard, when the spec asks for it.
+        callbacks: More `keras.callbacks.Callback`s, called after the spec's own.
 
     Returns:
         A `History`.
@@ -41,7 +43,7 @@ def fit(model, train, val, spec, *, log_dir=None):
         validation_data=val,
         epochs=spec.epochs,
         class_weight=class_weights(labels, num_classes, spec.class_weight),
-        callbacks=[_StartEpoch(train), *_callbacks(spec, log_dir), log],
+        callbacks=[_StartEpoch(train), *_callbacks(spec, log_dir), log, *callbacks],
         # A bar on a terminal; elsewhere one line an epoch.
         verbose=1 if sys.stdout.isatty() else 2,
         shuffle=False,
@@ -59,7 +61,7 @@ def fit(model, train, val, spec, *, log_dir=None):
 
 
 def _optimizer(spec, steps_per_epoch):
-    rate = spec.learning_rate
+    rate: Any = spec.learning_rate
     if spec.schedule == "cosine":
         warmup = round(spec.warmup_epochs * steps_per_epoch)
         steps = spec.epochs * steps_per_epoch
@@ -102,9 +104,7 @@ def _callbacks(spec, log_dir):
             )
         )
     if spec.patience:
-        callbacks.append(
-            keras.callbacks.EarlyStopping(patience=spec.patience, restore_best_weights=True)
-        )
+        callbacks.append(keras.callbacks.EarlyStopping(patience=spec.patience, restore_best_weights=True))
     if spec.tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(log_dir=str(log_dir)))
     callbacks.append(keras.callbacks.TerminateOnNaN())
@@ -130,6 +130,7 @@ class _EpochLog(keras.callbacks.Callback):
         self.epochs = []
 
     def on_epoch_end(self, epoch, logs=None):
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        model: Any = self.model
+        rate = float(np.asarray(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
         figures = {name: float(value) for name, value in (logs or {}).items() if name != "learning_rate"}
         self.epochs.append({**figures, "learning_rate": rate})

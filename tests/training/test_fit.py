@@ -98,7 +98,9 @@ def test_logit_adjustment_takes_log_frequencies_off_the_logits(halves):
 
 def test_weight_decay_spares_normalizations_and_biases(halves):
     model = fitted(halves, epochs=1, optimizer="adamw", weight_decay=0.1)[0]
-    decayed = {var.path.rpartition("/")[2] for var in model.trainable_variables if model.optimizer._use_weight_decay(var)}
+    decayed = {
+        var.path.rpartition("/")[2] for var in model.trainable_variables if model.optimizer._use_weight_decay(var)
+    }
     assert decayed == {"kernel"}
 
 

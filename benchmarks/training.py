@@ -1,0 +1,134 @@
+"""Does the network ever wait for its data? Training speed with augmentation, against steps on one batch in memory.
+
+Run:     python benchmarks/training.py [--quick] [--backends tensorflow jax torch]
+Measures, in a process for each backend, images per second of `training.fit` on the skin-lesion network with
+augmentation on, and of `model.train_on_batch` on one batch kept in memory, in turns; the share of the fit's time
+spent making batches; and the highest memory during the fit, above what the process held before it, for arrays of
+DermaMNIST's size. Figures are medians over the turns.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import record
+
+BATCH = 64
+# DermaMNIST's splits: 7007, 1003 and 2005 images.
+TRAIN_IMAGES = 7007
+
+
+def measure(rounds, batches_a_round):
+    """The figures of the backend that this process runs on."""
+    import keras
+    import numpy as np
+
+    from keras_vision import data, models, training
+    from keras_vision.data.splits import Split
+    from keras_vision.derma import AUGMENTATION, RECIPES
+    from keras_vision.recipe import TrainingSpec
+
+    class Timed(data.Batches):
+        """Batches that count the seconds spent on making them."""
+
+        seconds = 0.0
+
+        def __getitem__(self, index):
+            started = time.perf_counter()
+            batch = super().__getitem__(index)
+            self.seconds += time.perf_counter() - started
+            return batch
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (TRAIN_IMAGES, 28, 28, 3), dtype=np.uint8)
+    labels = rng.integers(0, 7, TRAIN_IMAGES)
+    count = batches_a_round * BATCH
+    some = Split(images[:count], labels[:count])
+    val = data.Batches(Split(images[:BATCH], labels[:BATCH]), 7, BATCH)
+
+    keras.utils.set_random_seed(0)
+    model = models.build(RECIPES["baseline"].model, (28, 28, 3), 7)
+    before = _peak_megabytes()
+
+    def epoch(batches):
+        """Seconds of one epoch without its first: compiling is not what this measures."""
+        history = _EpochSeconds()
+        spec = TrainingSpec(epochs=2, batch_size=BATCH, patience=0, schedule="constant")
+        training.fit(model, batches, val, spec, callbacks=[history])
+        return history.seconds[-1]
+
+    class _EpochSeconds(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.seconds = []
+
+        def on_epoch_begin(self, epoch, logs=None):
+            batches.seconds, self.started = 0.0, time.perf_counter()
+
+        def on_test_begin(self, logs=None):
+            self.seconds.append(time.perf_counter() - self.started)
+
+    figures = {"fit": [], "step": [], "waiting": []}
+    for _ in range(rounds):
+        batches = Timed(some, 7, BATCH, augmentation=AUGMENTATION, shuffle=True)
+        seconds = epoch(batches)
+        figures["fit"].append(count / seconds)
+        figures["waiting"].append(batches.seconds / seconds)
+        image_batch, label_batch = batches[0]
+        model.train_on_batch(image_batch, label_batch)
+        started = time.perf_counter()
+        for _ in range(batches_a_round):
+            model.train_on_batch(image_batch, label_batch)
+        figures["step"].append(count / (time.perf_counter() - started))
+    whole = Timed(Split(images, labels), 7, BATCH, augmentation=AUGMENTATION, shuffle=True)
+    batches = whole
+    epoch(whole)
+    return {
+        **{name: record.median_and_spread(values) for name, values in figures.items()},
+        "fit_over_step": record.median_and_spread(
+            [fit / step for fit, step in zip(figures["fit"], figures["step"], strict=True)]
+        ),
+        "peak_megabytes_above_start": _peak_megabytes() - before,
+        "array_megabytes": images.nbytes / 2**20,
+    }
+
+
+def _peak_megabytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="under a minute")
+    parser.add_argument("--backends", nargs="+", default=["tensorflow", "jax", "torch"])
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    rounds, batches_a_round = (1, 8) if options.quick else (5, 40)
+    if options.measure:
+        print(json.dumps(measure(rounds, batches_a_round)))
+        return
+    results = {}
+    for backend in options.backends:
+        command = [sys.executable, __file__, "--measure", *(["--quick"] if options.quick else [])]
+        environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
+        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+        results[backend] = json.loads(done.stdout.splitlines()[-1])
+    print(f"{'backend':<12}{'fit':>8}{'step':>8}  images/s{'fit/step':>10}{'making batches':>16}{'memory':>10}")
+    for backend, row in results.items():
+        print(
+            f"{backend:<12}{row['fit'][0]:>8.0f}{row['step'][0]:>8.0f}{'':<10}{row['fit_over_step'][0]:>10.3f}"
+            f"{100 * row['waiting'][0]:>14.2f} %{row['peak_megabytes_above_start']:>7.0f} MB"
+        )
+    headline = {
+        "fit_over_step": {name: round(row["fit_over_step"][0], 3) for name, row in results.items()},
+        "waiting_share": {name: round(row["waiting"][0], 4) for name, row in results.items()},
+    }
+    record.finish("training", headline, {"backends": results, "rounds": rounds, "batch_size": BATCH})
+
+
+if __name__ == "__main__":
+    main()
