@@ -7,9 +7,11 @@ typing error answer at once and `KERAS_BACKEND` is set before Keras is imported.
 import argparse
 import contextlib
 import dataclasses
+import importlib
 import importlib.util
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from keras_vision import recipe as recipes
@@ -39,8 +41,7 @@ def run_track(track, named_recipes, description, argv=None):
             raise InputError(f"--data names a file that does not exist: {recipe.data.path}.")
         choose_backend(options.backend)
 
-        from keras_vision import track as tracks
-
+        tracks = import_quietly("keras_vision.track")
         tracks.run(recipe, out, track=track, overwrite=options.overwrite)
     return status.code
 
@@ -160,8 +161,8 @@ def choose_backend(backend=None):
     Raises:
         InputError: If the backend is not one that this package knows, or is not installed.
     """
-    # A compiled TensorFlow prints four lines about the machine at every start; errors still get through.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow's native code remarks on missing GPUs at every start; its errors still come as exceptions.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if backend is not None:
         os.environ["KERAS_BACKEND"] = backend
     chosen = os.environ.get("KERAS_BACKEND")
@@ -171,3 +172,23 @@ def choose_backend(backend=None):
         raise InputError(f"KERAS_BACKEND takes one of {', '.join(BACKENDS)}. Received: {chosen!r}.")
     if importlib.util.find_spec(chosen) is None:
         raise InputError(f"The backend {chosen} is not installed: pip install {chosen}, or choose another --backend.")
+
+
+def import_quietly(name):
+    """Imports a module, holding back what native code writes to standard error unless the import fails.
+
+    TensorFlow writes some lines before it reads any setting of how much to write.
+    """
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            return importlib.import_module(name)
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -1,5 +1,6 @@
 """What a person sees at the command line before anything is trained."""
 
+import os
 import subprocess
 import sys
 
@@ -130,6 +131,22 @@ def test_interrupting_is_no_error_of_ours(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(cli, "choose_backend", interrupted)
     assert derma.main(["--data", "synthetic", "--out", str(tmp_path / "run")]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_what_native_code_says_is_held_back_unless_the_import_fails(tmp_path):
+    (tmp_path / "talkative.py").write_text("import os\nos.write(2, b'chatter')\n")
+    (tmp_path / "broken.py").write_text("import os\nos.write(2, b'the reason')\nraise ImportError('broken')\n")
+    for module, heard in (("talkative", ""), ("broken", "the reason")):
+        code = f"from keras_vision import cli; cli.import_quietly({module!r})"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        )
+        assert done.stderr.startswith(heard)
+        assert bool(done.stderr) == bool(heard)
 
 
 def test_the_package_lists_its_tracks_and_commands():

@@ -1,0 +1,64 @@
+"""The README and CONTRIBUTING promise only what is there."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from keras_vision import cli, derma
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+TEXTS = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md")}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_somewhere(name):
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXTS[name]):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
+
+
+def test_modules_that_are_named_exist():
+    modules = set(re.findall(r"python -m (keras_vision[\w.]*)", README))
+    assert "keras_vision.derma" in modules
+    for module in modules:
+        assert importlib.util.find_spec(module), module
+
+
+def test_flags_that_are_shown_are_taken():
+    commands = re.findall(r"python -m keras_vision\.derma((?: --?[\w-]+(?: [\w./]+)?)*)", README)
+    assert commands
+    for command in commands:
+        cli.parse("derma", derma.RECIPES, "", command.split())
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for target in set(re.findall(r"`?make (\w+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_first_screen_has_both_commands():
+    first = "\n".join(README.splitlines()[:30])
+    assert "make demo" in first
+    assert "make test" in first
+
+
+def test_figures_are_those_that_the_benchmark_wrote():
+    """Every row of the results table stands in benchmarks/results with the same digits."""
+    written = json.loads((ROOT / "benchmarks" / "results" / "derma_recipes.json").read_text("utf-8"))
+    rows = re.findall(r"^\| ([^|]+) \| ([\d.]+) ± [\d.]+ \| ([\d.]+) ± [\d.]+ \| ([\d.]+) ± ", README, re.MULTILINE)
+    found = {name.strip("` "): values for name, *values in rows}
+    assert "best" in found
+    for name, figures in written["figures"].items():
+        shown = [float(value) for value in found[name]]
+        expected = [figures[column] for column in ("accuracy", "balanced_accuracy", "macro_f1")]
+        assert shown == pytest.approx(expected, abs=0.0006), name
+
+
+def test_no_path_of_a_machine_is_in_the_texts():
+    for text in TEXTS.values():
+        assert not re.search(r"(?<![\w.])/(home|root|work|tmp|Users)/", text)
