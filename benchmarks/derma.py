@@ -20,18 +20,38 @@ import record
 from scipy import stats
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+BEST = ["--recipe", "best"]
+DOCUMENT_AUGMENTATION = ["--rotation-range", "15", "--zoom-range", "0.2", "--brightness-range", "1", "1"]
+DOCUMENT_AUGMENTATION += ["--width-shift-range", "0.1", "--height-shift-range", "0.1"]
+DOCUMENT_SCHEDULE = ["--optimizer", "adam", "--learning-rate", "0.001", "--schedule", "plateau", "--patience", "15"]
+DOCUMENT_SCHEDULE += ["--epochs", "150"]
 COLUMNS = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
 
+# Name of a row: its flags, and on how many seeds it is run at most.
 RECIPES = {
-    "document's way, augmented": ["--document", "--augment"],
-    "document's way, augmented, balanced weights": ["--document", "--augment", "--class-weight", "balanced"],
-    "document's way, not augmented, balanced weights": ["--document", "--class-weight", "balanced"],
-    "baseline": [],
-    "baseline --augment": ["--augment"],
-    "best": ["--recipe", "best"],
+    "document's way, augmented": (["--document", "--augment"], 3),
+    "document's way, augmented, balanced weights": (["--document", "--augment", "--class-weight", "balanced"], 1),
+    "document's way, not augmented, balanced weights": (["--document", "--class-weight", "balanced"], 1),
+    "baseline": ([], 5),
+    "baseline --augment": (["--augment"], 5),
+    "baseline --augment --backend jax": (["--augment", "--backend", "jax"], 1),
+    "baseline --augment --backend torch": (["--augment", "--backend", "torch"], 1),
+    "best": (BEST, 5),
 }
-INGREDIENTS: dict[str, list[str]] = {"best": []}
-TRADEOFF: dict[str, list[str]] = {}
+# `best` with one part taken out or put back to the document's.
+INGREDIENTS = {
+    "best": (BEST, 1),
+    "the document's network": ([*BEST, "--architecture", "plain_cnn", "--width", "32"], 1),
+    "the document's augmentation": ([*BEST, *DOCUMENT_AUGMENTATION], 1),
+    "the document's schedule": ([*BEST, *DOCUMENT_SCHEDULE], 1),
+    "no dropout": ([*BEST, "--dropout-scale", "0"], 1),
+    "no weight decay": ([*BEST, "--weight-decay", "0"], 1),
+    "label smoothing .1": ([*BEST, "--label-smoothing", "0.1"], 1),
+}
+TRADEOFF = {
+    f"class weights to the power {power}": ([*BEST, "--class-weight", power], 1)
+    for power in ("0", "0.1", "0.25", "0.5", "1")
+}
 
 
 def document_way(arguments):
@@ -108,12 +128,13 @@ def document_way(arguments):
 def train(name, flags, seed, options):
     """Trains once, or finds that it was done, and gives the report."""
     slug = "".join(letter if letter.isalnum() else "-" for letter in name)
-    out = options.runs / f"{options.what}-{slug}-seed{seed}"
+    out = options.runs / f"{slug}-seed{seed}"
     if not (out / "report.json").is_file():
         module = [str(Path(__file__)), "--document"] if "--document" in flags else ["-m", "keras_vision.derma"]
         rest = [flag for flag in flags if flag != "--document"]
         command = [sys.executable, *module, *rest, "--data", options.data, "--seed", str(seed), "--out", str(out)]
         command += ["--epochs", "2"] if options.quick else []
+        # What is there to choose by must not read the test split.
         command += ["--judge-on", "val"] if options.what != "recipes" else []
         one_thread = dict.fromkeys(ONE_THREAD, "1")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -148,30 +169,33 @@ def main():
     if options.quick:
         options.seeds, options.runs = 1, Path("runs/benchmark-quick")
     rows = {"recipes": RECIPES, "ingredients": INGREDIENTS, "tradeoff": TRADEOFF}[options.what]
-    rows = {name: flags for name, flags in rows.items() if not options.only or name in options.only}
+    rows = {name: row for name, row in rows.items() if not options.only or name in options.only}
     with ThreadPoolExecutor(options.jobs) as pool:
         waiting = {
             (name, seed): pool.submit(train, name, flags, seed, options)
             for seed in range(options.seeds)
-            for name, flags in rows.items()
+            for name, (flags, most) in rows.items()
+            if seed < most
         }
         reports = {key: future.result() for key, future in waiting.items()}
     details = {}
-    for name in rows:
-        mine = [reports[name, seed] for seed in range(options.seeds)]
-        columns = {column: [report["figures"][column]["value"] for report in mine] for column in COLUMNS}
+    for name, (_, most) in rows.items():
+        mine = [reports[name, seed] for seed in range(min(options.seeds, most))]
+        which = "figures" if options.what == "recipes" else "validation_figures"
+        columns = {column: [report[which][column]["value"] for report in mine] for column in COLUMNS}
         columns["minutes"] = [report["training"]["seconds"] / 60 for report in mine]
         columns["epochs"] = [report["training"]["epochs"] for report in mine]
         details[name] = {column: {"values": v, "mean_and_margin": mean_and_margin(v)} for column, v in columns.items()}
     split = "test" if options.what == "recipes" else "validation"
-    print(f"{Path(options.data).stem}, {split} split, {options.seeds} seeds, mean and 95 % t interval over seeds")
-    print(f"| {options.what} | " + " | ".join(COLUMNS).replace("_", " ") + " | epochs | minutes on one core |")
-    print("|---" * (len(COLUMNS) + 3) + "|")
+    print(f"{Path(options.data).stem}, {split} split, mean over seeds and 95 % t interval over them")
+    print(f"| {options.what} | " + " | ".join(COLUMNS).replace("_", " ") + " | seeds | epochs | minutes on one core |")
+    print("|---" * (len(COLUMNS) + 4) + "|")
     for name, columns in details.items():
         cells = []
         for column in COLUMNS:
             mean, margin = columns[column]["mean_and_margin"]
             cells.append(f"{mean:.3f} ± {margin:.3f}" if margin else f"{mean:.3f}")
+        cells.append(str(len(columns["accuracy"]["values"])))
         cells += [f"{columns['epochs']['mean_and_margin'][0]:.0f}", f"{columns['minutes']['mean_and_margin'][0]:.1f}"]
         print(f"| {name} | " + " | ".join(cells) + " |")
     headline = {

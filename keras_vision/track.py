@@ -57,7 +57,7 @@ def run(recipe, out_dir, *, track="run", overwrite=False):
         train, val, judged = _batches(recipe, splits)
         model = models.build(recipe.model, splits.image_shape, splits.num_classes)
         history = training.fit(model, train, val, recipe.training, log_dir=folder / "tensorboard")
-        report = _judge(recipe, track, splits, model, history, judged)
+        report = _report(recipe, track, splits, model, history, val, judged)
         _write(folder, recipe, model, splits, history, report)
     print(report.summary())
     print(f"{history.seconds / 60:.1f} minutes of training; weights of epoch {history.best_epoch}")
@@ -87,9 +87,10 @@ def _batches(recipe, splits):
     return train, val, judged
 
 
-def _judge(recipe, track, splits, model, history, judged):
-    probabilities = evaluation.softmax(model.predict(judged, verbose=0))
+def _report(recipe, track, splits, model, history, val, judged):
     spec = recipe.evaluation
+    probabilities, judgement = _judge(recipe, model, judged)
+    validation = judgement if spec.judge_on == "val" else _judge(recipe, model, val)[1]
     source = dataclasses.asdict(splits.source)
     return evaluation.Report(
         title=f"{track}, recipe {recipe.name}" + (", augmented" if recipe.augment else ""),
@@ -102,12 +103,20 @@ def _judge(recipe, track, splits, model, history, judged):
         train_seconds=history.seconds,
         parameters=model.count_params(),
         split=spec.judge_on,
-        judgement=evaluation.judge(judged.split.labels, probabilities, resamples=spec.bootstrap, seed=recipe.seed),
+        judgement=judgement,
+        validation=validation,
         labels=judged.split.labels,
         probabilities=probabilities,
         images=judged.split.images,
         num_mistakes=spec.mistakes,
     )
+
+
+def _judge(recipe, model, batches):
+    """Probabilities of a split's images, and the figures that they give."""
+    probabilities = evaluation.softmax(model.predict(batches, verbose=0))
+    resamples, seed = recipe.evaluation.bootstrap, recipe.seed
+    return probabilities, evaluation.judge(batches.split.labels, probabilities, resamples=resamples, seed=seed)
 
 
 def _environment():

@@ -50,6 +50,7 @@ def test_the_report_tells_the_run(finished):
     assert report["recipe"]["augmentation"]["rotation_range"] == 15
     assert len(report["classes"]) == 7
     assert report["figures"].keys() >= {"accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "auc"}
+    assert report["validation_figures"].keys() == report["figures"].keys()
     page = (finished / "report.html").read_text("utf-8")
     assert "synthetic" in page
     assert "actinic keratosis" in page

@@ -32,6 +32,7 @@ class Report:
         parameters: Number of the model's parameters.
         split: Name of the split that was judged.
         judgement: The figures.
+        validation: The figures on the validation split, to choose between recipes by.
         labels: Int array, shape `(N,)`, of the judged split.
         probabilities: Float array, shape `(N, K)`.
         images: uint8 images of the judged split, `(N, H, W, C)` or `(N, D, H, W, C)`.
@@ -49,6 +50,7 @@ class Report:
     parameters: int
     split: str
     judgement: Judgement
+    validation: Judgement
     labels: np.ndarray
     probabilities: np.ndarray
     images: np.ndarray
@@ -64,6 +66,7 @@ class Report:
             "split": self.split,
             "images": len(self.labels),
             "figures": {name: _interval(values) for name, values in self.judgement.figures.items()},
+            "validation_figures": {name: _interval(values) for name, values in self.validation.figures.items()},
             "classes": [
                 {
                     "name": name,
@@ -174,7 +177,10 @@ def table(head, rows):
 
 def _page(report, pictures):
     data, judgement = report.data, report.judgement
-    figures = [(_words(name), _shown(values)) for name, values in judgement.figures.items()]
+    figures = [
+        (_words(name), _shown(values), _shown(report.validation.figures[name]))
+        for name, values in judgement.figures.items()
+    ]
     classes = [
         (name, row["support"], *(_shown(row[key]) for key in ("precision", "recall", "f1", "auc")))
         for name, row in zip(report.class_names, judgement.classes, strict=True)
@@ -201,8 +207,9 @@ def _page(report, pictures):
 {report.parameters:,} parameters, {len(report.epochs)} epochs in {minutes:.1f} minutes
 (weights of epoch {report.best_epoch}), backend {html.escape(str(report.environment["backend"]))}.</p>
 <h2>Figures on the {html.escape(report.split)} split</h2>
-<p>{len(report.labels)} images; 95 % bootstrap intervals over these images.</p>
-{table(("figure", "value (95 % interval)"), figures)}
+<p>{len(report.labels)} images; 95 % bootstrap intervals over these images. The validation split, which stopped the
+training, is shown beside it.</p>
+{table(("figure", f"{report.split} (95 % interval)", "validation"), figures)}
 <h2>Learning curves</h2>
 {picture("learning_curves", pictures["learning_curves"])}
 <h2>Confusion matrix</h2>
