@@ -29,7 +29,7 @@ def lesions():
     return synthetic.lesions(seed=0, size=28)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def smoke_recipe():
     """The derma baseline on so few images that a run takes seconds."""
     return override(Recipe(), data="synthetic", limit=60, epochs=2, batch_size=16, width=4, bootstrap=20, mistakes=6)

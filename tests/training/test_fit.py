@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vision import models, training
+from keras_vision import training
 from keras_vision.data import Batches, Split
-from keras_vision.recipe import InputError, ModelSpec, TrainingSpec
+from keras_vision.recipe import InputError, TrainingSpec
 
 pytestmark = pytest.mark.backend
 
@@ -20,12 +20,23 @@ def halves():
     return Split(images, labels)
 
 
-def fitted(split, *, epochs=3, seed=0, **knobs):
+def tiny_network():
+    """Small enough that JAX compiles it in a second, with the normalization and the dropout that real ones have."""
+    images = keras.Input((16, 16, 1))
+    x = keras.layers.Rescaling(1 / 255)(images)
+    x = keras.layers.Conv2D(4, 3, strides=2)(x)
+    x = keras.layers.BatchNormalization(momentum=0.5)(x)
+    x = keras.layers.AveragePooling2D(3)(keras.layers.ReLU()(x))
+    x = keras.layers.Dropout(0.2)(keras.layers.Flatten()(x))
+    return keras.Model(images, keras.layers.Dense(2)(x))
+
+
+def fitted(split, val_split=None, *, epochs=3, seed=0, **knobs):
     keras.utils.set_random_seed(seed)
-    model = models.build(ModelSpec(width=4, dropout_scale=0.2), (16, 16, 1), 2)
+    model = tiny_network()
     spec = TrainingSpec(epochs=epochs, batch_size=16, learning_rate=0.01, **knobs)
     train = Batches(split, 2, 16, shuffle=True, seed=seed)
-    val = Batches(split, 2, 64)
+    val = Batches(val_split or split, 2, 64)
     return model, training.fit(model, train, val, spec), val
 
 
@@ -34,27 +45,31 @@ def val_loss(model, val):
 
 
 def test_the_network_learns(halves):
-    model, history, val = fitted(halves, epochs=6)
+    model, history, val = fitted(halves, epochs=10)
     assert history.epochs[-1]["loss"] < 0.7 * history.epochs[0]["loss"]
     predicted = model.predict(val, verbose=0).argmax(axis=1)
     assert (predicted == halves.labels).mean() > 0.9
 
 
-def test_early_stopping_leaves_the_best_epochs_weights(halves):
-    model, history, val = fitted(halves, epochs=30, patience=2, schedule="constant")
+def test_early_stopping_leaves_the_best_epochs_weights():
+    # Labels that follow from nothing: what the network learns by heart makes it worse on other images.
+    rng = np.random.default_rng(0)
+    noise, other = (Split(rng.integers(0, 256, (48, 16, 16, 1), dtype=np.uint8), np.arange(48) % 2) for _ in range(2))
+    model, history, val = fitted(noise, other, epochs=40, patience=2, schedule="constant")
     losses = [epoch["val_loss"] for epoch in history.epochs]
-    assert len(losses) < 30
+    assert len(losses) < 40
     assert history.best_epoch == np.argmin(losses) + 1 == len(losses) - 2
     assert val_loss(model, val) == pytest.approx(min(losses), rel=1e-3)
 
 
-@pytest.mark.parametrize("patience", [0, 1])
-def test_the_averaged_weights_are_judged_and_kept(halves, patience):
-    model, history, val = fitted(halves, ema_momentum=0.9, patience=patience, schedule="constant")
-    plain = fitted(halves, patience=patience, schedule="constant")[1]
-    expected = history.epochs[history.best_epoch - 1]["val_loss"]
-    assert val_loss(model, val) == pytest.approx(expected, rel=1e-3)
-    assert history.epochs[0]["val_loss"] != pytest.approx(plain.epochs[0]["val_loss"], rel=1e-3)
+def test_the_averaged_weights_are_judged_and_kept(halves):
+    plain = fitted(halves, patience=0, schedule="constant")[1]
+    for patience in (0, 1):
+        model, history, val = fitted(halves, ema_momentum=0.9, patience=patience, schedule="constant")
+        expected = history.epochs[history.best_epoch - 1]["val_loss"]
+        assert val_loss(model, val) == pytest.approx(expected, rel=1e-3)
+        assert history.epochs[0]["loss"] == pytest.approx(plain.epochs[0]["loss"], rel=1e-3)
+        assert history.epochs[0]["val_loss"] != pytest.approx(plain.epochs[0]["val_loss"], rel=1e-3)
 
 
 def test_cosine_ends_near_zero_after_a_warmup(halves):
@@ -106,17 +121,17 @@ def test_weight_decay_spares_normalizations_and_biases(halves):
 
 def test_tensorboard_logs_are_written(halves, tmp_path):
     pytest.importorskip("tensorboard")
-    model = models.build(ModelSpec(width=4), (16, 16, 1), 2)
+    model = tiny_network()
     batches = Batches(halves, 2, 64)
     training.fit(model, batches, batches, TrainingSpec(epochs=1, tensorboard=True), log_dir=tmp_path)
     assert list(tmp_path.rglob("events.out.tfevents*"))
 
 
 def test_a_loss_that_is_no_number_says_what_to_do(halves):
-    keras.utils.set_random_seed(0)
-    model = models.build(ModelSpec(width=4), (16, 16, 1), 2)
-    spec = TrainingSpec(epochs=3, batch_size=16, learning_rate=1e30)
-    with pytest.raises(InputError, match="Lower --learning-rate"):
+    model = tiny_network()
+    model.layers[-1].bias.assign([np.inf, np.inf])
+    spec = TrainingSpec(epochs=3, batch_size=16)
+    with pytest.raises(InputError, match="no longer a number after epoch 1.* Lower --learning-rate"):
         training.fit(model, Batches(halves, 2, 16), Batches(halves, 2, 64), spec)
 
 
