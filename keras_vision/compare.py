@@ -55,8 +55,10 @@ def read_run(folder):
 
 def figures_table(runs):
     """Head and rows: a row a run, its data, epochs, minutes, and every figure with its interval."""
+    from keras_vision.evaluation.report import words
+
     names = list(runs[0].report["figures"])
-    head = ["run", "data", "images", "epochs", "minutes", *(name.replace("_", " ") for name in names)]
+    head = ["run", "data", "images", "epochs", "minutes", *map(words, names)]
     rows = []
     for run in runs:
         fit = run.report["training"]
@@ -100,7 +102,8 @@ def write_page(runs, path):
         "learning_curves", report.png(figures.learning_curves({run.name: run.epochs for run in runs}))
     )
     body = f"""
-<h1>{html.escape(" and ".join(names))}</h1>
+<h1>Runs compared</h1>
+<p class="lead">{html.escape(", ".join(names))}</p>
 <h2>Figures</h2>
 <p>95 % bootstrap intervals over the judged images of each run.</p>
 {report.table(*_transposed(*figures_table(runs)))}
@@ -110,7 +113,7 @@ def write_page(runs, path):
 <p>McNemar's exact test on the images that both runs have judged.</p>
 {report.table(*mcnemar_table(runs))}
 """
-    Path(path).write_text(report.page("Comparison of " + ", ".join(names), body), "utf-8")
+    Path(path).write_text(report.page("Runs compared: " + ", ".join(names), body), "utf-8")
 
 
 def _transposed(head, rows):

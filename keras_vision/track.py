@@ -66,7 +66,7 @@ def run(recipe, out_dir, *, track="run", overwrite=False):
 
 
 def _announce(recipe, splits):
-    print(f"Data: {splits.source.name}: {splits.source.description}. Images of shape {splits.image_shape}.")
+    print(f"Data: {splits.source.name}. {splits.source.description}. Images of shape {splits.image_shape}.")
     print(f"{'class':<50}" + "".join(f"{name:>8}" for name in splits.named()))
     for label, name in enumerate(splits.class_names):
         print(f"{name[:49]:<50}" + "".join(f"{counts[label]:>8}" for counts in splits.counts().values()))

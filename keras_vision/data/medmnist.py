@@ -120,7 +120,7 @@ def read_npz(path, *, official=False):
         images = _as_images(arrays[f"{name}_images"], f"{path}: {name}_images")
         splits[name] = Split(images, _as_labels(arrays[f"{name}_labels"], f"{path}: {name}_labels"))
     class_names = _class_names(path, splits)
-    licence, described = "unknown", f"file {path.name} in MedMNIST layout"
+    licence, described = "unknown", f"The file {path.name}, in MedMNIST layout"
     if official:
         known = info()[_known_name(path)]
         licence, described = known["license"], f"{known['python_class']}, MedMNIST's official file (MD5 checked)"

@@ -76,7 +76,7 @@ def _splits(name, class_names, frequencies, counts, seed, shape, draw):
         for index, label in enumerate(labels):
             images[index] = draw(rng, label)
         splits[split] = Split(images, labels)
-    source = Source(name, f"{name} pictures drawn by this package from seed {seed}; not medical images", "Apache-2.0")
+    source = Source(name, f"Pictures drawn by this package from seed {seed}; not medical images", "Apache-2.0")
     return Splits(**splits, class_names=class_names, source=source)
 
 

@@ -100,7 +100,7 @@ class Report:
         """The last lines of a run in the terminal."""
         lines = [f"{self.data['name']}, {self.split} split, {len(self.labels)} images (95 % intervals)"]
         for name in HEADLINE:
-            lines.append(f"  {_words(name):<18} {_shown(self.judgement.figures[name])}")
+            lines.append(f"  {words(name):<18} {_shown(self.judgement.figures[name])}")
         return "\n".join(lines)
 
     def write(self, folder):
@@ -142,8 +142,9 @@ def _interval(values):
     return {"value": value, "low": low, "high": high}
 
 
-def _words(name):
-    return "AUC" if name == "auc" else name.replace("_", " ")
+def words(name):
+    """A figure's name as a person writes it."""
+    return {"auc": "AUC", "macro_f1": "macro F1", "weighted_f1": "weighted F1"}.get(name, name.replace("_", " "))
 
 
 def _shown(values):
@@ -165,7 +166,7 @@ def page(title, body):
 def picture(name, png):
     """An image element that carries its PNG bytes."""
     data = base64.b64encode(png).decode("ascii")
-    return f'<img alt="{html.escape(_words(name))}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{html.escape(words(name))}" src="data:image/png;base64,{data}">'
 
 
 def table(head, rows):
@@ -178,7 +179,7 @@ def table(head, rows):
 def _page(report, pictures):
     data, judgement = report.data, report.judgement
     figures = [
-        (_words(name), _shown(values), _shown(report.validation.figures[name]))
+        (words(name), _shown(values), _shown(report.validation.figures[name]))
         for name, values in judgement.figures.items()
     ]
     classes = [
@@ -207,8 +208,8 @@ def _page(report, pictures):
 {report.parameters:,} parameters, {len(report.epochs)} epochs in {minutes:.1f} minutes
 (weights of epoch {report.best_epoch}), backend {html.escape(str(report.environment["backend"]))}.</p>
 <h2>Figures on the {html.escape(report.split)} split</h2>
-<p>{len(report.labels)} images; 95 % bootstrap intervals over these images. The validation split, which stopped the
-training, is shown beside it.</p>
+<p>{len(report.labels)} images; 95 % bootstrap intervals over these images. Beside them the validation split, which is
+there to choose by.</p>
 {table(("figure", f"{report.split} (95 % interval)", "validation"), figures)}
 <h2>Learning curves</h2>
 {picture("learning_curves", pictures["learning_curves"])}
