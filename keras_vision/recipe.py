@@ -86,7 +86,7 @@ class DataSpec(_Checked):
     size: int = knob(28, "side of the images in pixels, for MedMNIST names and synthetic data", low=8, high=512)
     limit: int | None = knob(
         None,
-        "keep at most N images of each split, classes kept in proportion",
+        "keep about N images of each split, classes in proportion, at least one of each",
         type=int,
         low=1,
         metavar="N",
@@ -96,7 +96,7 @@ class DataSpec(_Checked):
     def path(self):
         """The file that `data` names, or None when it is the name of a data set."""
         path = Path(self.data).expanduser()
-        return path if path.suffix or len(path.parts) > 1 or path.exists() else None
+        return path if path.suffix or len(path.parts) > 1 else None
 
 
 @dataclass(frozen=True)

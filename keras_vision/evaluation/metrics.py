@@ -23,10 +23,10 @@ def confusion_matrix(labels, predicted, num_classes, weights=None):
     Returns:
         Float array, shape `(K, K)`, or `(B, K, K)` when weights are given.
     """
-    cells = np.eye(num_classes**2)[np.asarray(labels) * num_classes + np.asarray(predicted)]
-    if weights is None:
-        return cells.sum(axis=0).reshape(num_classes, num_classes)
-    return (weights @ cells).reshape(-1, num_classes, num_classes)
+    cells = np.asarray(labels) * num_classes + np.asarray(predicted)
+    counts = [np.bincount(cells, row, num_classes**2) for row in ([None] if weights is None else weights)]
+    matrices = np.reshape(counts, (-1, num_classes, num_classes))
+    return matrices[0] if weights is None else matrices
 
 
 def _ratio(numerator, denominator):
