@@ -144,7 +144,8 @@ def _interval(values):
 
 def words(name):
     """A figure's name as a person writes it."""
-    return {"auc": "AUC", "macro_f1": "macro F1", "weighted_f1": "weighted F1"}.get(name, name.replace("_", " "))
+    known = {"auc": "AUC", "macro_f1": "macro F1", "weighted_f1": "weighted F1"}
+    return known[name] if name in known else name.replace("_", " ")
 
 
 def _shown(values):
