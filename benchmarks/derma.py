@@ -2,7 +2,7 @@
 
 Run:     python benchmarks/derma.py --data FILE.npz [--seeds 3] [--quick]            the table of recipes
          python benchmarks/derma.py --data FILE.npz --what ingredients               `best` with one part taken out
-         python benchmarks/derma.py --data FILE.npz --what tradeoff                  `best` over class weights
+         python benchmarks/derma.py --data FILE.npz --what tradeoff                  `best`, its logits adjusted
 Every training is a process of its own with one thread, as many at once as --jobs says; a finished one is not run
 again. The table of recipes is read on the test split; the other two, which are there to choose by, on validation.
 """
@@ -48,10 +48,7 @@ INGREDIENTS = {
     "no weight decay": ([*BEST, "--weight-decay", "0"], 1),
     "label smoothing .1": ([*BEST, "--label-smoothing", "0.1"], 1),
 }
-TRADEOFF = {
-    f"class weights to the power {power}": ([*BEST, "--class-weight", power], 1)
-    for power in ("0", "0.1", "0.25", "0.5", "1")
-}
+STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
 def document_way(arguments):
@@ -135,13 +132,49 @@ def train(name, flags, seed, options):
         command = [sys.executable, *module, *rest, "--data", options.data, "--seed", str(seed), "--out", str(out)]
         command += ["--epochs", "2"] if options.quick else []
         # What is there to choose by must not read the test split.
-        command += ["--judge-on", "val"] if options.what != "recipes" else []
+        command += ["--judge-on", "val"] if options.what == "ingredients" else []
         one_thread = dict.fromkeys(ONE_THREAD, "1")
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.with_suffix(".log").open("w") as log:
             environment = {**os.environ, **one_thread, "KERAS_BACKEND": options.backend}
             subprocess.run(command, env=environment, check=True, stdout=log, stderr=subprocess.STDOUT)
     return json.loads((out / "report.json").read_text("utf-8"))
+
+
+def train_all(rows, options):
+    """Reports of every row and seed: `{name: [report of seed 0, ...]}`."""
+    rows = {name: row for name, row in rows.items() if not options.only or name in options.only}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        waiting = {
+            (name, seed): pool.submit(train, name, flags, seed, options)
+            for seed in range(options.seeds)
+            for name, (flags, most) in rows.items()
+            if seed < most
+        }
+        done = {key: future.result() for key, future in waiting.items()}
+    return {name: [report for (of, _), report in done.items() if of == name] for name in rows}
+
+
+def tradeoff(options):
+    """`best` as trained, its logits adjusted by several strengths afterwards: figures on the validation split."""
+    import keras
+
+    from keras_vision import data, evaluation
+    from keras_vision.recipe import DataSpec
+
+    splits = data.load_splits(DataSpec(data=options.data))
+    log_shares = np.log(np.bincount(splits.train.labels) / len(splits.train))
+    rows = {f"--logit-adjustment {strength:g}": [] for strength in STRENGTHS}
+    for seed in range(options.seeds):
+        report = train("best", BEST, seed, options)
+        model = keras.saving.load_model(options.runs / f"best-seed{seed}" / "model.keras")
+        logits = model.predict(splits.val.images, batch_size=256, verbose=0)
+        for name, strength in zip(rows, STRENGTHS, strict=True):
+            probabilities = evaluation.softmax(logits - strength * log_shares)
+            figures = evaluation.judge(splits.val.labels, probabilities, resamples=10).figures
+            shown = {column: {"value": figures[column][0]} for column in COLUMNS}
+            rows[name].append({"validation_figures": shown, "training": report["training"]})
+    return rows
 
 
 def mean_and_margin(values):
@@ -168,20 +201,13 @@ def main():
     options = parser.parse_args()
     if options.quick:
         options.seeds, options.runs = 1, Path("runs/benchmark-quick")
-    rows = {"recipes": RECIPES, "ingredients": INGREDIENTS, "tradeoff": TRADEOFF}[options.what]
-    rows = {name: row for name, row in rows.items() if not options.only or name in options.only}
-    with ThreadPoolExecutor(options.jobs) as pool:
-        waiting = {
-            (name, seed): pool.submit(train, name, flags, seed, options)
-            for seed in range(options.seeds)
-            for name, (flags, most) in rows.items()
-            if seed < most
-        }
-        reports = {key: future.result() for key, future in waiting.items()}
+    if options.what == "tradeoff":
+        reports = tradeoff(options)
+    else:
+        reports = train_all({"recipes": RECIPES, "ingredients": INGREDIENTS}[options.what], options)
+    which = "figures" if options.what == "recipes" else "validation_figures"
     details = {}
-    for name, (_, most) in rows.items():
-        mine = [reports[name, seed] for seed in range(min(options.seeds, most))]
-        which = "figures" if options.what == "recipes" else "validation_figures"
+    for name, mine in reports.items():
         columns = {column: [report[which][column]["value"] for report in mine] for column in COLUMNS}
         columns["minutes"] = [report["training"]["seconds"] / 60 for report in mine]
         columns["epochs"] = [report["training"]["epochs"] for report in mine]
