@@ -83,7 +83,8 @@ def keras_layers():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under a minute")
-    rounds = 5 if parser.parse_args().quick else 15
+    quick = parser.parse_args().quick
+    rounds = 3 if quick else 15
     cv2.setNumThreads(1)
     # The legacy generator calls SciPy by an old name and is told so for every image.
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -113,7 +114,9 @@ def main():
         "ratio_to_warpaffine_loop": round(fastest / table["warpaffine_loop"][0], 2),
         "ratio_to_keras_layers": round(fastest / table["keras_layers"][0], 1),
     }
-    record.finish("augmentation", headline, {"images_per_cpu_second": table, "rounds": rounds})
+    record.finish(
+        "augmentation" + ("_quick" if quick else ""), headline, {"images_per_cpu_second": table, "rounds": rounds}
+    )
 
 
 if __name__ == "__main__":

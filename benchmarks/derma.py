@@ -130,7 +130,7 @@ def train(name, flags, seed, options):
         module = [str(Path(__file__)), "--document"] if "--document" in flags else ["-m", "keras_vision.derma"]
         rest = [flag for flag in flags if flag != "--document"]
         command = [sys.executable, *module, *rest, "--data", options.data, "--seed", str(seed), "--out", str(out)]
-        command += ["--epochs", "2"] if options.quick else []
+        command += ["--epochs", "3"] if options.quick else []
         # What is there to choose by must not read the test split.
         command += ["--judge-on", "val"] if options.what == "ingredients" else []
         one_thread = dict.fromkeys(ONE_THREAD, "1")
@@ -138,7 +138,10 @@ def train(name, flags, seed, options):
         with out.with_suffix(".log").open("w") as log:
             environment = {**os.environ, **one_thread, "KERAS_BACKEND": options.backend}
             subprocess.run(command, env=environment, check=True, stdout=log, stderr=subprocess.STDOUT)
-    return json.loads((out / "report.json").read_text("utf-8"))
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    if options.what == "recipes" and report.get("split", "test") != "test":
+        sys.exit(f"{out} was judged on validation: move it away, and it is run anew.")
+    return report
 
 
 def train_all(rows, options):
@@ -196,11 +199,12 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--backend", default="tensorflow")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"), help="where the runs are kept")
-    parser.add_argument("--quick", action="store_true", help="two epochs, one seed: shows that it works")
+    parser.add_argument("--runs", type=Path, help="where the runs are kept (default: runs/benchmark-DATA)")
+    parser.add_argument("--quick", action="store_true", help="three epochs, one seed: shows that it works")
     options = parser.parse_args()
-    if options.quick:
-        options.seeds, options.runs = 1, Path("runs/benchmark-quick")
+    kind = "benchmark-quick" if options.quick else "benchmark"
+    options.runs = options.runs or Path("runs") / f"{kind}-{Path(options.data).stem}-{options.backend}"
+    options.seeds = 1 if options.quick else options.seeds
     if options.what == "tradeoff":
         reports = tradeoff(options)
     else:
@@ -228,6 +232,9 @@ def main():
         name: {column: round(columns[column]["mean_and_margin"][0], 4) for column in COLUMNS}
         for name, columns in details.items()
     }
+    if options.only:  # A part of the table must not replace the whole.
+        print(json.dumps(headline))
+        return
     record.finish(f"derma_{options.what}" + ("_quick" if options.quick else ""), headline, details)
 
 

@@ -37,7 +37,7 @@ def run_track(track, named_recipes, description, argv=None):
         options, recipe = parse(track, named_recipes, description, argv)
         out = Path(options.out or Path("runs") / run_name(track, named_recipes, recipe, options.smoke))
         run_folder.check(out, overwrite=options.overwrite)
-        if recipe.data.path is not None and not recipe.data.path.exists():
+        if recipe.data.path is not None and not os.path.exists(recipe.data.path):
             raise InputError(f"--data names a file that does not exist: {recipe.data.path}.")
         choose_backend(options.backend)
 

@@ -48,8 +48,10 @@ def read_run(folder):
             epochs = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
         with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
             answers = {row["image_sha256"]: row["label"] == row["predicted"] for row in csv.DictReader(file)}
-        return FinishedRun(folder.resolve().name, {**report, "figures": dict(report["figures"])}, epochs, answers)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        run = FinishedRun(folder.resolve().name, report, epochs, answers)
+        figures_table([run])  # Misses now what it would miss later.
+        return run
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder} is not a whole run: {error!r}.") from error
 
 
@@ -71,6 +73,8 @@ def figures_table(runs):
 def _shown(figure):
     if not figure or figure["value"] is None:
         return "none"
+    if figure["low"] is None:
+        return f"{figure['value']:.3f}"
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
@@ -130,7 +134,9 @@ def _text_table(head, rows):
 
 def main(argv=None):
     parser = cli.Parser(
-        prog="python -m keras_vision.compare", description=__doc__, usage="%(prog)s RUN RUN... [--out FILE]"
+        prog="python -m keras_vision.compare",
+        description=__doc__,
+        usage="%(prog)s RUN RUN... [--out FILE] [--overwrite]",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run")
     parser.add_argument("--out", default="compare.html", metavar="FILE", help="page to write (default: compare.html)")

@@ -7,6 +7,8 @@ A recipe is data. Its fields become the command line's flags (`cli.py`), a track
 
 import dataclasses
 import json
+import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,10 +65,11 @@ def _check(item, value):
     meta = item.metadata
     if meta["choices"] and value not in meta["choices"]:
         raise InputError(f"{flag(item.name)} takes one of {', '.join(map(str, meta['choices']))}. Received: {value!r}.")
-    # `not low <= value` rather than `value < low`, so that NaN is refused too.
-    if meta["low"] is not None and not value >= meta["low"]:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{flag(item.name)} takes a finite number. Received: {value!r}.")
+    if meta["low"] is not None and value < meta["low"]:
         raise InputError(f"{flag(item.name)} takes a number of at least {meta['low']}. Received: {value!r}.")
-    if meta["high"] is not None and not value <= meta["high"]:
+    if meta["high"] is not None and value > meta["high"]:
         raise InputError(f"{flag(item.name)} takes a number of at most {meta['high']}. Received: {value!r}.")
 
 
@@ -95,7 +98,7 @@ class DataSpec(_Checked):
     @property
     def path(self):
         """The file that `data` names, or None when it is the name of a data set."""
-        path = Path(self.data).expanduser()
+        path = Path(os.path.expanduser(self.data))  # Path.expanduser raises where there is no such user.
         return path if path.suffix or len(path.parts) > 1 else None
 
 

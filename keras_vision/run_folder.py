@@ -18,13 +18,17 @@ def check(out, *, overwrite=False):
         InputError: If `out` holds a finished run and `overwrite` is off, or anything that is no run.
     """
     out = Path(out)
-    if not out.exists() and not out.is_symlink():
-        return
-    if not out.is_dir():
-        raise InputError(f"--out needs a folder, but {out} is a file. Choose another with --out DIR.")
-    if not any(out.iterdir()):
-        return
-    if not (out / RECORD).is_file():
+    try:
+        if not out.exists() and not out.is_symlink():
+            return
+        if not out.is_dir():
+            raise InputError(f"--out needs a folder, but {out} is a file. Choose another with --out DIR.")
+        if not any(out.iterdir()):
+            return
+        finished = (out / RECORD).is_file()
+    except (OSError, ValueError) as error:
+        raise InputError(f"--out {str(out)!r} cannot be used: {error}. Choose another with --out DIR.") from error
+    if not finished:
         raise InputError(
             f"{out} holds files but no finished run ({RECORD} is missing), so it is left alone. "
             "Choose another folder with --out DIR."
@@ -37,10 +41,11 @@ def check(out, *, overwrite=False):
 def create(out, *, overwrite=False):
     """Gives a folder to write into, beside `out`, and puts it in `out`'s place when the block ends well.
 
-    When the block fails, the folder goes away and what stood in `out` stays as it was.
+    When the block fails, the folder goes away and what stood in `out` stays as it was. When only the last step fails,
+    because somebody else has filled `out` meanwhile, say, the finished folder is kept and named.
     """
-    out = Path(out)
     check(out, overwrite=overwrite)
+    out = Path(out).resolve()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f"{out.name}.partial-", dir=out.parent))
@@ -48,11 +53,16 @@ def create(out, *, overwrite=False):
         raise InputError(f"Cannot write to {out.parent}: {error.strerror}. Choose another --out DIR.") from error
     try:
         yield partial
-        # mkdtemp makes folders that only their owner can read; a run is as public as its parent's umask says.
-        partial.chmod(0o777 & ~_umask())
-        _replace(partial, out)
-    finally:
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        raise
+    # mkdtemp makes folders that only their owner can read; a run is as public as its parent's umask says.
+    partial.chmod(0o777 & ~_umask())
+    try:
+        check(out, overwrite=overwrite)
+        _replace(partial, out)
+    except (OSError, InputError) as error:
+        raise InputError(f"The run is finished and lies in {partial}; it could not be moved: {error}") from error
 
 
 def _replace(partial, out):
@@ -61,8 +71,12 @@ def _replace(partial, out):
         return
     old = partial.with_name(partial.name + ".old")
     out.rename(old)
-    partial.rename(out)
-    shutil.rmtree(old)
+    try:
+        partial.rename(out)
+    except OSError:
+        old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _umask():

@@ -139,7 +139,9 @@ def _version(package):
 
 def _write(folder, recipe, model, splits, history, report):
     (folder / "recipe.json").write_text(recipe.to_json(), "utf-8")
-    (folder / "environment.json").write_text(json.dumps(report.environment, indent=2) + "\n", "utf-8")
+    (folder / "environment.json").write_text(
+        json.dumps({**report.environment, "data": report.data}, indent=2) + "\n", "utf-8"
+    )
     (folder / "labels.txt").write_text("\n".join(splits.class_names) + "\n", "utf-8")
     (folder / "history.csv").write_text(history.to_csv(), "utf-8")
     (folder / "predictions.csv").write_text(_predictions(report), "utf-8")

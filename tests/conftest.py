@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-# Import order matters where one process holds both: torch first, or TensorFlow brings the process down.
-if os.environ.get("KERAS_BACKEND") == "torch":
-    import torch  # noqa: F401
-
 import numpy as np
 import pytest
+
+# First of all frameworks: medmnist, a judge in the tests, imports torch, and after TensorFlow that can bring the
+# process down.
+import torch  # noqa: F401
 
 from keras_vision.data import synthetic
 from keras_vision.recipe import Recipe, override
@@ -18,10 +18,15 @@ REAL_DATA = os.environ.get("KERAS_VISION_DATA")
 
 @pytest.fixture
 def real_data():
-    """Folder of the real data sets; tests that need one of them skip where it is not."""
-    if not REAL_DATA or not Path(REAL_DATA).is_dir():
-        pytest.skip("needs real images: set KERAS_VISION_DATA to their folder")
-    return Path(REAL_DATA)
+    """Gives the path of a real data set by its file's name; the test skips where it is not."""
+
+    def find(name):
+        path = Path(REAL_DATA or "") / name
+        if not REAL_DATA or not path.exists():
+            pytest.skip(f"needs real images: {name} in the folder that KERAS_VISION_DATA names")
+        return path
+
+    return find
 
 
 @pytest.fixture(scope="session")

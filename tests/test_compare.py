@@ -52,11 +52,14 @@ def test_mistakes_get_one_sentence(tmp_path, capsys):
     run = make_run(tmp_path / "one", {"a": (0, 0)})
     broken = make_run(tmp_path / "two", {"a": (0, 0)})
     (tmp_path / "two" / "report.json").write_text("{")
+    poor = make_run(tmp_path / "three", {"a": (0, 0)})
+    (tmp_path / "three" / "report.json").write_text('{"figures": {}}')
     (tmp_path / "page.html").write_text("mine")
     page = str(tmp_path / "page.html")
     for argv, message in (
         ([run], "at least two runs"),
         ([run, str(tmp_path)], "is no finished run"),
+        ([run, poor, "--out", str(tmp_path / "new.html")], "is not a whole run"),
         ([run, broken, "--out", str(tmp_path / "new.html")], "is not a whole run"),
         ([run, run, "--out", page], "exists"),
         ([run, run, "--out", str(tmp_path / "no" / "page.html")], "Cannot write"),

@@ -41,9 +41,10 @@ def test_field_names_are_unique_across_specs():
     ("knob", "message"),
     [
         ({"epochs": 0}, "--epochs takes a number of at least 1"),
-        ({"learning_rate": float("nan")}, "--learning-rate takes a number of at least"),
+        ({"learning_rate": float("nan")}, "--learning-rate takes a finite number"),
         ({"zoom_range": 2.0}, "--zoom-range takes a number of at most 0.95"),
         ({"fill_mode": "mirror"}, "--fill-mode takes one of nearest, constant"),
+        ({"warmup_epochs": float("inf")}, "--warmup-epochs takes a finite number"),
         ({"brightness_range": (1.2, 0.8)}, "darkest factor first"),
         ({"brightness_range": (-1.0, 0.8)}, "--brightness-range takes a number of at least 0"),
         ({"class_weight": "heavy"}, "--class-weight takes balanced, none or a number"),

@@ -37,6 +37,41 @@ def test_a_finished_run_stays_unless_overwriting_succeeds(tmp_path):
     assert (out / "report.json").read_text() == "second"
 
 
+def test_an_empty_folder_may_be_filled(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with run_folder.create(".") as partial:
+        finish(partial)
+    assert (tmp_path / "empty" / "report.json").is_file()
+
+
+def test_a_link_to_a_run_is_followed(tmp_path):
+    with run_folder.create(tmp_path / "one") as partial:
+        finish(partial, "first")
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    with run_folder.create(tmp_path / "link", overwrite=True) as partial:
+        finish(partial, "second")
+    assert (tmp_path / "one" / "report.json").read_text() == "second"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "one"]
+
+
+def test_of_two_runs_at_once_neither_is_lost(tmp_path):
+    first, second = run_folder.create(tmp_path / "one"), run_folder.create(tmp_path / "one")
+    slow, quick = first.__enter__(), second.__enter__()
+    finish(slow, "slow")
+    finish(quick, "quick")
+    second.__exit__(None, None, None)
+    with pytest.raises(InputError, match="lies in .*could not be moved: .*--overwrite"):
+        first.__exit__(None, None, None)
+    assert (tmp_path / "one" / "report.json").read_text() == "quick"
+    assert (slow / "report.json").read_text() == "slow"
+
+
+def test_a_name_that_no_file_system_takes():
+    with pytest.raises(InputError, match="cannot be used"):
+        run_folder.check("x" * 5000)
+
+
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="left alone"):

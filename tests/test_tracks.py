@@ -142,7 +142,7 @@ def test_volumes_are_refused_by_a_track_of_pictures(tmp_path, capsys):
 @pytest.mark.backend
 @pytest.mark.real_data
 def test_the_track_on_real_lesions(real_data, tmp_path):
-    path = str(real_data / "ham10000_5984_28.npz")
+    path = str(real_data("ham10000_5984_28.npz"))
     out = tmp_path / "run"
     assert derma.main(["--data", path, "--augment", "--smoke", "--limit", "600", "--out", str(out)]) == 0
     report = json.loads((out / "report.json").read_text("utf-8"))

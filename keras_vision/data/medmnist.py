@@ -144,9 +144,11 @@ def _read_arrays(path):
                 raise InputError(
                     f"{path} is not in MedMNIST layout: it lacks {', '.join(missing)}. It has: {', '.join(file.files)}."
                 )
-            return {key: file[key] for key in keys}
+            arrays = {key: file[key] for key in keys}
     except InputError:
         raise
+    except MemoryError as error:
+        raise InputError(f"{path} says that it holds more than this machine's memory ({error}).") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (zipfile.BadZipFile, EOFError, zlib.error) as error:
@@ -155,6 +157,10 @@ def _read_arrays(path):
         if "pickle" in str(error):
             raise InputError(f"{path} holds pickled objects, which can run code when read; it is refused.") from error
         raise InputError(f"{path} is damaged ({error}).") from error
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{path} is damaged: {key} is no array.")
+    return arrays
 
 
 def _as_images(images, where):
@@ -195,7 +201,11 @@ def _known_name(path):
 def _class_names(path, splits):
     labels_file = path.with_name(path.stem + ".labels.txt")
     if labels_file.is_file():
-        names = tuple(line.strip() for line in labels_file.read_text("utf-8").splitlines() if line.strip())
+        try:
+            lines = labels_file.read_text("utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{labels_file} cannot be read as UTF-8 text: {error}.") from error
+        names = tuple(line.strip() for line in lines if line.strip())
         if len(set(names)) != len(names):
             raise InputError(f"{labels_file} names a class twice.")
         return names

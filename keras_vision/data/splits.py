@@ -124,7 +124,8 @@ def check_splits(splits, where):
         raise InputError(f"{where}: a classifier needs at least 2 classes; there is 1.")
     empty = [splits.class_names[label] for label, count in enumerate(splits.counts()["train"]) if count == 0]
     if empty:
-        raise InputError(f"{where}: no image in train shows {', '.join(map(repr, empty))}; every class needs some.")
+        shown = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+        raise InputError(f"{where}: no image in train shows {shown}; every class needs some.")
 
 
 def file_sha256(path):

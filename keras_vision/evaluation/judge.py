@@ -1,5 +1,6 @@
 """All figures of one classifier on one split, each with a 95 % interval."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,8 +55,7 @@ def judge(labels, probabilities, *, resamples=1000, seed=0):
     intervals = {}
     for name, values in plain.items():
         samples = np.concatenate([part[name] for part in drawn])
-        with np.errstate(all="ignore"):
-            low, high = _quantiles(samples)
+        low, high = _quantiles(samples)
         intervals[name] = (values[0], low, high)
     scalars = [*METRICS, "auc", "expected_calibration_error"]
     return Judgement(
@@ -68,10 +68,10 @@ def judge(labels, probabilities, *, resamples=1000, seed=0):
 
 def _quantiles(samples):
     """The 2.5 % and 97.5 % quantiles over the first axis, over the resamples that have the figure."""
-    if np.isnan(samples).all(axis=0).any():
-        # A class so rare that no resample holds it: it has no interval.
-        samples = np.where(np.isnan(samples).all(axis=0), 0.0, samples)
-    return np.nanquantile(samples, [0.025, 0.975], axis=0)
+    with warnings.catch_warnings():
+        # A class that is in no resample has no interval: NaN, and no warning.
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        return np.nanquantile(samples, [0.025, 0.975], axis=0)
 
 
 def _class_row(intervals, k, labels):
@@ -88,7 +88,8 @@ def _all_figures(labels, probabilities, predicted, weights):
     auc = class_auc(labels, probabilities, weights)
     figures["class_auc"] = auc
     present = ~np.isnan(auc)
-    figures["auc"] = np.where(present, auc, 0).sum(axis=1) / np.maximum(1, present.sum(axis=1))
+    with np.errstate(invalid="ignore"):  # One class alone has no AUC: NaN.
+        figures["auc"] = np.where(present, auc, 0).sum(axis=1) / present.sum(axis=1)
     figures["expected_calibration_error"] = _calibration_error(labels, probabilities, weights)
     return figures
 

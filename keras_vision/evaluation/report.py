@@ -150,7 +150,9 @@ def words(name):
 
 def _shown(values):
     value, low, high = values
-    return f"{value:.3f}  ({low:.3f} to {high:.3f})" if math.isfinite(value) else "none"
+    if not math.isfinite(value):
+        return "none"
+    return f"{value:.3f}  ({low:.3f} to {high:.3f})" if math.isfinite(low) else f"{value:.3f}"
 
 
 def png(figure):
@@ -195,9 +197,9 @@ def _page(report, pictures):
     files = (
         "; ".join(f"{name} (SHA-256 {digest})" for name, digest in data["files"].items()) or "none: drawn from a seed"
     )
-    mistakes = "<p>No image was misclassified.</p>"
+    wrong = int(np.sum(report.probabilities.argmax(axis=1) != report.labels))
+    mistakes = f"<p>{wrong} images were misclassified.</p>"
     if "surest_mistakes" in pictures:
-        wrong = int(np.sum(report.probabilities.argmax(axis=1) != report.labels))
         shown = len(report.surest_mistakes())
         mistakes = f"<p>{shown} of {wrong} misclassified images, the most confident first.</p>" + picture(
             "surest_mistakes", pictures["surest_mistakes"]

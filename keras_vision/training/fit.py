@@ -1,5 +1,6 @@
 """One fit for every track: compile, callbacks, `model.fit`, the best weights back in the model."""
 
+import importlib.util
 import math
 import sys
 import time
@@ -36,6 +37,8 @@ def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=spec.label_smoothing),
         metrics=["accuracy"],
     )
+    if spec.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard.")
     log = _EpochLog()
     started = time.perf_counter()
     model.fit(
@@ -43,7 +46,7 @@ def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
         validation_data=val,
         epochs=spec.epochs,
         class_weight=class_weights(labels, num_classes, spec.class_weight),
-        callbacks=[_StartEpoch(train), *_callbacks(spec, log_dir), log, *callbacks],
+        callbacks=[_StartEpoch(train), log, *_callbacks(spec, log_dir), *callbacks],
         # A bar on a terminal; elsewhere one line an epoch.
         verbose=1 if sys.stdout.isatty() else 2,
         shuffle=False,
@@ -107,7 +110,6 @@ def _callbacks(spec, log_dir):
         callbacks.append(keras.callbacks.EarlyStopping(patience=spec.patience, restore_best_weights=True))
     if spec.tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(log_dir=str(log_dir)))
-    callbacks.append(keras.callbacks.TerminateOnNaN())
     return callbacks
 
 
@@ -134,3 +136,6 @@ class _EpochLog(keras.callbacks.Callback):
         rate = float(np.asarray(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
         figures = {name: float(value) for name, value in (logs or {}).items() if name != "learning_rate"}
         self.epochs.append({**figures, "learning_rate": rate})
+        # At the end of an epoch, not of each step as TerminateOnNaN does: reading the loss makes the steps wait.
+        if not math.isfinite(figures["loss"]):
+            model.stop_training = True

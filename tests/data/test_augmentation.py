@@ -122,6 +122,21 @@ def test_half_a_pixel_is_the_mean_of_two_by_hand():
     assert transform(row, {"tx": np.array([0.5])}).ravel().tolist() == [25, 75, 150, 200]
 
 
+@pytest.mark.parametrize("shape", [(64, 64, 3), (224, 224, 3), (224, 224, 1), (40, 300, 3), (2500, 30, 1)])
+def test_any_size_gives_the_pictures_of_keras(shape):
+    image = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
+    drawn = {"theta": np.array([20.0, -170.0]), "zx": np.array([0.8, 1.1]), "zy": np.array([1.2, 1.0])}
+    changed = transform(image, drawn)
+    if shape[0] == shape[1]:  # Keras turns other pictures about a point beside their centre.
+        generator = ImageDataGenerator()
+        for index in range(2):
+            one = {key: values[index] for key, values in drawn.items()}
+            expected = generator.apply_transform(image[index].astype(np.float32), one)
+            assert np.abs(changed[index] - expected).max() < 0.2
+    assert changed.shape == image.shape
+    assert np.array_equal(transform(image[1:], {key: values[1:] for key, values in drawn.items()}), changed[1:])
+
+
 @pytest.mark.parametrize("turns", range(4))
 def test_quarter_turns_are_exact(turns):
     images = pictures(3)

@@ -2,6 +2,7 @@
 
 import hashlib
 import urllib.error
+import zipfile
 
 import keras
 import numpy as np
@@ -95,6 +96,23 @@ def test_a_wrong_file_exits_with_2_and_one_sentence(write_npz, message, capsys, 
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_labels_file_in_another_encoding(write_npz):
+    path = write_npz()
+    path.with_name("tiny.labels.txt").write_bytes("Köln\nkalt\n".encode("latin-1"))
+    with pytest.raises(InputError, match="cannot be read as UTF-8"):
+        load(path)
+    path.with_name("tiny.labels.txt").write_text("\ufeffwarm\ncold\n", "utf-8")
+    assert load(path).class_names == ("warm", "cold")
+
+
+def test_an_entry_that_is_no_array(write_npz):
+    path = write_npz(train_labels=None)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("train_labels", b"not an array")
+    with pytest.raises(InputError, match="train_labels is no array"):
+        load(path)
 
 
 def test_one_class_is_none(write_npz):
@@ -218,14 +236,14 @@ def test_a_size_that_medmnist_does_not_have():
 
 @pytest.mark.real_data
 def test_the_real_lesions(real_data):
-    splits = load(real_data / "ham10000_5984_28.npz")
+    splits = load(real_data("ham10000_5984_28.npz"))
     assert splits.counts()["test"] == [37, 53, 117, 12, 98, 865, 16]
     assert splits.class_names[5] == "melanocytic nevi"
 
 
 @pytest.mark.real_data
 def test_the_official_adrenal_volumes_by_name(real_data, monkeypatch):
-    monkeypatch.setenv("KERAS_VISION_DATA", str(real_data))
+    monkeypatch.setenv("KERAS_VISION_DATA", str(real_data("adrenalmnist3d.npz").parent))
     splits = data.load_splits(DataSpec(data="adrenalmnist3d"))
     assert splits.image_shape == (28, 28, 28, 1)
     assert "official" in splits.source.description

@@ -8,6 +8,8 @@ from sklearn import metrics as sklearn_metrics
 from keras_vision import evaluation
 from keras_vision.evaluation.metrics import METRICS, class_auc, confusion_matrix
 
+AVERAGES = ("macro", "weighted")
+
 
 @pytest.fixture(params=[2, 3, 7])
 def answers(request):
@@ -41,7 +43,9 @@ def test_auc_by_hand():
 def test_figures_equal_scikit_learns(answers):
     labels, probabilities = answers
     predicted = probabilities.argmax(axis=1)
+    recalls = {f"{kind}_recall": sklearn_metrics.recall_score(labels, predicted, average=kind) for kind in AVERAGES}
     expected = {
+        **recalls,
         "accuracy": sklearn_metrics.accuracy_score(labels, predicted),
         "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(labels, predicted),
         "macro_f1": sklearn_metrics.f1_score(labels, predicted, average="macro"),
@@ -108,7 +112,10 @@ def test_a_class_that_is_absent_or_never_predicted_breaks_nothing():
     judgement = evaluation.judge(labels, probabilities, resamples=50)
     assert judgement.figures["balanced_accuracy"][0] == 0.5
     assert judgement.classes[1]["precision"][0] == 0
-    assert np.isnan(judgement.classes[2]["auc"][0])
+    assert np.isnan(judgement.classes[2]["auc"]).all()
+    assert np.isnan(judgement.classes[2]["recall"]).all()
+    alone = evaluation.judge(np.zeros(4, int), probabilities, resamples=20).figures["auc"]
+    assert np.isnan(alone).all()
 
 
 def test_calibration_by_hand():
