@@ -45,8 +45,6 @@ INGREDIENTS = {
     "the document's augmentation": ([*BEST, *DOCUMENT_AUGMENTATION], 1),
     "the document's schedule": ([*BEST, *DOCUMENT_SCHEDULE], 1),
     "no dropout": ([*BEST, "--dropout-scale", "0"], 1),
-    "no weight decay": ([*BEST, "--weight-decay", "0"], 1),
-    "label smoothing .1": ([*BEST, "--label-smoothing", "0.1"], 1),
 }
 STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
 

@@ -32,12 +32,12 @@ def test_flags_that_are_shown_are_taken():
     commands = re.findall(r"python -m keras_vision\.derma((?: --?[\w-]+(?: [\w./]+)?)*)", README)
     assert commands
     for command in commands:
-        cli.parse("derma", derma.RECIPES, "", command.split())
+        cli.parse("derma", derma.RECIPES, "", command.replace("--help", "").split())
 
 
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    for target in set(re.findall(r"`?make (\w+)", README)):
+    for target in set(re.findall(r"(?:`|^ +)make (\w+)", README, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
