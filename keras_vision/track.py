@@ -145,7 +145,7 @@ def _write(folder, recipe, model, splits, history, report):
     (folder / "labels.txt").write_text("\n".join(splits.class_names) + "\n", "utf-8")
     (folder / "history.csv").write_text(history.to_csv(), "utf-8")
     (folder / "predictions.csv").write_text(_predictions(report), "utf-8")
-    # A new model of the same layers leaves out the optimizer (twice the weights' size) and the loss (a closure).
+    # A new model of the same layers leaves out the optimizer, which is twice the weights' size.
     keras.Model(model.input, model.output, name=model.name).save(folder / "model.keras")
     report.write(folder)
 

@@ -3,7 +3,7 @@
 from keras_vision.evaluation.calibration import reliability
 from keras_vision.evaluation.judge import Judgement, judge
 from keras_vision.evaluation.mcnemar import mcnemar
-from keras_vision.evaluation.metrics import METRICS, confusion_matrix, per_class_table, softmax
+from keras_vision.evaluation.metrics import METRICS, confusion_matrix, softmax
 from keras_vision.evaluation.report import Report
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "confusion_matrix",
     "judge",
     "mcnemar",
-    "per_class_table",
     "reliability",
     "softmax",
 ]

@@ -136,11 +136,3 @@ def _auc(positive, scores, weights):
     below = np.cumsum(downs, axis=1) - downs
     pairs = ups.sum(axis=1) * downs.sum(axis=1)
     return _ratio((ups * (below + downs / 2)).sum(axis=1), pairs)
-
-
-def per_class_table(labels, probabilities):
-    """One dict a class: `precision`, `recall`, `f1`, `auc`, `support`."""
-    num_classes = probabilities.shape[1]
-    figures = per_class(confusion_matrix(labels, probabilities.argmax(axis=1), num_classes))
-    figures["auc"] = class_auc(labels, probabilities, np.ones((1, len(labels))))[0]
-    return [{name: float(values[k]) for name, values in figures.items()} for k in range(num_classes)]

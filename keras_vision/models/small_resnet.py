@@ -5,8 +5,7 @@ from keras import layers
 
 from keras_vision.models.shapes import require_pictures
 
-# Filters of the stem and the three blocks, as multiples of the width. The last block stops at 6, not 8: a quarter
-# fewer parameters for the same validation figures.
+# Filters of the stem and the three blocks, as multiples of the width.
 MULTIPLES = (1, 2, 4, 6)
 BLOCK_DROPOUT = (0.1, 0.2, 0.3)
 HEAD_DROPOUT = 0.4
