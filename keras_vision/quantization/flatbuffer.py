@@ -1,0 +1,158 @@
+"""Writing a TensorFlow Lite model tensor by tensor, with the schema that LiteRT's own package brings."""
+
+from dataclasses import dataclass
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+IDENTIFIER = b"TFL3"
+TYPES = {
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+    np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.uint8): schema.TensorType.UINT8,
+    np.dtype(np.int32): schema.TensorType.INT32,
+}
+# First version of each operator that takes 8-bit integers, with a scale for each channel where it has weights: an older
+# runtime that lacks it says so, instead of computing something else.
+# Source: tensorflow/lite/tools/versioning/op_version.cc
+VERSIONS = {
+    "ADD": 2,
+    "AVERAGE_POOL_2D": 2,
+    "CONCATENATION": 2,
+    "CONV_2D": 3,
+    "DEPTHWISE_CONV_2D": 3,
+    "DEQUANTIZE": 2,
+    "ELU": 1,
+    "FULLY_CONNECTED": 4,
+    "GELU": 2,
+    "HARD_SWISH": 1,
+    "LEAKY_RELU": 2,
+    "LOGISTIC": 2,
+    "MAX_POOL_2D": 2,
+    "MEAN": 2,
+    "MUL": 2,
+    "PAD": 2,
+    "QUANTIZE": 2,
+    "REDUCE_MAX": 2,
+    "RELU": 2,
+    "RELU6": 2,
+    "RESHAPE": 1,
+    "SOFTMAX": 2,
+    "TANH": 2,
+}
+OPERATOR_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of the file: its number and what its integers stand for.
+
+    Attributes:
+        scale, zero_point: None for floats.
+    """
+
+    number: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+class FlatModel:
+    """A model under construction: one subgraph, batch size 1."""
+
+    def __init__(self, description):
+        self.model = schema.ModelT(version=3, description=description, operatorCodes=[], buffers=[schema.BufferT()])
+        self.graph = schema.SubGraphT(name="main", tensors=[], operators=[], inputs=[], outputs=[])
+        self.model.subgraphs = [self.graph]
+        self._codes = {}
+
+    def tensor(self, name, shape, dtype, scale=None, zero_point=None, *, axis=0, data=None):
+        """Adds a tensor.
+
+        Args:
+            scale: One number, or one a channel along `axis`.
+            data: The values of a constant.
+        """
+        dtype = np.dtype(dtype)
+        quantization = None
+        if scale is not None:
+            scales = np.atleast_1d(np.asarray(scale, np.float32))
+            zeros = np.broadcast_to(np.atleast_1d(zero_point), scales.shape)
+            quantization = schema.QuantizationParametersT(
+                scale=scales, zeroPoint=zeros.astype(np.int64), quantizedDimension=axis
+            )
+        buffer = 0
+        if data is not None:
+            content = np.frombuffer(np.ascontiguousarray(data, dtype).tobytes(), np.uint8)
+            self.model.buffers.append(schema.BufferT(data=content))
+            buffer = len(self.model.buffers) - 1
+        self.graph.tensors.append(
+            schema.TensorT(
+                name=name,
+                shape=np.asarray(shape, np.int32),
+                type=TYPES[dtype],
+                buffer=buffer,
+                quantization=quantization,
+                hasRank=True,
+            )
+        )
+        return Tensor(len(self.graph.tensors) - 1, tuple(shape), dtype, scale, zero_point)
+
+    def operator(self, name, inputs, output, options=None):
+        """Adds an operator that makes `output`, a `Tensor`, and returns that.
+
+        Args:
+            name: Of the builtin operator, such as `CONV_2D`.
+            options: The schema's options object, such as `Conv2DOptionsT`.
+        """
+        if name not in self._codes:
+            code = getattr(schema.BuiltinOperator, name)
+            self._codes[name] = len(self.model.operatorCodes)
+            self.model.operatorCodes.append(
+                schema.OperatorCodeT(
+                    # Readers from before there were more than 127 operators look here.
+                    deprecatedBuiltinCode=min(code, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES),
+                    builtinCode=code,
+                    version=VERSIONS[name],
+                )
+            )
+        kind = schema.BuiltinOptions.NONE
+        if options is not None:
+            kind = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        self.graph.operators.append(
+            schema.OperatorT(
+                opcodeIndex=self._codes[name],
+                inputs=np.array([part.number for part in inputs], np.int32),
+                outputs=np.array([output.number], np.int32),
+                builtinOptionsType=kind,
+                builtinOptions=options,
+            )
+        )
+        return output
+
+    def finish(self, start, end):
+        """The file's bytes, for a model from tensor `start` to tensor `end`, with the signature `serving_default`."""
+        self.graph.inputs, self.graph.outputs = np.array([start.number], np.int32), np.array([end.number], np.int32)
+        names = [self.graph.tensors[part.number].name for part in (start, end)]
+        self.model.signatureDefs = [
+            schema.SignatureDefT(
+                inputs=[schema.TensorMapT(name=names[0], tensorIndex=start.number)],
+                outputs=[schema.TensorMapT(name=names[1], tensorIndex=end.number)],
+                signatureKey="serving_default",
+            )
+        ]
+        return pack(self.model)
+
+
+def pack(model):
+    """Bytes of a schema model object."""
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def unpack(content):
+    """The schema model object of a file's bytes."""
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))

@@ -1,0 +1,95 @@
+"""A Keras model as a plain list of steps: nested models opened, in the order in which they run."""
+
+from dataclasses import dataclass
+
+import keras
+
+from keras_vision.recipe import InputError
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of one layer.
+
+    Attributes:
+        layer: The layer.
+        inputs: Numbers of the tensors that it takes.
+        output: Number of the tensor that it makes; the model's input is number 0.
+        shape: Shape of that tensor, without the batch.
+    """
+
+    layer: keras.Layer
+    inputs: tuple[int, ...]
+    output: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model's steps.
+
+    Attributes:
+        input_shape: Shape of one image, without the batch.
+        steps: In the order in which they run.
+        output: Number of the tensor that the model returns.
+    """
+
+    input_shape: tuple[int, ...]
+    steps: tuple[Step, ...]
+    output: int
+
+    def consumers(self):
+        """How many steps take each tensor; the model's caller counts as one."""
+        counts = {self.output: 1}
+        for step in self.steps:
+            for tensor in step.inputs:
+                counts[tensor] = counts.get(tensor, 0) + 1
+        return counts
+
+
+def read_graph(model):
+    """The steps of a functional or Sequential model with one input and one output.
+
+    Raises:
+        InputError: If the model is neither, or has several inputs or outputs.
+    """
+    model = _functional(model)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise InputError(
+            f"The model {model.name!r} needs one input and one output. "
+            f"Received: {len(model.inputs)} inputs and {len(model.outputs)} outputs."
+        )
+    numbers, steps = {id(model.inputs[0]): 0}, []
+    tensors = [model.inputs[0]]  # Kept alive, so that no two share an id.
+
+    def call(layer, *arguments, **keywords):
+        if isinstance(layer, keras.Model):
+            inner = _functional(layer)
+            return inner._run_through_graph(
+                keras.tree.pack_sequence_as(inner._inputs_struct, keras.tree.flatten(arguments[0])),
+                operation_fn=lambda operation: operation,
+                call_fn=call,
+            )
+        given = [part for part in keras.tree.flatten(arguments) if isinstance(part, keras.KerasTensor)]
+        made = layer.compute_output_spec(*arguments, **keywords)
+        if not isinstance(made, keras.KerasTensor):
+            raise InputError(f"The layer {layer.name!r} ({type(layer).__name__}) has several outputs.")
+        tensors.append(made)
+        numbers[id(made)] = len(numbers)
+        steps.append(Step(layer, tuple(numbers[id(part)] for part in given), numbers[id(made)], tuple(made.shape[1:])))
+        return made
+
+    # Keras offers no public way to walk a model without adding calls to its layers, which would make their `output`
+    # ambiguous; cloning uses this one.
+    output = model._run_through_graph(model.input, operation_fn=lambda operation: operation, call_fn=call)
+    return Graph(tuple(model.inputs[0].shape[1:]), tuple(steps), numbers[id(keras.tree.flatten(output)[0])])
+
+
+def _functional(model):
+    if isinstance(model, keras.Sequential) and model.built:
+        return keras.Model(model.inputs, model.outputs, name=model.name)
+    if not hasattr(model, "_run_through_graph"):
+        raise InputError(
+            f"The model {model.name!r} must be functional or a built Sequential. Received: {type(model).__name__}."
+        )
+    return model

@@ -1,0 +1,307 @@
+"""From a fake-quantized model to its full-integer file, with the model's own scales and zero points.
+
+The file is written operator by operator instead of through TensorFlow's converter, so that what was simulated is what
+is written, on every backend, and TensorFlow is not needed at all.
+"""
+
+import keras
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from keras import layers
+
+from keras_vision.quantization import fake_quantization as fake
+from keras_vision.quantization.flatbuffer import FlatModel
+from keras_vision.quantization.graph import read_graph
+from keras_vision.quantization.ranges import NARROW, SOFTMAX_RANGE, parameters, weight_scales
+
+ACTIVATIONS = {
+    "linear": schema.ActivationFunctionType.NONE,
+    "relu": schema.ActivationFunctionType.RELU,
+    "relu6": schema.ActivationFunctionType.RELU6,
+}
+UNARY = {
+    "relu": "RELU",
+    "relu6": "RELU6",
+    "sigmoid": "LOGISTIC",
+    "tanh": "TANH",
+    "elu": "ELU",
+    "gelu": "GELU",
+    "hard_silu": "HARD_SWISH",
+    "leaky_relu": "LEAKY_RELU",
+}
+SMALLEST_BIAS_STEP = 2.0**-30  # Share of the largest bias: 32 bits hold it.
+
+
+def write_integer_file(quantized, *, io="uint8", logits=False, description=""):
+    """The full-integer file of a calibrated or trained fake-quantized model.
+
+    Args:
+        quantized: A model from `with_fake_quantization`.
+        io: Type of input and output: `uint8`, `int8` or `float32`.
+        logits: Whether the file ends in logits instead of probabilities.
+
+    Returns:
+        The file's bytes.
+    """
+    return _Writer(quantized, io, logits, description).file()
+
+
+class _Pending:
+    """An operator whose output range is not known yet, with what may still be fused into it.
+
+    Attributes:
+        operator: Name of the builtin operator.
+        inputs: Tensors.
+        options: The schema's options.
+        kernel, bias: Float arrays, the output channels last; None without weights.
+    """
+
+    def __init__(self, operator, inputs, options=None, kernel=None, bias=None):
+        self.operator, self.inputs, self.options, self.kernel, self.bias = operator, inputs, options, kernel, bias
+        self.activation = "linear"
+
+
+class _Writer:
+    def __init__(self, quantized, io, logits, description):
+        self.graph = read_graph(quantized)
+        self.io, self.logits = io, logits
+        self.file_model = FlatModel(description)
+        self.values = {}  # Tensor or _Pending by number.
+
+    def file(self):
+        steps = [step for step in self.graph.steps if not isinstance(step.layer, layers.InputLayer)]
+        first = self._input(steps)
+        for step in steps:
+            if step.output not in self.values:
+                self.values[step.output] = self._take(step)
+        end = self._output(self.values[self.graph.output])
+        return self.file_model.finish(first, end)
+
+    def _input(self, steps):
+        """The file's input: the pixels' bytes, and behind them the same as int8."""
+        number, shape, name = 0, (1, *self.graph.input_shape), "images"
+        if isinstance(steps[0].layer, layers.Rescaling):
+            number = steps[0].output
+            steps = steps[1:]
+        scale, zero_point = self._range(steps[0].layer)
+        rounded = steps[0].output
+        if self.io == "float32" and number:
+            given, inside = self._float_input(shape, scale, zero_point)
+            self.values[number] = self.values[rounded] = inside
+            return given
+        if self.io == "int8":
+            given = inside = self.file_model.tensor(name, shape, np.int8, scale, zero_point)
+        else:
+            inside = self.file_model.tensor(f"{name}_int8", shape, np.int8, scale, zero_point)
+            given = (
+                self.file_model.tensor(name, shape, np.float32)
+                if self.io == "float32"
+                else self.file_model.tensor(name, shape, np.uint8, scale, zero_point + 128)
+            )
+            self.file_model.operator("QUANTIZE", [given], inside, schema.QuantizeOptionsT())
+        self.values[number] = self.values[rounded] = inside
+        return given
+
+    def _float_input(self, shape, scale, zero_point):
+        """Float pixels from 0 to 255 are made integers first and rescaled then, so that both ways in are the same."""
+        given = self.file_model.tensor("images", shape, np.float32)
+        pixels = self.file_model.tensor("images_int8", shape, np.int8, 1.0, -128)
+        self.file_model.operator("QUANTIZE", [given], pixels, schema.QuantizeOptionsT())
+        # Int8 values times 1, minus the zero point's pixel: a depthwise convolution does it without an error.
+        channels = shape[-1]
+        pending = self._depthwise(
+            pixels,
+            np.full((1, 1, channels), scale, np.float64),
+            np.full(channels, -(zero_point + 128.0) * scale),
+            schema.DepthwiseConv2DOptionsT(depthMultiplier=1, strideW=1, strideH=1, padding=schema.Padding.VALID),
+        )
+        return given, self._emit(pending, "rescaled", shape, scale, zero_point)
+
+    def _output(self, made):
+        name = "scores"
+        if not self.logits and self.last_activation not in ("softmax", "sigmoid"):
+            scale, zero_point = parameters(*SOFTMAX_RANGE)
+            scores = self.file_model.tensor(f"{name}_int8", made.shape, np.int8, scale, zero_point)
+            made = self.file_model.operator("SOFTMAX", [made], scores, schema.SoftmaxOptionsT(beta=1.0))
+        if self.io == "int8":
+            return made
+        if self.io == "float32":
+            end = self.file_model.tensor(name, made.shape, np.float32)
+            return self.file_model.operator("DEQUANTIZE", [made], end, schema.DequantizeOptionsT())
+        end = self.file_model.tensor(name, made.shape, np.uint8, made.scale, made.zero_point + 128)
+        return self.file_model.operator("QUANTIZE", [made], end, schema.QuantizeOptionsT())
+
+    @property
+    def last_activation(self):
+        return next(
+            (name for step in reversed(self.graph.steps) if (name := fake.activation_of(step.layer)) is not None), None
+        )
+
+    @staticmethod
+    def _range(quantizer):
+        low, high = (float(keras.ops.convert_to_numpy(part)) for part in (quantizer.low, quantizer.high))
+        return parameters(low, high)
+
+    def _take(self, step):
+        layer, values = step.layer, [self.values[number] for number in step.inputs]
+        value, shape = values[0], (1, *step.shape)
+        if isinstance(layer, fake.FakeQuantize):
+            if not isinstance(value, _Pending):
+                return value
+            return self._emit(value, layer.name.removesuffix("_range"), shape, *self._range(layer))
+        if isinstance(layer, layers.BatchNormalization):
+            return self._folded(layer, value)
+        if isinstance(layer, fake.QuantizedConv2D):
+            return self._convolution(layer, value)
+        if isinstance(layer, fake.QuantizedDepthwiseConv2D):
+            kernel, bias = _weights(layer)
+            height, width, channels, multiplier = kernel.shape
+            options = schema.DepthwiseConv2DOptionsT(depthMultiplier=multiplier, **_window(layer))
+            return self._depthwise(value, kernel.reshape(height, width, channels * multiplier), bias, options)
+        if isinstance(layer, fake.QuantizedDense):
+            return _Pending("FULLY_CONNECTED", [value], schema.FullyConnectedOptionsT(), *_weights(layer))
+        if isinstance(layer, layers.Add):
+            return _Pending("ADD", values, schema.AddOptionsT())
+        if isinstance(layer, layers.Multiply):
+            return _Pending("MUL", values, schema.MulOptionsT())
+        if isinstance(layer, layers.Concatenate):
+            axis = layer.axis % len(shape)
+            return _Pending("CONCATENATION", values, schema.ConcatenationOptionsT(axis=axis))
+        if isinstance(layer, layers.GlobalAveragePooling2D):
+            return _Pending("MEAN", [value, self._axes()], schema.ReducerOptionsT(keepDims=layer.keepdims))
+        if isinstance(layer, layers.AveragePooling2D):
+            return self._same_range("AVERAGE_POOL_2D", layer, [value], shape, _pool(layer))
+        if isinstance(layer, fake.SAME_RANGE):
+            return self._moved(layer, value, shape)
+        return self._activation(layer, value)
+
+    def _activation(self, layer, value):
+        name = fake.activation_of(layer)
+        if isinstance(value, _Pending):
+            value.activation = name
+            return value
+        if name == "silu":
+            scale, zero_point = parameters(*SOFTMAX_RANGE)
+            gate = self.file_model.tensor(f"{layer.name}_gate", value.shape, np.int8, scale, zero_point)
+            self.file_model.operator("LOGISTIC", [value], gate)
+            return _Pending("MUL", [value, gate], schema.MulOptionsT())
+        if name == "softmax":
+            return _Pending("SOFTMAX", [value], schema.SoftmaxOptionsT(beta=1.0))
+        options = {
+            "leaky_relu": lambda: schema.LeakyReluOptionsT(alpha=float(_slope(layer))),
+            "gelu": lambda: schema.GeluOptionsT(approximate=False),
+            "hard_silu": schema.HardSwishOptionsT,
+        }.get(name)
+        return _Pending(UNARY[name], [value], options() if options else None)
+
+    def _moved(self, layer, value, shape):
+        """Layers that move values: the output's integers mean what the input's do."""
+        if isinstance(layer, (layers.Dropout, layers.SpatialDropout2D)):
+            return value
+        if isinstance(layer, layers.MaxPooling2D):
+            return self._same_range("MAX_POOL_2D", layer, [value], shape, _pool(layer))
+        if isinstance(layer, layers.GlobalMaxPooling2D):
+            options = schema.ReducerOptionsT(keepDims=layer.keepdims)
+            return self._same_range("REDUCE_MAX", layer, [value, self._axes()], shape, options)
+        if isinstance(layer, layers.ZeroPadding2D):
+            paddings = np.array([(0, 0), *layer.padding, (0, 0)], np.int32)
+            constant = self._constant(f"{layer.name}_paddings", paddings)
+            return self._same_range("PAD", layer, [value, constant], shape, schema.PadOptionsT())
+        target = self._constant(f"{layer.name}_shape", np.array(shape, np.int32))
+        return self._same_range("RESHAPE", layer, [value, target], shape, schema.ReshapeOptionsT(newShape=list(shape)))
+
+    def _same_range(self, operator, layer, inputs, shape, options):
+        made = self.file_model.tensor(layer.name, shape, np.int8, inputs[0].scale, inputs[0].zero_point)
+        return self.file_model.operator(operator, inputs, made, options)
+
+    def _constant(self, name, values):
+        return self.file_model.tensor(name, values.shape, values.dtype, data=values)
+
+    def _axes(self):
+        return self._constant("rows_and_columns", np.array([1, 2], np.int32))
+
+    def _convolution(self, layer, value):
+        return _Pending("CONV_2D", [value], schema.Conv2DOptionsT(**_window(layer)), *_weights(layer))
+
+    @staticmethod
+    def _depthwise(value, kernel, bias, options):
+        return _Pending("DEPTHWISE_CONV_2D", [value], options, kernel, bias)
+
+    @staticmethod
+    def _folded(layer, pending):
+        """The convolution before a normalization, with that folded in (Jacob et al. 2018, section 3.2)."""
+        mean, variance = (
+            np.float64(keras.ops.convert_to_numpy(part)) for part in (layer.moving_mean, layer.moving_variance)
+        )
+        factor = 1 / np.sqrt(variance + layer.epsilon)
+        if layer.scale:
+            factor = factor * keras.ops.convert_to_numpy(layer.gamma)
+        offset = keras.ops.convert_to_numpy(layer.beta) if layer.center else 0.0
+        pending.kernel = pending.kernel * factor
+        pending.bias = (pending.bias - mean) * factor + offset
+        return pending
+
+    def _emit(self, pending, name, shape, scale, zero_point):
+        """Writes an operator, now that the range of its output is known."""
+        made = self.file_model.tensor(name, shape, np.int8, scale, zero_point)
+        inputs, options = list(pending.inputs), pending.options
+        if pending.kernel is not None:
+            inputs += self._stored_weights(pending, name)
+        if pending.operator == "CONCATENATION":
+            inputs = [self._requantized(part, f"{name}_{count}", made) for count, part in enumerate(inputs)]
+        if pending.activation != "linear":
+            options.fusedActivationFunction = ACTIVATIONS[pending.activation]
+        return self.file_model.operator(pending.operator, inputs, made, options)
+
+    def _requantized(self, part, name, like):
+        if (part.scale, part.zero_point) == (like.scale, like.zero_point):
+            return part
+        made = self.file_model.tensor(name, part.shape, np.int8, like.scale, like.zero_point)
+        return self.file_model.operator("QUANTIZE", [part], made, schema.QuantizeOptionsT())
+
+    def _stored_weights(self, pending, name):
+        """Kernel and bias as integers, a scale for each output channel."""
+        kernel, bias, source = pending.kernel, pending.bias, np.float64(pending.inputs[0].scale)
+        # A channel whose weights are nearly nothing beside its bias would need more than 32 bits for the bias.
+        scales = np.maximum(weight_scales(kernel), np.abs(bias) * SMALLEST_BIAS_STEP / source).astype(np.float32)
+        stored = np.clip(np.round(kernel / scales), -NARROW, NARROW).astype(np.int8)
+        if pending.operator == "DEPTHWISE_CONV_2D":
+            stored, axis = stored[np.newaxis], 3
+        else:  # Output channels first.
+            stored, axis = np.moveaxis(stored, -1, 0), 0
+        bias_scales = (source * scales).astype(np.float32)
+        whole = np.round(bias / bias_scales).astype(np.int32)
+        return [
+            self.file_model.tensor(f"{name}_kernel", stored.shape, np.int8, scales, 0, axis=axis, data=stored),
+            self.file_model.tensor(f"{name}_bias", whole.shape, np.int32, bias_scales, 0, data=whole),
+        ]
+
+
+def _weights(layer):
+    """Kernel and bias in float64; the bias is zeros where there is none."""
+    kernel = np.float64(keras.ops.convert_to_numpy(layer.kernel))
+    channels = kernel.shape[-1] * (kernel.shape[-2] if isinstance(layer, fake.QuantizedDepthwiseConv2D) else 1)
+    bias = np.float64(keras.ops.convert_to_numpy(layer.bias)) if layer.use_bias else np.zeros(channels)
+    return kernel, bias
+
+
+def _strides_and_padding(layer):
+    row, column = layer.strides
+    padding = {"same": schema.Padding.SAME, "valid": schema.Padding.VALID}[layer.padding]
+    return {"strideH": row, "strideW": column, "padding": padding}
+
+
+def _window(layer):
+    row, column = layer.dilation_rate
+    return {"dilationHFactor": row, "dilationWFactor": column, **_strides_and_padding(layer)}
+
+
+def _pool(layer):
+    row, column = layer.pool_size
+    return schema.Pool2DOptionsT(filterHeight=row, filterWidth=column, **_strides_and_padding(layer))
+
+
+def _slope(layer):
+    if hasattr(layer, "negative_slope"):
+        return layer.negative_slope
+    return 0.2  # keras.activations.leaky_relu's default.

@@ -1,0 +1,32 @@
+"""Real ranges as LiteRT's 8-bit integers have them: `real = scale * (integer - zero_point)`.
+
+Source: https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec
+"""
+
+import numpy as np
+
+LOWEST, HIGHEST = -128, 127
+NARROW = 127  # Weights are symmetric and leave -128 out.
+SOFTMAX_RANGE = (0.0, 255 / 256)  # LiteRT fixes the outputs of SOFTMAX and LOGISTIC at 1/256 and those of TANH at 1/128.
+TANH_RANGE = (-1.0, 127 / 128)
+
+
+def parameters(low, high):
+    """Scale and zero point of a range, which is widened to hold zero.
+
+    Returns:
+        `(scale, zero_point)`: float32 and int.
+    """
+    low, high = np.float32(min(low, 0.0)), np.float32(max(high, 0.0))
+    scale = np.maximum((high - low) / np.float32(HIGHEST - LOWEST), np.float32(1e-8))
+    return scale, int(np.clip(np.round(LOWEST - low / scale), LOWEST, HIGHEST))
+
+
+def weight_scales(kernel):
+    """Scale of each output channel, the last axis of a kernel: its largest weight becomes 127.
+
+    Returns:
+        Float32 array, shape `(channels,)`.
+    """
+    largest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1)))
+    return np.maximum(largest.astype(np.float32), np.float32(1e-8)) / np.float32(NARROW)
