@@ -4,9 +4,10 @@ Run:     python benchmarks/training.py [--quick] [--backends tensorflow jax torc
 Measures, in a process for each backend, images per second of `training.fit` on the skin-lesion network with
 augmentation on, and of the same network stepping on one batch kept in memory, in turns. A step is the faster of
 `model.train_on_batch` and Keras's own `fit` on that batch over and over: on JAX the first copies the whole state in
-and out at each step. Beside them stands the share of the fit's time spent making batches (all of it is waiting on JAX and torch; TensorFlow makes them ahead in another thread, so there it
-is the most that waiting can be); and the highest memory during the fit, above what the process held before it, for
-arrays of DermaMNIST's size. Figures are medians over the turns.
+and out at each step. Beside them stand the share of the fit's time spent making batches (all of it is waiting on JAX
+and torch; TensorFlow makes them ahead in another thread, so there it is the most that waiting can be), and the highest
+memory during the fit, above what the process held before it, for arrays of DermaMNIST's size. Figures are medians over
+the turns.
 """
 
 import argparse

@@ -4,7 +4,7 @@ import importlib
 import sys
 
 TRACKS = ("derma",)
-COMMANDS = ("compare",)
+COMMANDS = ("compare", "predict", "audit")
 
 
 def main():

@@ -148,11 +148,26 @@ def run_name(track, named_recipes, recipe, smoke=False):
         parts.append(recipe.name)
     if recipe.augment != named_recipes[recipe.name].augment:
         parts.append("augment" if recipe.augment else "plain")
+    if recipe.quantization.qat != named_recipes[recipe.name].quantization.qat:
+        parts.append("qat" if recipe.quantization.qat else "noqat")
     if recipe.seed != default.seed:
         parts.append(f"seed{recipe.seed}")
     if smoke:
         parts.append("smoke")
     return "-".join(parts)
+
+
+def read_file(path):
+    """A file's bytes.
+
+    Raises:
+        InputError: If there is no such file, or it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"Cannot read {path}: {reason}.") from error
 
 
 def choose_backend(backend=None):
@@ -179,12 +194,19 @@ def import_quietly(name):
 
     TensorFlow writes some lines before it reads any setting of how much to write.
     """
+    with native_noise_held():
+        return importlib.import_module(name)
+
+
+@contextlib.contextmanager
+def native_noise_held():
+    """Holds back what is written to standard error inside, by native code too, unless the block fails."""
     with tempfile.TemporaryFile() as held:
         sys.stderr.flush()
         stderr = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:
-            return importlib.import_module(name)
+            yield
         except BaseException:
             held.seek(0)
             os.write(stderr, held.read())

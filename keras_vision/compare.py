@@ -126,12 +126,6 @@ def _transposed(head, rows):
     return columns[0], columns[1:]
 
 
-def _text_table(head, rows):
-    cells = [[str(cell) for cell in row] for row in [head, *rows]]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
-
-
 def main(argv=None):
     parser = cli.Parser(
         prog="python -m keras_vision.compare",
@@ -153,9 +147,11 @@ def main(argv=None):
                 FinishedRun(str(folder), run.report, run.epochs, run.answers)
                 for folder, run in zip(options.runs, runs, strict=True)
             ]
-        print(_text_table(*_transposed(*figures_table(runs))))
+        from keras_vision.evaluation.report import text_table
+
+        print(text_table(*_transposed(*figures_table(runs))))
         print()
-        print(_text_table(*mcnemar_table(runs)))
+        print(text_table(*mcnemar_table(runs)))
         try:
             write_page(runs, options.out)
         except OSError as error:

@@ -229,6 +229,24 @@ class EvaluationSpec(_Checked):
 
 
 @dataclass(frozen=True)
+class QuantizationSpec(_Checked):
+    """Which .tflite files a run leaves, and how they are made."""
+
+    tflite: bool = knob(False, "write float32, dynamic-range and full-integer .tflite files, and judge each")
+    qat: bool = knob(False, "fine-tune with fake quantization and write that file too; implies --tflite")
+    qat_epochs: int = knob(12, "epochs of that fine-tuning", low=1)
+    qat_frozen_share: float = knob(
+        0.4, "last part of that fine-tuning, in which batch statistics and ranges stay as they are", low=0.0, high=1.0
+    )
+    qat_learning_rate: float = knob(1e-4, "learning rate of that fine-tuning, before its cosine", low=1e-9)
+    representative_images: int = knob(256, "training images that ranges are taken from", low=1)
+    tflite_io: str = knob(
+        "uint8", "type of input and output of the integer files", choices=("uint8", "int8", "float32")
+    )
+    tflite_logits: bool = knob(False, "let the files end in logits instead of probabilities")
+
+
+@dataclass(frozen=True)
 class Recipe(_Checked):
     """Everything that decides a run's figures, but for the machine."""
 
@@ -238,6 +256,7 @@ class Recipe(_Checked):
     augmentation: AugmentationSpec = AugmentationSpec()
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    quantization: QuantizationSpec = QuantizationSpec()
     augment: bool = knob(False, "augment the training images as the recipe says; any flag of that group implies it")
     seed: int = knob(0, "seed of weights, order, augmentation and synthetic data", low=0, high=2**32 - 1)
 
@@ -247,7 +266,7 @@ class Recipe(_Checked):
 
 
 def specs(recipe) -> dict[str, Any]:
-    """The recipe's specs by their field names: data, model, augmentation, training, evaluation."""
+    """The recipe's specs by their field names: data, model, augmentation, training, evaluation, quantization."""
     parts = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(recipe)}
     return {name: part for name, part in parts.items() if dataclasses.is_dataclass(part)}
 
@@ -270,4 +289,13 @@ def override(recipe, **values):
 def smoke(recipe):
     """The whole recipe in seconds: few images, two epochs. Its figures mean nothing; that it runs does."""
     warmup = recipe.training.warmup_epochs * 2 / recipe.training.epochs
-    return override(recipe, limit=140, epochs=2, batch_size=32, bootstrap=50, warmup_epochs=warmup)
+    return override(
+        recipe,
+        limit=140,
+        epochs=2,
+        batch_size=32,
+        bootstrap=50,
+        warmup_epochs=warmup,
+        qat_epochs=2,
+        representative_images=32,
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import keras
 
-from keras_vision import data, evaluation, models, run_folder, training
+from keras_vision import data, evaluation, models, phone, run_folder, training
 
 PREDICT_BATCH = 256
 
@@ -58,6 +58,10 @@ def run(recipe, out_dir, *, track="run", overwrite=False):
         model = models.build(recipe.model, splits.image_shape, splits.num_classes)
         history = training.fit(model, train, val, recipe.training, log_dir=folder / "tensorboard")
         report = _report(recipe, track, splits, model, history, val, judged)
+        if recipe.quantization.tflite or recipe.quantization.qat:
+            name = f"{track}-{recipe.name}"
+            files = phone.write_files(folder, recipe, name, splits, model, train, val, judged, report)
+            report = dataclasses.replace(report, files=tuple(files))
         _write(folder, recipe, model, splits, history, report)
     print(report.summary())
     print(f"{history.seconds / 60:.1f} minutes of training; weights of epoch {history.best_epoch}")

@@ -1,5 +1,6 @@
 """Judging a finished classifier from its labels and probabilities: figures, intervals, calibration, reports."""
 
+from keras_vision.evaluation.agreement import Agreement, agreement
 from keras_vision.evaluation.calibration import reliability
 from keras_vision.evaluation.judge import Judgement, judge
 from keras_vision.evaluation.mcnemar import mcnemar
@@ -8,8 +9,10 @@ from keras_vision.evaluation.report import Report
 
 __all__ = [
     "METRICS",
+    "Agreement",
     "Judgement",
     "Report",
+    "agreement",
     "confusion_matrix",
     "judge",
     "mcnemar",

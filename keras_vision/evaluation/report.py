@@ -37,6 +37,7 @@ class Report:
         probabilities: Float array, shape `(N, K)`.
         images: uint8 images of the judged split, `(N, H, W, C)` or `(N, D, H, W, C)`.
         num_mistakes: How many of the surest mistakes to show.
+        files: What is known of each .tflite file: `scheme`, `kind`, `bytes`, `figures` and more.
     """
 
     title: str
@@ -55,6 +56,7 @@ class Report:
     probabilities: np.ndarray
     images: np.ndarray
     num_mistakes: int = 24
+    files: tuple[dict, ...] = ()
 
     def to_dict(self):
         """The report's figures as JSON-ready values; a figure is `{"value": ..., "low": ..., "high": ...}`."""
@@ -86,6 +88,7 @@ class Report:
                 "seconds": self.train_seconds,
                 "parameters": self.parameters,
             },
+            "tflite": list(self.files),
             "recipe": self.recipe,
             "environment": self.environment,
         }
@@ -101,6 +104,9 @@ class Report:
         lines = [f"{self.data['name']}, {self.split} split, {len(self.labels)} images (95 % intervals)"]
         for name in HEADLINE:
             lines.append(f"  {words(name):<18} {_shown(self.judgement.figures[name])}")
+        if self.files:
+            head, rows = files_table(self.files)
+            lines += ["", "Files for phones, against the float model on the same images", text_table(head, rows)]
         return "\n".join(lines)
 
     def write(self, folder):
@@ -150,9 +156,43 @@ def words(name):
 
 def _shown(values):
     value, low, high = values
-    if not math.isfinite(value):
+    if value is None or not math.isfinite(value):
         return "none"
-    return f"{value:.3f}  ({low:.3f} to {high:.3f})" if math.isfinite(low) else f"{value:.3f}"
+    if low is None or not math.isfinite(low):
+        return f"{value:.3f}"
+    return f"{value:.3f}  ({low:.3f} to {high:.3f})"
+
+
+def files_table(files):
+    """Head and rows: a row a file, its cost in accuracy, bytes and time."""
+    head = ["scheme", "kind", "accuracy", "drop", *map(words, HEADLINE[1:])]
+    head += ["changed", "McNemar's p", "bytes", "ratio", "ms, 1 and 2 threads"]
+    rows = []
+    for file in files:
+        figures = [_shown(tuple(file["figures"][name].values())) for name in HEADLINE]
+        milliseconds = " and ".join(f"{value:.3f}" for value in file["milliseconds"].values())
+        rows.append(
+            [
+                file["scheme"],
+                file["kind"],
+                figures[0],
+                f"{file['accuracy_drop_points']:+.2f} points",
+                *figures[1:],
+                f"{100 * file['changed']:.2f} %",
+                f"{file['mcnemar_p']:.2g}",
+                f"{file['bytes']:,}",
+                f"{file['bytes_ratio']:.3f}",
+                milliseconds,
+            ]
+        )
+    return head, rows
+
+
+def text_table(head, rows):
+    """A table for the terminal."""
+    cells = [[str(cell) for cell in row] for row in [head, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
 
 
 def png(figure):
@@ -226,6 +266,7 @@ there to choose by.</p>
 <p>Of the images that the model is 80 % sure of, 80 % should be right. The expected calibration error is the mean
 distance from that.</p>
 {picture("reliability", pictures["reliability"])}
+{_files(report)}
 <h2>Data</h2>
 <p>Licence: {html.escape(data["licence"])}. Files: {html.escape(files)}.</p>
 {picture("class_balance", pictures["class_balance"])}
@@ -235,6 +276,35 @@ distance from that.</p>
 {table(("what", "version"), report.environment.items())}
 """
     return page(report.title, body)
+
+
+def _files(report):
+    """The section about .tflite files, if there are any."""
+    if not report.files:
+        return ""
+    head, rows = files_table(report.files)
+    columns = list(zip(head, *rows, strict=True))  # Many figures and few files read better side by side.
+    classes = [
+        (name, *(f"-{file['classes'][label]['lost']} +{file['classes'][label]['won']}" for file in report.files))
+        for label, name in enumerate(report.class_names)
+    ]
+    traced = [
+        f"<h3>{html.escape(file['scheme'])}: where the integers leave the floats</h3>"
+        + table(
+            ("tensor, worst first", "relative error"),
+            [(row["tensor"], f"{row['relative_error']:.4f}") for row in file["tensor_errors"]],
+        )
+        for file in report.files
+        if "tensor_errors" in file
+    ]
+    schemes = [file["scheme"] for file in report.files]
+    return f"""<h2>Files for phones</h2>
+<p>Each file in <code>tflite/</code> was run by LiteRT on the {len(report.labels)} images of the
+{html.escape(report.split)} split and held against the float model. Times are of this machine, one image a call.</p>
+{table(columns[0], columns[1:])}
+<h3>Images lost (-) and won (+), by class</h3>
+{table(("class", *schemes), classes)}
+{"".join(traced)}"""
 
 
 _TEMPLATE = """<!doctype html>

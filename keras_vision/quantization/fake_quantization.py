@@ -14,7 +14,15 @@ import numpy as np
 from keras import layers, ops
 
 from keras_vision.quantization.graph import read_graph
-from keras_vision.quantization.ranges import HIGHEST, LOWEST, NARROW, SOFTMAX_RANGE, TANH_RANGE
+from keras_vision.quantization.ranges import (
+    HIGHEST,
+    LOWEST,
+    NARROW,
+    SOFTMAX_RANGE,
+    TANH_RANGE,
+    parameters,
+    weight_scales,
+)
 from keras_vision.recipe import InputError
 
 PACKAGE = "keras_vision"
@@ -118,53 +126,94 @@ class FakeQuantize(layers.Layer):
 
 
 class _WithQuantizedKernel:
-    """A layer whose kernel is rounded at every call."""
+    """A layer whose kernel is rounded at every call, an output channel on the last axis.
 
-    def __init__(self, *arguments, simulate=True, **kwargs):
+    Args:
+        simulate: Whether to round.
+        input_scale: Scale of the inputs, in a folded model that learns no more: kernel and bias are then the whole
+            numbers that the file holds, the layer computes with them as LiteRT does, and `scales` has the kernel's.
+    """
+
+    def __init__(self, *arguments, simulate=True, input_scale=None, **kwargs):
         super().__init__(*arguments, **kwargs)
         self.simulate = simulate
+        self.input_scale = input_scale
 
-    def rounded(self, kernel):
-        return fake_quantize_kernel(kernel) if self.simulate else kernel
+    def call(self, inputs, training=None):
+        if self.input_scale is not None:
+            return self._whole_numbers(inputs)
+        kernel = self.flat_kernel()
+        outputs = self.linear(inputs, fake_quantize_kernel(kernel) if self.simulate else kernel)
+        return ops.add(outputs, self.bias) if self.use_bias else outputs
+
+    def build(self, input_shape):
+        super().build(input_shape)  # type: ignore[misc]
+        if self.input_scale is not None:
+            channels = self.flat_kernel().shape[-1]
+            self.scales = self.add_weight(name="scales", shape=(channels,), initializer="ones", trainable=False)
+
+    def _whole_numbers(self, inputs):
+        accumulated = self.linear(ops.round(inputs / self.input_scale), self.flat_kernel()) + self.bias
+        return accumulated * (np.float32(self.input_scale) * self.scales)
 
     def get_config(self):
-        return {**super().get_config(), "simulate": self.simulate}  # type: ignore[misc]
+        own = {"simulate": self.simulate, "input_scale": self.input_scale}
+        return {**super().get_config(), **own}  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class QuantizedConv2D(_WithQuantizedKernel, layers.Conv2D):
     """Conv2D with an 8-bit kernel."""
 
-    def call(self, inputs):
-        outputs = self.convolution_op(inputs, self.rounded(self.kernel))
-        return ops.add(outputs, self.bias) if self.use_bias else outputs
+    def flat_kernel(self):
+        return ops.convert_to_tensor(self.kernel)
+
+    def linear(self, inputs, kernel):
+        return self.convolution_op(inputs, kernel)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class QuantizedDepthwiseConv2D(_WithQuantizedKernel, layers.DepthwiseConv2D):
     """DepthwiseConv2D with an 8-bit kernel."""
 
-    def call(self, inputs):
+    def flat_kernel(self):
+        """Shape `(height, width, channels * multiplier)`."""
         height, width, channels, multiplier = self.kernel.shape
-        kernel = self.rounded(ops.reshape(self.kernel, (height, width, channels * multiplier)))
-        outputs = ops.depthwise_conv(
+        return ops.reshape(self.kernel, (height, width, channels * multiplier))
+
+    def linear(self, inputs, kernel):
+        return ops.depthwise_conv(
             inputs,
-            ops.reshape(kernel, (height, width, channels, multiplier)),
+            ops.reshape(kernel, self.kernel.shape),
             strides=self.strides,
             padding=self.padding,
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        return ops.add(outputs, self.bias) if self.use_bias else outputs
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class QuantizedDense(_WithQuantizedKernel, layers.Dense):
     """Dense with an 8-bit kernel."""
 
-    def call(self, inputs, training=None):
-        outputs = ops.matmul(inputs, self.rounded(self.kernel))
-        return ops.add(outputs, self.bias) if self.use_bias else outputs
+    def flat_kernel(self):
+        return ops.convert_to_tensor(self.kernel)
+
+    def linear(self, inputs, kernel):
+        return ops.matmul(inputs, kernel)
+
+
+WEIGHTED = (QuantizedConv2D, QuantizedDepthwiseConv2D, QuantizedDense)
+
+
+def stored_weights(layer):
+    """What the file holds of a folded layer.
+
+    Returns:
+        `(scales, kernel, bias)`: float32, one an output channel; int8, output channels last; int32.
+    """
+    scales, kernel, bias = (ops.convert_to_numpy(part) for part in (layer.scales, layer.flat_kernel(), layer.bias))
+    return scales, kernel.astype(np.int8), bias.astype(np.int32)
 
 
 def with_fake_quantization(model, *, input_range=(0.0, 255.0), simulate=True):
@@ -264,9 +313,6 @@ class _Rewriting:
             self.values[number] = value
         return value
 
-    def _may_fuse(self, number, what):
-        return what in self.values[number].fuses and self.consumers[number] == 1
-
     def _input_rescaling(self, layer):
         """Pixels are whole numbers, so a scale costs nothing, and an offset is rounded to a whole pixel value.
 
@@ -297,12 +343,9 @@ class _Rewriting:
         value = self.values[step.inputs[0]]
         if layer.axis not in (-1, len(value.tensor.shape) - 1):
             raise self._refusal(layer, f" with axis {layer.axis}")
-        if not self._may_fuse(step.inputs[0], "normalization"):
-            mean, variance = (keras.ops.convert_to_numpy(part) for part in (layer.moving_mean, layer.moving_variance))
-            scale = 1 / np.sqrt(variance + layer.epsilon)
-            scale = scale * keras.ops.convert_to_numpy(layer.gamma) if layer.scale else scale
-            offset = (keras.ops.convert_to_numpy(layer.beta) if layer.center else 0) - mean * scale
-            return self._affine(layer, step, scale, offset)
+        if "normalization" not in value.fuses or self.consumers[step.inputs[0]] > 1:
+            mean, factor, offset = _normalization_parts(layer)
+            return self._affine(layer, step, factor, offset - mean * factor)
         copy = self._copy(layer)
         tensor = copy(value.tensor)
         copy.set_weights(layer.get_weights())
@@ -366,7 +409,8 @@ class _Rewriting:
             return value
         name = f"{layer.name}_{activation}" if inner else layer.name
         apply = _activation_layer(activation, layer, name)
-        if activation in FUSED_ACTIVATIONS and "activation" in value.fuses and (inner or self._may_fuse(number, "activation")):
+        alone = inner or self.consumers[number] == 1
+        if activation in FUSED_ACTIVATIONS and "activation" in value.fuses and alone:
             return _Value(apply(value.tensor), name)
         if activation not in (*FUSED_ACTIVATIONS, *ACTIVATION_RANGES):
             raise self._refusal(layer, "" if activation is None else f" with activation {activation}")
@@ -426,30 +470,55 @@ def calibrate(quantized, model, images, *, batch_size=32):
         model: The float model.
         images: Representative images, shape `(N, H, W, C)`.
     """
+    taps, names = _taps(model)
     lows, highs = {}, {}
-    for name, values in float_tensors(model, images, batch_size=batch_size):
-        lows[name] = min(lows.get(name, 0.0), float(values.min()))
-        highs[name] = max(highs.get(name, 0.0), float(values.max()))
-    for quantizer in quantizers(quantized):
-        if quantizer.fixed_range is None:
-            quantizer.low.assign(lows[quantizer.name])
-            quantizer.high.assign(highs[quantizer.name])
-
-
-def float_tensors(model, images, *, batch_size=32):
-    """What the float model has where its fake-quantized twin rounds.
-
-    Yields:
-        `(name of the range, values)`, batch after batch.
-    """
-    twin = with_fake_quantization(model, simulate=False)
-    marks = quantizers(twin)
-    # A layer's first call is the one whose output has the range's name; average pooling calls it again.
-    taps = keras.Model(twin.input, [mark._inbound_nodes[0].outputs[0] for mark in marks])
     for start in range(0, len(images), batch_size):
         found = taps.predict_on_batch(np.asarray(images[start : start + batch_size], "float32"))
-        for mark, values in zip(marks, found, strict=True):
-            yield mark.name, np.asarray(values)
+        for name, values in zip(names, found, strict=True):
+            lows[name] = min(lows.get(name, 0.0), float(np.min(values)))
+            highs[name] = max(highs.get(name, 0.0), float(np.max(values)))
+    for quantizer in quantizers(quantized):
+        if quantizer.fixed_range is None:
+            quantizer.low.assign(lows[_tensor_name(quantizer)])
+            quantizer.high.assign(highs[_tensor_name(quantizer)])
+
+
+def float_tensors(model, images):
+    """What a model without rounding has where its file has integers.
+
+    Args:
+        model: A float model, or a fake-quantized one, whose rounding is then left out.
+        images: Shape `(N, H, W, C)`.
+
+    Returns:
+        `{name of the tensor: values, shape (N, ...)}`.
+    """
+    taps, names = _taps(model)
+    found = taps.predict_on_batch(np.asarray(images, "float32"))
+    return {name: np.asarray(values) for name, values in zip(names, found, strict=True)}
+
+
+def _taps(model):
+    """A model without rounding whose outputs are all tensors that are rounded elsewhere, and these tensors' names."""
+    twin = _without_rounding(model) if quantizers(model) else with_fake_quantization(model, simulate=False)
+    marks = quantizers(twin)
+    # A layer's first call is the one that the file's tensor is named after; average pooling calls it again.
+    taps = keras.Model(twin.input, [mark._inbound_nodes[0].outputs[0] for mark in marks])
+    return taps, [_tensor_name(mark) for mark in marks]
+
+
+def _without_rounding(quantized):
+    def copied(layer):
+        config = layer.get_config()
+        return type(layer).from_config({**config, "simulate": False} if "simulate" in config else config)
+
+    twin = keras.models.clone_model(quantized, clone_function=copied)
+    twin.set_weights(quantized.get_weights())
+    return twin
+
+
+def _tensor_name(quantizer):
+    return quantizer.name.removesuffix("_range")
 
 
 def freeze(quantized):
@@ -460,3 +529,76 @@ def freeze(quantized):
     for layer in quantized.layers:
         if isinstance(layer, (layers.BatchNormalization, FakeQuantize)):
             layer.trainable = False
+
+
+def range_of(quantizer):
+    """Scale and zero point of a `FakeQuantize` layer."""
+    return parameters(*(float(ops.convert_to_numpy(end)) for end in (quantizer.low, quantizer.high)))
+
+
+def fold(quantized):
+    """The fake-quantized model that its file is written from: normalizations folded, whole numbers in every layer.
+
+    It predicts what the file does and cannot be trained.
+
+    Args:
+        quantized: A model from `with_fake_quantization`, calibrated or trained.
+
+    Returns:
+        A functional `keras.Model`.
+
+    Reference:
+        Jacob et al. 2018, https://arxiv.org/abs/1712.05877, section 3.2.
+    """
+    graph = read_graph(quantized)
+    normalization = {
+        step.inputs[0]: step.layer for step in graph.steps if isinstance(step.layer, layers.BatchNormalization)
+    }
+    images = keras.Input(graph.input_shape, name="images")
+    tensors, scales, copies = {0: images}, {}, {}
+    for step in graph.steps:
+        layer, given = step.layer, [tensors[number] for number in step.inputs]
+        if isinstance(layer, layers.InputLayer):
+            continue
+        if isinstance(layer, layers.BatchNormalization):
+            made = given[0]
+        elif isinstance(layer, WEIGHTED):
+            made = _folded_layer(layer, normalization.get(step.output), scales[step.inputs[0]], given[0])
+        else:
+            if layer not in copies:
+                copies[layer] = type(layer).from_config(layer.get_config())
+            made = copies[layer](given[0] if len(given) == 1 else given, **step.arguments)
+            copies[layer].set_weights(layer.get_weights())
+        tensors[step.output] = made
+        if isinstance(layer, FakeQuantize):
+            scales[step.output] = float(range_of(layer)[0])
+        elif step.inputs and step.inputs[0] in scales:
+            scales[step.output] = scales[step.inputs[0]]
+    return keras.Model(images, tensors[graph.output], name=f"{quantized.name}_folded")
+
+
+def _folded_layer(layer, normalization, input_scale, tensor):
+    kernel = np.float64(ops.convert_to_numpy(layer.flat_kernel()))
+    bias = np.float64(ops.convert_to_numpy(layer.bias)) if layer.use_bias else np.zeros(kernel.shape[-1])
+    if normalization is not None:
+        mean, factor, offset = _normalization_parts(normalization)
+        kernel, bias = kernel * factor, (bias - mean) * factor + offset
+    scales = weight_scales(kernel, bias, input_scale)
+    copy = type(layer).from_config({**layer.get_config(), "use_bias": True, "input_scale": input_scale})
+    made = copy(tensor)
+    copy.kernel.assign(np.clip(np.round(kernel / scales), -NARROW, NARROW).reshape(copy.kernel.shape))
+    copy.bias.assign(np.round(bias / (np.float32(input_scale) * scales)))
+    copy.scales.assign(scales)
+    return made
+
+
+def _normalization_parts(layer):
+    """Mean, factor and offset of each channel, float64, of a BatchNormalization in inference."""
+    mean, variance = (np.float64(ops.convert_to_numpy(part)) for part in (layer.moving_mean, layer.moving_variance))
+    factor = (ops.convert_to_numpy(layer.gamma) if layer.scale else 1) / np.sqrt(variance + layer.epsilon)
+    return mean, factor, ops.convert_to_numpy(layer.beta) if layer.center else 0.0
+
+
+def is_unset(quantizer):
+    """Whether a range has seen nothing yet."""
+    return not np.any([ops.convert_to_numpy(quantizer.low), ops.convert_to_numpy(quantizer.high)])

@@ -1,12 +1,16 @@
 """Writing a TensorFlow Lite model tensor by tensor, with the schema that LiteRT's own package brings."""
 
+import struct
 from dataclasses import dataclass
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from keras_vision.recipe import InputError
+
 IDENTIFIER = b"TFL3"
+ALIGNMENT = 16
 TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.int8): schema.TensorType.INT8,
@@ -146,13 +150,40 @@ class FlatModel:
         return pack(self.model)
 
 
+class _AlignedBuffer(schema.BufferT):
+    """A constant's bytes at a multiple of 16, as the schema demands; flatbuffers' Python code does not see to it."""
+
+    def Pack(self, builder):
+        place = None
+        if self.data is not None:
+            content = np.asarray(self.data, np.uint8).tobytes()
+            builder.StartVector(1, len(content), ALIGNMENT)
+            builder.head -= len(content)
+            builder.Bytes[builder.head : builder.head + len(content)] = content
+            place = builder.EndVector()
+        schema.BufferStart(builder)
+        if place is not None:
+            schema.BufferAddData(builder, place)
+        return schema.BufferEnd(builder)
+
+
 def pack(model):
     """Bytes of a schema model object."""
+    model.buffers = [_AlignedBuffer(data=part.data) for part in model.buffers]
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
 
 
-def unpack(content):
-    """The schema model object of a file's bytes."""
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+def unpack(content, where="The file"):
+    """The schema model object of a file's bytes.
+
+    Raises:
+        InputError: If they are no TensorFlow Lite file.
+    """
+    if content[4:8] != IDENTIFIER:
+        raise InputError(f"{where} is not a TensorFlow Lite file: it does not say {IDENTIFIER.decode()}.")
+    try:
+        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    except (struct.error, IndexError, ValueError, TypeError, MemoryError) as error:
+        raise InputError(f"{where} is a damaged TensorFlow Lite file: {error}.") from error

@@ -16,12 +16,14 @@ class Step:
         inputs: Numbers of the tensors that it takes.
         output: Number of the tensor that it makes; the model's input is number 0.
         shape: Shape of that tensor, without the batch.
+        arguments: The call's other arguments.
     """
 
     layer: keras.Layer
     inputs: tuple[int, ...]
     output: int
     shape: tuple[int, ...]
+    arguments: dict
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def read_graph(model):
             raise InputError(f"The layer {layer.name!r} ({type(layer).__name__}) has several outputs.")
         tensors.append(made)
         numbers[id(made)] = len(numbers)
-        steps.append(Step(layer, tuple(numbers[id(part)] for part in given), numbers[id(made)], tuple(made.shape[1:])))
+        inputs = tuple(numbers[id(part)] for part in given)
+        steps.append(Step(layer, inputs, numbers[id(made)], tuple(made.shape[1:]), keywords))
         return made
 
     # Keras offers no public way to walk a model without adding calls to its layers, which would make their `output`

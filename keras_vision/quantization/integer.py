@@ -4,7 +4,6 @@ The file is written operator by operator instead of through TensorFlow's convert
 is written, on every backend, and TensorFlow is not needed at all.
 """
 
-import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
@@ -12,7 +11,7 @@ from keras import layers
 from keras_vision.quantization import fake_quantization as fake
 from keras_vision.quantization.flatbuffer import FlatModel
 from keras_vision.quantization.graph import read_graph
-from keras_vision.quantization.ranges import NARROW, SOFTMAX_RANGE, parameters, weight_scales
+from keras_vision.quantization.ranges import SOFTMAX_RANGE, parameters
 
 ACTIVATIONS = {
     "linear": schema.ActivationFunctionType.NONE,
@@ -29,7 +28,6 @@ UNARY = {
     "hard_silu": "HARD_SWISH",
     "leaky_relu": "LEAKY_RELU",
 }
-SMALLEST_BIAS_STEP = 2.0**-30  # Share of the largest bias: 32 bits hold it.
 
 
 def write_integer_file(quantized, *, io="uint8", logits=False, description=""):
@@ -43,7 +41,7 @@ def write_integer_file(quantized, *, io="uint8", logits=False, description=""):
     Returns:
         The file's bytes.
     """
-    return _Writer(quantized, io, logits, description).file()
+    return _Writer(fake.fold(quantized), io, logits, description).file()
 
 
 class _Pending:
@@ -53,11 +51,11 @@ class _Pending:
         operator: Name of the builtin operator.
         inputs: Tensors.
         options: The schema's options.
-        kernel, bias: Float arrays, the output channels last; None without weights.
+        weights: Scales, kernel and bias of `fake_quantization.stored_weights`; None without weights.
     """
 
-    def __init__(self, operator, inputs, options=None, kernel=None, bias=None):
-        self.operator, self.inputs, self.options, self.kernel, self.bias = operator, inputs, options, kernel, bias
+    def __init__(self, operator, inputs, options=None, weights=None):
+        self.operator, self.inputs, self.options, self.weights = operator, inputs, options, weights
         self.activation = "linear"
 
 
@@ -83,7 +81,7 @@ class _Writer:
         if isinstance(steps[0].layer, layers.Rescaling):
             number = steps[0].output
             steps = steps[1:]
-        scale, zero_point = self._range(steps[0].layer)
+        scale, zero_point = fake.range_of(steps[0].layer)
         rounded = steps[0].output
         if self.io == "float32" and number:
             given, inside = self._float_input(shape, scale, zero_point)
@@ -107,14 +105,18 @@ class _Writer:
         given = self.file_model.tensor("images", shape, np.float32)
         pixels = self.file_model.tensor("images_int8", shape, np.int8, 1.0, -128)
         self.file_model.operator("QUANTIZE", [given], pixels, schema.QuantizeOptionsT())
-        # Int8 values times 1, minus the zero point's pixel: a depthwise convolution does it without an error.
+        # Times 1, minus the pixel that is zero: a 1 x 1 depthwise convolution does it without an error. Its bias is in
+        # pixels, and so is the zero point.
         channels = shape[-1]
-        pending = self._depthwise(
-            pixels,
-            np.full((1, 1, channels), scale, np.float64),
-            np.full(channels, -(zero_point + 128.0) * scale),
-            schema.DepthwiseConv2DOptionsT(depthMultiplier=1, strideW=1, strideH=1, padding=schema.Padding.VALID),
+        weights = (
+            np.full(channels, scale),
+            np.ones((1, 1, channels), np.int8),
+            np.full(channels, -(zero_point + 128), np.int32),
         )
+        options = schema.DepthwiseConv2DOptionsT(
+            depthMultiplier=1, strideW=1, strideH=1, padding=schema.Padding.VALID, dilationWFactor=1, dilationHFactor=1
+        )
+        pending = _Pending("DEPTHWISE_CONV_2D", [pixels], options, weights)
         return given, self._emit(pending, "rescaled", shape, scale, zero_point)
 
     def _output(self, made):
@@ -137,29 +139,22 @@ class _Writer:
             (name for step in reversed(self.graph.steps) if (name := fake.activation_of(step.layer)) is not None), None
         )
 
-    @staticmethod
-    def _range(quantizer):
-        low, high = (float(keras.ops.convert_to_numpy(part)) for part in (quantizer.low, quantizer.high))
-        return parameters(low, high)
-
     def _take(self, step):
         layer, values = step.layer, [self.values[number] for number in step.inputs]
         value, shape = values[0], (1, *step.shape)
         if isinstance(layer, fake.FakeQuantize):
             if not isinstance(value, _Pending):
                 return value
-            return self._emit(value, layer.name.removesuffix("_range"), shape, *self._range(layer))
-        if isinstance(layer, layers.BatchNormalization):
-            return self._folded(layer, value)
+            return self._emit(value, layer.name.removesuffix("_range"), shape, *fake.range_of(layer))
         if isinstance(layer, fake.QuantizedConv2D):
-            return self._convolution(layer, value)
+            options = schema.Conv2DOptionsT(**_window(layer))
+            return _Pending("CONV_2D", [value], options, fake.stored_weights(layer))
         if isinstance(layer, fake.QuantizedDepthwiseConv2D):
-            kernel, bias = _weights(layer)
-            height, width, channels, multiplier = kernel.shape
-            options = schema.DepthwiseConv2DOptionsT(depthMultiplier=multiplier, **_window(layer))
-            return self._depthwise(value, kernel.reshape(height, width, channels * multiplier), bias, options)
+            options = schema.DepthwiseConv2DOptionsT(depthMultiplier=layer.depth_multiplier, **_window(layer))
+            return _Pending("DEPTHWISE_CONV_2D", [value], options, fake.stored_weights(layer))
         if isinstance(layer, fake.QuantizedDense):
-            return _Pending("FULLY_CONNECTED", [value], schema.FullyConnectedOptionsT(), *_weights(layer))
+            options = schema.FullyConnectedOptionsT()
+            return _Pending("FULLY_CONNECTED", [value], options, fake.stored_weights(layer))
         if isinstance(layer, layers.Add):
             return _Pending("ADD", values, schema.AddOptionsT())
         if isinstance(layer, layers.Multiply):
@@ -220,33 +215,12 @@ class _Writer:
     def _axes(self):
         return self._constant("rows_and_columns", np.array([1, 2], np.int32))
 
-    def _convolution(self, layer, value):
-        return _Pending("CONV_2D", [value], schema.Conv2DOptionsT(**_window(layer)), *_weights(layer))
-
-    @staticmethod
-    def _depthwise(value, kernel, bias, options):
-        return _Pending("DEPTHWISE_CONV_2D", [value], options, kernel, bias)
-
-    @staticmethod
-    def _folded(layer, pending):
-        """The convolution before a normalization, with that folded in (Jacob et al. 2018, section 3.2)."""
-        mean, variance = (
-            np.float64(keras.ops.convert_to_numpy(part)) for part in (layer.moving_mean, layer.moving_variance)
-        )
-        factor = 1 / np.sqrt(variance + layer.epsilon)
-        if layer.scale:
-            factor = factor * keras.ops.convert_to_numpy(layer.gamma)
-        offset = keras.ops.convert_to_numpy(layer.beta) if layer.center else 0.0
-        pending.kernel = pending.kernel * factor
-        pending.bias = (pending.bias - mean) * factor + offset
-        return pending
-
     def _emit(self, pending, name, shape, scale, zero_point):
         """Writes an operator, now that the range of its output is known."""
         made = self.file_model.tensor(name, shape, np.int8, scale, zero_point)
         inputs, options = list(pending.inputs), pending.options
-        if pending.kernel is not None:
-            inputs += self._stored_weights(pending, name)
+        if pending.weights is not None:
+            inputs += self._constants(pending, name)
         if pending.operator == "CONCATENATION":
             inputs = [self._requantized(part, f"{name}_{count}", made) for count, part in enumerate(inputs)]
         if pending.activation != "linear":
@@ -259,30 +233,18 @@ class _Writer:
         made = self.file_model.tensor(name, part.shape, np.int8, like.scale, like.zero_point)
         return self.file_model.operator("QUANTIZE", [part], made, schema.QuantizeOptionsT())
 
-    def _stored_weights(self, pending, name):
-        """Kernel and bias as integers, a scale for each output channel."""
-        kernel, bias, source = pending.kernel, pending.bias, np.float64(pending.inputs[0].scale)
-        # A channel whose weights are nearly nothing beside its bias would need more than 32 bits for the bias.
-        scales = np.maximum(weight_scales(kernel), np.abs(bias) * SMALLEST_BIAS_STEP / source).astype(np.float32)
-        stored = np.clip(np.round(kernel / scales), -NARROW, NARROW).astype(np.int8)
+    def _constants(self, pending, name):
+        """Kernel and bias of a layer with weights."""
+        scales, kernel, bias = pending.weights
         if pending.operator == "DEPTHWISE_CONV_2D":
-            stored, axis = stored[np.newaxis], 3
+            kernel, axis = kernel[np.newaxis], 3
         else:  # Output channels first.
-            stored, axis = np.moveaxis(stored, -1, 0), 0
-        bias_scales = (source * scales).astype(np.float32)
-        whole = np.round(bias / bias_scales).astype(np.int32)
+            kernel, axis = np.moveaxis(kernel, -1, 0), 0
+        bias_scales = np.float32(pending.inputs[0].scale) * scales
         return [
-            self.file_model.tensor(f"{name}_kernel", stored.shape, np.int8, scales, 0, axis=axis, data=stored),
-            self.file_model.tensor(f"{name}_bias", whole.shape, np.int32, bias_scales, 0, data=whole),
+            self.file_model.tensor(f"{name}_kernel", kernel.shape, np.int8, scales, 0, axis=axis, data=kernel),
+            self.file_model.tensor(f"{name}_bias", bias.shape, np.int32, bias_scales, 0, data=bias),
         ]
-
-
-def _weights(layer):
-    """Kernel and bias in float64; the bias is zeros where there is none."""
-    kernel = np.float64(keras.ops.convert_to_numpy(layer.kernel))
-    channels = kernel.shape[-1] * (kernel.shape[-2] if isinstance(layer, fake.QuantizedDepthwiseConv2D) else 1)
-    bias = np.float64(keras.ops.convert_to_numpy(layer.bias)) if layer.use_bias else np.zeros(channels)
-    return kernel, bias
 
 
 def _strides_and_padding(layer):

@@ -7,7 +7,10 @@ import numpy as np
 
 LOWEST, HIGHEST = -128, 127
 NARROW = 127  # Weights are symmetric and leave -128 out.
-SOFTMAX_RANGE = (0.0, 255 / 256)  # LiteRT fixes the outputs of SOFTMAX and LOGISTIC at 1/256 and those of TANH at 1/128.
+SOFTMAX_RANGE = (
+    0.0,
+    255 / 256,
+)  # LiteRT fixes the outputs of SOFTMAX and LOGISTIC at 1/256 and those of TANH at 1/128.
 TANH_RANGE = (-1.0, 127 / 128)
 
 
@@ -22,11 +25,14 @@ def parameters(low, high):
     return scale, int(np.clip(np.round(LOWEST - low / scale), LOWEST, HIGHEST))
 
 
-def weight_scales(kernel):
+def weight_scales(kernel, bias, input_scale):
     """Scale of each output channel, the last axis of a kernel: its largest weight becomes 127.
+
+    A channel whose weights are nearly nothing beside its bias has a larger one: the bias is stored in 32 bits, in
+    steps of input scale times weight scale.
 
     Returns:
         Float32 array, shape `(channels,)`.
     """
     largest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1)))
-    return np.maximum(largest.astype(np.float32), np.float32(1e-8)) / np.float32(NARROW)
+    return np.maximum(np.maximum(largest, 1e-8) / NARROW, np.abs(bias) * 2.0**-30 / input_scale).astype(np.float32)

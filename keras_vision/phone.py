@@ -1,0 +1,144 @@
+"""The last stage of a run: .tflite files of its model, each audited, labelled and judged like the model itself."""
+
+import dataclasses
+import hashlib
+import json
+
+import keras
+
+from keras_vision import __version__, evaluation, quantization, training
+
+TRACED_IMAGES = 64  # For the errors tensor by tensor: a root mean square settles soon.
+
+
+def write_files(folder, recipe, name, splits, model, train, val, judged, report):
+    """Writes `tflite/SCHEME.tflite` with a card, `SCHEME.json`, for every scheme that the recipe asks for.
+
+    Args:
+        folder: The run's folder.
+        name: Name of the model, for the files' metadata.
+        splits: The data.
+        model: The trained `keras.Model`.
+        train, val, judged: Batches of the splits.
+        report: The float model's `evaluation.Report`.
+
+    Returns:
+        A dict a file, JSON-ready, in the order of `quantization.SCHEMES`.
+    """
+    spec = recipe.quantization
+    representative = quantization.representative(
+        splits.train.images, splits.train.labels, spec.representative_images, recipe.seed
+    )
+    contents = {}
+    tuned = None
+    for scheme in quantization.SCHEMES:
+        if scheme == "qat" and not spec.qat:
+            continue
+        print(f"Converting to {scheme}...", flush=True)
+        if scheme == "qat":
+            tuned = fine_tuned(recipe, model, representative, train, val)
+        source = tuned if scheme == "qat" else model
+        content = quantization.convert(source, scheme, representative, spec.tflite_io, logits=spec.tflite_logits)
+        contents[scheme] = quantization.add_metadata(content, _metadata(name, scheme, splits))
+    print("Judging the files...", flush=True)
+    speeds = {threads: quantization.latencies(contents, judged.split.images[0], threads=threads) for threads in (1, 2)}
+    (folder / "tflite").mkdir()
+    rows = []
+    for scheme, content in contents.items():
+        row = _row(recipe, scheme, content, len(contents["float32"]), judged, report)
+        row["milliseconds"] = {f"{threads} threads": by_file[scheme] for threads, by_file in speeds.items()}
+        if scheme in quantization.INTEGER_SCHEMES:
+            row["tensor_errors"] = _tensor_errors(content, tuned if scheme == "qat" else None, model, judged)
+        (folder / "tflite" / f"{scheme}.tflite").write_bytes(content)
+        card = json.dumps(_card(recipe, name, splits, row, content, report), indent=2, ensure_ascii=False)
+        (folder / "tflite" / f"{scheme}.json").write_text(card + "\n", "utf-8")
+        rows.append(row)
+    return rows
+
+
+def fine_tuned(recipe, model, representative, train, val):
+    """The model with fake quantization, trained on for a while: first with live batch statistics, then without."""
+    spec = recipe.quantization
+    tuned = quantization.with_fake_quantization(model)
+    quantization.calibrate(tuned, model, representative)
+    frozen = round(spec.qat_frozen_share * spec.qat_epochs)
+    live = spec.qat_epochs - frozen
+    rate = spec.qat_learning_rate
+    if live:
+        training.fit(tuned, train, val, _fine_tuning(recipe, live, rate))
+    if frozen:
+        quantization.freeze(tuned)
+        # The first part's cosine has come down; the rest goes on low.
+        training.fit(tuned, train, val, _fine_tuning(recipe, frozen, rate / 10 if live else rate))
+    return tuned
+
+
+def _fine_tuning(recipe, epochs, rate):
+    return dataclasses.replace(
+        recipe.training,
+        epochs=epochs,
+        learning_rate=rate,
+        schedule="cosine",
+        warmup_epochs=0.0,
+        patience=0,
+        ema_momentum=0.0,
+        logit_adjustment=0.0,
+        tensorboard=False,
+    )
+
+
+def _metadata(name, scheme, splits):
+    description = f"{name}, {scheme}, {splits.num_classes} classes, trained on {splits.source.name}."
+    return quantization.Metadata(name, description, __version__, splits.source.licence, splits.class_names)
+
+
+def _row(recipe, scheme, content, float_bytes, judged, report):
+    """What the report says of one file."""
+    scores = quantization.Runner(content)(judged.split.images)
+    if recipe.quantization.tflite_logits:
+        scores = evaluation.softmax(scores)
+    agreement = evaluation.agreement(
+        report.labels, report.probabilities, scores, resamples=recipe.evaluation.bootstrap, seed=recipe.seed
+    )
+    audit = quantization.audit(content)
+    return {
+        "scheme": scheme,
+        "file": f"tflite/{scheme}.tflite",
+        "kind": audit.kind,
+        "input": audit.input,
+        "output": audit.output,
+        "bytes": len(content),
+        "bytes_ratio": len(content) / float_bytes,
+        **agreement.to_dict(report.class_names),
+    }
+
+
+def _tensor_errors(content, tuned, model, judged):
+    """`[{"tensor", "relative_error"}]`, the worst first.
+
+    A file that was trained for quantization is held against its own network without rounding, since its weights are
+    no longer the float model's.
+    """
+    images = judged.split.images[:TRACED_IMAGES]
+    expected = quantization.float_tensors(tuned or model, images)
+    errors = quantization.tensor_errors(content, images, expected)
+    return [{"tensor": name, "relative_error": error} for name, error in errors]
+
+
+def _card(recipe, name, splits, row, content, report):
+    """What lies beside a file: what it is, what it was made from, what it can do."""
+    return {
+        "name": name,
+        **{key: value for key, value in row.items() if key != "tensor_errors"},
+        "file": f"{row['scheme']}.tflite",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "pixels": "RGB or gray as in training, 0 to 255, not normalized",
+        "labels": list(splits.class_names),
+        "split": report.split,
+        "images": len(report.labels),
+        "float_figures": report.to_dict()["figures"],
+        "data": dataclasses.asdict(splits.source),
+        "recipe": dataclasses.asdict(recipe),
+        "environment": report.environment,
+        "keras": keras.__version__,
+    }

@@ -1,0 +1,70 @@
+"""One function from a Keras model to a .tflite file, whatever the backend and the scheme."""
+
+import numpy as np
+
+from keras_vision.quantization import fake_quantization as fake
+from keras_vision.quantization.auditing import audit
+from keras_vision.quantization.integer import write_integer_file
+from keras_vision.quantization.tflite import convert_float
+from keras_vision.recipe import InputError
+
+SCHEMES = ("float32", "dynamic", "int8", "qat")
+INTEGER_SCHEMES = ("int8", "qat")
+IO_TYPES = ("uint8", "int8", "float32")
+
+
+def convert(model, scheme, representative_images=None, io="uint8", *, logits=False):
+    """The .tflite file of a model.
+
+    Args:
+        model: A `keras.Model` from images in `[0, 255]`, shape `(N, H, W, C)`, to logits or probabilities; for `qat`
+            one from `with_fake_quantization`, trained.
+        scheme: `float32`; `dynamic`, 8-bit weights and float activations; `int8`, all integers, from the model as it
+            is; `qat`, all integers, from a model trained for it.
+        representative_images: Training images that `int8` takes its ranges from, shape `(N, H, W, C)`.
+        io: Type of input and output of the two integer schemes: `uint8`, `int8` or `float32`.
+        logits: Whether the file ends in logits instead of probabilities.
+
+    Returns:
+        The file's bytes: batch size 1, built-in operators alone; an integer file has passed its audit.
+
+    Raises:
+        InputError: If the scheme is unknown, lacks what it needs, or cannot express a layer.
+    """
+    if scheme not in SCHEMES:
+        raise InputError(f"A scheme is one of {', '.join(SCHEMES)}. Received: {scheme!r}.")
+    if io not in IO_TYPES:
+        raise InputError(f"io is one of {', '.join(IO_TYPES)}. Received: {io!r}.")
+    if scheme not in INTEGER_SCHEMES:
+        return convert_float(model, dynamic=scheme == "dynamic", logits=logits)
+    if scheme == "int8":
+        if representative_images is None or len(representative_images) == 0:
+            raise InputError("The scheme int8 needs representative images from the training split. Received: none.")
+        quantized = fake.with_fake_quantization(model)
+        fake.calibrate(quantized, model, representative_images)
+    else:
+        quantized = model
+        if not fake.quantizers(model):
+            raise InputError("The scheme qat needs a model from with_fake_quantization. Received: one without ranges.")
+        unset = [mark.name for mark in fake.quantizers(model) if fake.is_unset(mark)]
+        if unset:
+            raise InputError(f"The ranges of {', '.join(unset[:3])} are unset: calibrate or train the model first.")
+    content = write_integer_file(quantized, io=io, logits=logits, description=model.name)
+    audit(content).require_full_integer()
+    return content
+
+
+def representative(images, labels, count, seed=0):
+    """Images to take ranges from: classes in proportion, at least one of each, drawn from a seed.
+
+    Args:
+        images: Training images, shape `(N, ...)`.
+        labels: Int array, shape `(N,)`.
+        count: About how many.
+    """
+    rng = np.random.Generator(np.random.Philox(seed))
+    chosen = []
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        chosen.append(rows[: max(1, round(count * len(rows) / len(labels)))])
+    return images[np.sort(np.concatenate(chosen))]

@@ -1,0 +1,221 @@
+"""TensorFlow Lite metadata: what a phone's library needs beside the numbers, carried inside the file.
+
+Field numbers are those of the public schema, `metadata_schema.fbs`:
+https://github.com/tensorflow/tflite-support/blob/master/tensorflow_lite_support/metadata/metadata_schema.fbs
+The labels are a text file in a zip archive behind the model, where every reader of the format looks for them.
+"""
+
+import io
+import zipfile
+from dataclasses import dataclass
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import number_types
+from flatbuffers.table import Table
+
+from keras_vision.quantization.flatbuffer import pack, unpack
+
+BUFFER_NAME = "TFLITE_METADATA"
+IDENTIFIER = b"M001"
+PARSER_VERSION = "1.0.0"
+LABELS_FILE = "labels.txt"
+# Numbers in the schema's unions and enums.
+_FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2
+_NORMALIZATION_OPTIONS = 1
+_TENSOR_AXIS_LABELS = 2
+_RGB, _GRAYSCALE = 1, 2
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says of itself.
+
+    Attributes:
+        name: Name of the model.
+        description: A sentence or two.
+        version: Version of the model.
+        licence: Licence of the model.
+        labels: Names of the classes, in the order of the scores.
+        mean, std: `(pixel - mean) / std` is what a float input takes; pixels are 0 to 255.
+    """
+
+    name: str
+    description: str
+    version: str
+    licence: str
+    labels: tuple[str, ...]
+    mean: float = 0.0
+    std: float = 1.0
+
+
+def add_metadata(content, metadata):
+    """A file's bytes with metadata, the labels zipped behind it.
+
+    Args:
+        content: Bytes of a .tflite file with one input and one output.
+        metadata: A `Metadata`.
+
+    Raises:
+        InputError: If the bytes are no TensorFlow Lite file.
+    """
+    model = unpack(content)
+    packed = np.frombuffer(_pack_metadata(metadata, model.subgraphs[0]), np.uint8)
+    kept = [item for item in model.metadata or [] if _text(item.name) != BUFFER_NAME]
+    model.buffers.append(schema.BufferT(data=packed))
+    model.metadata = [*kept, schema.MetadataT(name=BUFFER_NAME, buffer=len(model.buffers) - 1)]
+    file = io.BytesIO(pack(model))
+    with zipfile.ZipFile(file, "a") as archive:
+        # A fixed date: the same model makes the same bytes.
+        archive.writestr(zipfile.ZipInfo(LABELS_FILE), "\n".join(metadata.labels) + "\n")
+    return file.getvalue()
+
+
+def read_metadata(content, where="The file"):
+    """The metadata of a file's bytes, or None where there is none.
+
+    Raises:
+        InputError: If the bytes are no TensorFlow Lite file.
+    """
+    model = unpack(content, where)
+    buffers = [item.buffer for item in model.metadata or [] if _text(item.name) == BUFFER_NAME]
+    if not buffers:
+        return None
+    packed = bytes(model.buffers[buffers[0]].data)
+    root = _Reader(packed, flatbuffers.encode.Get(flatbuffers.packer.uoffset, packed, 0))
+    graph = root.tables(3)[0]
+    mean, std = 0.0, 1.0
+    for unit in graph.tables(2)[0].tables(4):
+        if unit.byte(0) == _NORMALIZATION_OPTIONS:
+            options = unit.table(1)
+            mean, std = options.floats(0)[0], options.floats(1)[0]
+    labels = ()
+    files = [file for tensor in graph.tables(3) for file in tensor.tables(6) if file.byte(2) == _TENSOR_AXIS_LABELS]
+    if files and zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            labels = tuple(archive.read(files[0].string(0)).decode("utf-8").splitlines())
+    return Metadata(root.string(0), root.string(1), root.string(2), root.string(5), labels, mean, std)
+
+
+def _text(name):
+    return name.decode("utf-8") if isinstance(name, bytes) else name
+
+
+def _pack_metadata(metadata, graph):
+    builder = flatbuffers.Builder(1024)
+    shape = graph.tensors[graph.inputs[0]].shape
+    quantized = graph.tensors[graph.inputs[0]].type != schema.TensorType.FLOAT32
+    image = _tensor(builder, "image", "The picture, pixels from 0 to 255.", _image(builder, shape))
+    image["process_units"] = _vector(builder, [_normalization(builder, metadata)])
+    # Bytes are what they are; the bounds of a float input follow from its normalization.
+    bounds = (0.0, 255.0) if quantized else tuple((end - metadata.mean) / metadata.std for end in (0.0, 255.0))
+    image["stats"] = _stats(builder, *bounds)
+    labels = _table(
+        builder,
+        {
+            0: _string(builder, LABELS_FILE),
+            1: _string(builder, "Names of the classes, a line each, in the order of the scores."),
+        },
+        byte=(2, _TENSOR_AXIS_LABELS),
+    )
+    content = _table(builder, {1: _table(builder, {})}, byte=(0, _FEATURE_PROPERTIES))
+    scores = _tensor(builder, "scores", "A score for each class.", content)
+    scores["associated_files"] = _vector(builder, [labels])
+    scores["stats"] = _stats(builder, 0.0, 1.0)
+    order = {"name": 0, "description": 1, "content": 3, "process_units": 4, "stats": 5, "associated_files": 6}
+    tensors = [_table(builder, {order[key]: place for key, place in part.items()}) for part in (image, scores)]
+    subgraph = _table(builder, {2: _vector(builder, tensors[:1]), 3: _vector(builder, tensors[1:])})
+    root = _table(
+        builder,
+        {
+            0: _string(builder, metadata.name),
+            1: _string(builder, metadata.description),
+            2: _string(builder, metadata.version),
+            3: _vector(builder, [subgraph]),
+            5: _string(builder, metadata.licence),
+            7: _string(builder, PARSER_VERSION),
+        },
+    )
+    builder.Finish(root, file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _string(builder, text):
+    return builder.CreateString(text)
+
+
+def _vector(builder, places):
+    builder.StartVector(4, len(places), 4)
+    for place in reversed(places):
+        builder.PrependUOffsetTRelative(place)
+    return builder.EndVector()
+
+
+def _floats(builder, values):
+    return builder.CreateNumpyVector(np.asarray(values, np.float32))
+
+
+def _table(builder, places, byte=None):
+    """A table from its fields' places, and perhaps one field of one byte, `(field, value)`."""
+    builder.StartObject(10)
+    for field, place in places.items():
+        builder.PrependUOffsetTRelativeSlot(field, place, 0)
+    if byte is not None:
+        builder.PrependUint8Slot(*byte, 0)
+    return builder.EndObject()
+
+
+def _tensor(builder, name, description, content):
+    return {"name": _string(builder, name), "description": _string(builder, description), "content": content}
+
+
+def _image(builder, shape):
+    """Content of an image tensor: its colours and its size."""
+    _, height, width, channels = (int(side) for side in shape)
+    builder.StartObject(2)
+    builder.PrependUint32Slot(0, width, 0)
+    builder.PrependUint32Slot(1, height, 0)
+    size = builder.EndObject()
+    properties = _table(builder, {1: size}, byte=(0, _RGB if channels == 3 else _GRAYSCALE))
+    return _table(builder, {1: properties}, byte=(0, _IMAGE_PROPERTIES))
+
+
+def _normalization(builder, metadata):
+    options = _table(builder, {0: _floats(builder, [metadata.mean]), 1: _floats(builder, [metadata.std])})
+    return _table(builder, {1: options}, byte=(0, _NORMALIZATION_OPTIONS))
+
+
+def _stats(builder, low, high):
+    return _table(builder, {0: _floats(builder, [high]), 1: _floats(builder, [low])})
+
+
+class _Reader(Table):
+    """A table of a flatbuffer, field by field number."""
+
+    def _place(self, field):
+        return self.Offset(4 + 2 * field)
+
+    def byte(self, field):
+        place = self._place(field)
+        return self.Get(number_types.Uint8Flags, self.Pos + place) if place else 0
+
+    def string(self, field):
+        place = self._place(field)
+        return self.String(self.Pos + place).decode("utf-8") if place else ""
+
+    def table(self, field):
+        place = self._place(field)
+        return _Reader(self.Bytes, self.Indirect(self.Pos + place))
+
+    def tables(self, field):
+        place = self._place(field)
+        if not place:
+            return []
+        start = self.Vector(place)
+        return [_Reader(self.Bytes, self.Indirect(start + 4 * index)) for index in range(self.VectorLen(place))]
+
+    def floats(self, field):
+        place = self._place(field)
+        start = self.Vector(place)
+        return [self.Get(number_types.Float32Flags, start + 4 * index) for index in range(self.VectorLen(place))]
