@@ -17,6 +17,8 @@ help:
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	# A judge in the tests. On its own, because it would bring a second OpenCV that needs graphics libraries.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps mediapipe==1.2.2
 	@touch $@
 
 demo: .venv/installed

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "keras_vision"
-STAGES = {"data", "models", "training", "evaluation"}
+STAGES = {"data", "models", "training", "evaluation", "quantization"}
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
@@ -47,7 +47,10 @@ def test_frameworks_are_imported_nowhere_but_in_their_two_files(module):
         assert not roots(imports(module)) & FRAMEWORKS
 
 
-@pytest.mark.parametrize("module", ["__init__.py", "__main__.py", "cli.py", "recipe.py", "run_folder.py", "derma.py"])
+@pytest.mark.parametrize(
+    "module",
+    ["__init__.py", "__main__.py", "cli.py", "recipe.py", "run_folder.py", "derma.py", "audit.py", "predict.py"],
+)
 def test_what_reads_flags_needs_the_standard_library_alone(module):
     import sys
 
@@ -67,8 +70,11 @@ def test_evaluation_needs_no_keras():
 
 
 def test_only_the_track_knows_all_stages():
-    knows = {module for module in MODULES if own_parts(imports(module)) >= STAGES}
+    # `phone`, the track's last stage, brings it quantization.
+    others = STAGES - {"quantization"}
+    knows = {module for module in MODULES if own_parts(imports(module)) >= others}
     assert knows == {"track.py"}
+    assert "phone" in own_parts(imports("track.py"))
 
 
 def test_every_module_says_what_it_is_for():

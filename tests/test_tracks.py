@@ -1,5 +1,6 @@
 """Every track, whole, in smoke size; then what people do with the files."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vision import compare, derma, evaluation, track
+from keras_vision import compare, derma, evaluation, quantization, track
 from keras_vision.recipe import override, smoke
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -159,3 +160,19 @@ def test_compare_reads_two_runs(finished, small_run, tmp_path, capsys):
     assert "McNemar's p" in text
     assert text.count("synthetic, test") == 2
     assert page.read_text("utf-8").count("data:image/png") == 1
+
+
+@pytest.mark.backend
+def test_a_run_with_qat_leaves_four_audited_files_with_cards(tmp_path):
+    out = tmp_path / "run"
+    flags = ["--data", "synthetic", "--smoke", "--width", "2", "--qat", "--qat-epochs", "1", "--out", str(out)]
+    assert derma.main([*flags, "--epochs", "1"]) == 0
+    rows = json.loads((out / "report.json").read_text("utf-8"))["tflite"]
+    assert [(row["scheme"], row["kind"]) for row in rows][2:] == [("int8", "full-integer"), ("qat", "full-integer")]
+    assert [row["scheme"] for row in rows] == ["float32", "dynamic", "int8", "qat"]
+    for row in rows:
+        content = (out / row["file"]).read_bytes()
+        card = json.loads((out / "tflite" / f"{row['scheme']}.json").read_text("utf-8"))
+        assert card["sha256"] == hashlib.sha256(content).hexdigest()
+        assert list(quantization.read_metadata(content).labels) == card["labels"]
+    assert "Files for phones" in (out / "report.html").read_text("utf-8")

@@ -47,6 +47,7 @@ ACTIVATION_RANGES = {
     "leaky_relu": None,
     "silu": None,
 }
+ACTIVATIONS = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU, layers.Softmax)
 FUSED_ACTIVATIONS = ("linear", "relu", "relu6")
 SUPPORTED = (
     "Conv2D, DepthwiseConv2D, SeparableConv2D, Dense, BatchNormalization, Rescaling, Normalization, Add, Multiply, "
@@ -154,7 +155,7 @@ class _WithQuantizedKernel:
 
     def _whole_numbers(self, inputs):
         accumulated = self.linear(ops.round(inputs / self.input_scale), self.flat_kernel()) + self.bias
-        return accumulated * (np.float32(self.input_scale) * self.scales)
+        return accumulated * (ops.convert_to_tensor(self.scales) * self.input_scale)
 
     def get_config(self):
         own = {"simulate": self.simulate, "input_scale": self.input_scale}
@@ -291,6 +292,8 @@ class _Rewriting:
         if isinstance(layer, SAME_RANGE):
             rounded = self._rounded(step.inputs[0])
             return _Value(self._copy(layer)(rounded.tensor), layer.name, rounded.quantizer)
+        if type(layer) not in ACTIVATIONS:
+            raise self._refusal(layer)
         return self._activation(activation_of(layer), layer, step.inputs[0])
 
     def _refusal(self, layer, detail=""):

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+import warnings
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -18,7 +19,10 @@ class Runner:
 
     def __init__(self, content, threads=1, *, keep_tensors=False):
         keep = {"experimental_preserve_all_tensors": True} if keep_tensors else {}
-        self.interpreter = Interpreter(model_content=bytes(content), num_threads=threads, **keep)
+        with warnings.catch_warnings():
+            # Keeping tensors is for debugging, LiteRT warns: so it is here.
+            warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve", UserWarning)
+            self.interpreter = Interpreter(model_content=bytes(content), num_threads=threads, **keep)
         self.interpreter.allocate_tensors()
         self._input, self._output = self.interpreter.get_input_details()[0], self.interpreter.get_output_details()[0]
 

@@ -1,0 +1,42 @@
+"""A network of every supported kind of layer, with weights and statistics that are not their first ones."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+
+@pytest.fixture(scope="package")
+def zoo_images():
+    return np.random.default_rng(0).integers(0, 256, (24, 20, 20, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="package")
+def zoo_model():
+    keras.utils.set_random_seed(0)
+    images = keras.Input((20, 20, 3))
+    x = layers.Rescaling(1 / 127.5, offset=-1)(images)
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False)(x)
+    x = layers.BatchNormalization()(x)
+    x = layers.ReLU()(x)
+    x = layers.MaxPooling2D()(x)
+    x = layers.Dropout(0.3)(x)
+    wide = layers.SeparableConv2D(8, 3, strides=2, padding="same", activation="relu6")(x)
+    thin = layers.Conv2D(8, 1, strides=2, activation="hard_silu")(x)
+    x = layers.ReLU()(layers.Add()([wide, thin]))
+    gate = layers.DepthwiseConv2D(3, activation="sigmoid")(layers.ZeroPadding2D(1)(x))
+    x = layers.BatchNormalization()(layers.Concatenate()([x, gate]))
+    x = layers.AveragePooling2D(2)(x)
+    backbone = keras.Sequential([keras.Input((2, 2, 16)), layers.Conv2D(8, 1, activation="silu"), layers.LeakyReLU()])
+    x = backbone(x)
+    x = layers.Multiply()([x, layers.GlobalAveragePooling2D(keepdims=True)(layers.Activation("tanh")(x))])
+    x = layers.Concatenate()([layers.GlobalMaxPooling2D()(x), layers.Flatten()(layers.Activation("elu")(x))])
+    x = layers.Dense(16, activation="relu")(x)
+    model = keras.Model(images, layers.Dense(5)(x))
+    rng = np.random.default_rng(1)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            channels = layer.moving_mean.shape
+            statistics = [rng.normal(1, 0.5, channels), rng.normal(0, 0.5, channels)]
+            layer.set_weights([*statistics, rng.normal(0, 0.5, channels), rng.uniform(0.5, 2, channels)])
+    return model

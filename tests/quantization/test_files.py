@@ -1,0 +1,151 @@
+"""Finished files: they are what they claim, they agree with their simulation, and damage is noticed."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from keras_vision import audit as audit_command
+from keras_vision import evaluation, predict, quantization
+from keras_vision.quantization import auditing
+from keras_vision.quantization.flatbuffer import pack, unpack
+from keras_vision.recipe import InputError
+
+pytestmark = pytest.mark.backend
+LABELS = ("ant", "bee", "cat", "dog", "eel")
+
+
+@pytest.fixture(scope="module")
+def int8_file(zoo_model, zoo_images):
+    content = quantization.convert(zoo_model, "int8", zoo_images)
+    return quantization.add_metadata(content, quantization.Metadata("zoo", "Five beasts.", "1.0", "CC0", LABELS))
+
+
+@pytest.mark.parametrize("io_type", ["uint8", "int8", "float32"])
+def test_an_integer_file_gives_what_its_simulation_says(zoo_model, zoo_images, io_type):
+    quantized = quantization.with_fake_quantization(zoo_model)
+    quantization.calibrate(quantized, zoo_model, zoo_images)
+    simulated = evaluation.softmax(quantization.fold(quantized).predict(zoo_images, verbose=0))
+    content = quantization.convert(zoo_model, "int8", zoo_images, io_type)
+    assert quantization.audit(content).input == f"{io_type} (1, 20, 20, 3)"
+    found = quantization.Runner(content)(zoo_images)
+    # A step of the softmax is 1/256.
+    assert np.mean(np.abs(found - simulated) <= 1.5 / 256) >= 0.99
+    assert np.abs(found - evaluation.softmax(zoo_model.predict(zoo_images, verbose=0))).max() < 0.03
+
+
+def test_a_float_file_gives_what_the_model_says(zoo_model, zoo_images):
+    content = quantization.convert(zoo_model, "float32")
+    found = quantization.audit(content)
+    assert found.kind == "float"
+    assert {"FlexConv2D", "READ_VARIABLE"}.isdisjoint(item.name for item in found.operators)
+    expected = evaluation.softmax(zoo_model.predict(zoo_images, verbose=0))
+    np.testing.assert_allclose(quantization.Runner(content)(zoo_images), expected, atol=1e-4)
+
+
+def test_every_operator_of_an_integer_file_computes_in_integers(int8_file):
+    found = quantization.audit(int8_file)
+    assert found.kind == "full-integer"
+    assert found.floats == ()
+    convolutions = [item for item in found.operators if item.name == "CONV_2D"]
+    assert {(item.weights, item.scales) for item in convolutions} == {("int8", "per channel")}
+
+
+def test_a_float_left_inside_is_noticed(int8_file):
+    model = unpack(int8_file)
+    graph = model.subgraphs[0]
+    graph.tensors[graph.operators[3].outputs[0]].type = 0  # FLOAT32
+    found = quantization.audit(pack(model))
+    assert found.kind == "mixed"
+    with pytest.raises(InputError, match="not full-integer but mixed: .* has the float32 tensor"):
+        found.require_full_integer()
+
+
+def test_constants_begin_at_multiples_of_16_bytes(int8_file):
+    model = unpack(int8_file)
+    buffers = [bytes(part.data) for part in model.buffers if part.data is not None and len(part.data) > 64]
+    assert buffers
+    assert all(int8_file.index(data) % 16 == 0 for data in buffers)
+
+
+def test_metadata_is_read_back_and_the_labels_are_in_a_zip(int8_file):
+    found = quantization.read_metadata(int8_file)
+    assert (found.name, found.licence, found.labels) == ("zoo", "CC0", LABELS)
+    with zipfile.ZipFile(io.BytesIO(int8_file)) as archive:
+        assert archive.namelist() == ["labels.txt"]
+
+
+def test_phones_read_the_file_with_our_labels(int8_file, zoo_images):
+    mediapipe = pytest.importorskip("mediapipe", reason="needs mediapipe")
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_buffer=int8_file), max_results=1)
+    try:
+        classifier = vision.ImageClassifier.create_from_options(options)
+    except OSError as error:
+        pytest.skip(f"needs a system library of mediapipe's: {error}")
+    runner = quantization.Runner(int8_file)
+    with classifier:
+        for image in zoo_images:
+            picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)
+            answer = classifier.classify(picture).classifications[0].categories[0].category_name
+            scores = runner(image[np.newaxis])[0]
+            assert scores[LABELS.index(answer)] == scores.max()
+
+
+def test_the_audit_command_says_what_a_file_is(int8_file, tmp_path, capsys):
+    path = tmp_path / "zoo.tflite"
+    path.write_bytes(int8_file)
+    assert audit_command.main([str(path), "--require", "full-integer"]) == 0
+    assert "full-integer" in capsys.readouterr().out
+    assert audit_command.main([str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["kind"] == "full-integer"
+    path.write_bytes(b"no model at all")
+    assert audit_command.main([str(path)]) == 2
+    assert "is not a TensorFlow Lite file" in capsys.readouterr().err
+
+
+def test_predict_answers_what_it_can_read_and_names_the_rest(int8_file, zoo_images, tmp_path, capsys):
+    import cv2
+
+    model = tmp_path / "zoo.tflite"
+    model.write_bytes(int8_file)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / "a.png"), zoo_images[0][..., ::-1])
+    (pictures / "b.png").write_bytes(b"no picture")
+    assert predict.main([str(model), str(pictures), "--json"]) == 1
+    caught = capsys.readouterr()
+    (answer,) = json.loads(caught.out)
+    scores = quantization.Runner(int8_file)(zoo_images[:1])[0]
+    assert answer["scores"] == pytest.approx(dict(zip(LABELS, map(float, scores), strict=True)))
+    assert "b.png is not a picture that can be read" in caught.err
+
+
+def test_predict_without_labels_says_how_to_give_them(zoo_model, zoo_images, tmp_path, capsys):
+    model = tmp_path / "zoo.tflite"
+    model.write_bytes(quantization.convert(zoo_model, "int8", zoo_images))
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "a.png"), zoo_images[0])
+    assert predict.main([str(model), str(tmp_path / "a.png")]) == 2
+    assert "carries no labels. Pass --labels FILE" in capsys.readouterr().err
+    (tmp_path / "labels.txt").write_text("\n".join(LABELS))
+    assert predict.main([str(model), str(tmp_path / "a.png"), "--labels", str(tmp_path / "labels.txt")]) == 0
+
+
+def test_int8_without_images_is_refused(zoo_model):
+    with pytest.raises(InputError, match="needs representative images"):
+        quantization.convert(zoo_model, "int8")
+
+
+def test_qat_of_a_plain_model_is_refused(zoo_model):
+    with pytest.raises(InputError, match="needs a model from with_fake_quantization"):
+        quantization.convert(zoo_model, "qat")
+
+
+def test_the_audit_prints_a_line_an_operator(int8_file):
+    found = quantization.audit(int8_file)
+    assert len(list(auditing.table(found))) == 3 + len(found.operators)
