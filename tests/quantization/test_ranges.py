@@ -16,8 +16,8 @@ def test_a_range_is_widened_to_hold_zero():
 
 
 def test_zero_is_a_whole_number():
-    # 2 / 255 a step; -128 - (-1) / (2 / 255) = -0.5, rounded to even.
-    assert parameters(-1.0, 1.0) == (pytest.approx(2 / 255), 0)
+    # 4 / 255 a step; -128 - (-1) / (4 / 255) = -64.25, rounded.
+    assert parameters(-1.0, 3.0) == (pytest.approx(4 / 255), -64)
 
 
 def test_each_output_channels_largest_weight_becomes_127():
