@@ -120,10 +120,14 @@ def document_way(arguments):
     (options.out / "report.json").write_text(json.dumps(report) + "\n", "utf-8")
 
 
+def slug(name):
+    """A row's name as a folder's."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name)
+
+
 def train(name, flags, seed, options):
     """Trains once, or finds that it was done, and gives the report."""
-    slug = "".join(letter if letter.isalnum() else "-" for letter in name)
-    out = options.runs / f"{slug}-seed{seed}"
+    out = options.runs / f"{slug(name)}-seed{seed}"
     if not (out / "report.json").is_file():
         module = [str(Path(__file__)), "--document"] if "--document" in flags else ["-m", "keras_vision.derma"]
         rest = [flag for flag in flags if flag != "--document"]

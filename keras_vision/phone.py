@@ -4,9 +4,8 @@ import dataclasses
 import hashlib
 import json
 
-import keras
-
 from keras_vision import __version__, evaluation, quantization, training
+from keras_vision.recipe import TrainingSpec
 
 TRACED_IMAGES = 64  # For the errors tensor by tensor: a root mean square settles soon.
 
@@ -57,33 +56,34 @@ def write_files(folder, recipe, name, splits, model, train, val, judged, report)
 
 
 def fine_tuned(recipe, model, representative, train, val):
-    """The model with fake quantization, trained on for a while: first with live batch statistics, then without."""
+    """The model with fake quantization, trained on to answer as the float model does.
+
+    Learning from its answers instead of from labels keeps the file the model that was judged; labels would go on
+    training it, by another recipe than the one that had made it good.
+    """
     spec = recipe.quantization
-    tuned = quantization.with_fake_quantization(model)
+    tuned = quantization.with_fake_quantization(model, dropout=False)
     quantization.calibrate(tuned, model, representative)
+    student = training.student_of(model, tuned)
     frozen = round(spec.qat_frozen_share * spec.qat_epochs)
     live = spec.qat_epochs - frozen
     rate = spec.qat_learning_rate
     if live:
-        training.fit(tuned, train, val, _fine_tuning(recipe, live, rate))
+        training.fit(student, train, val, _fine_tuning(recipe, live, rate))
     if frozen:
         quantization.freeze(tuned)
         # The first part's cosine has come down; the rest goes on low.
-        training.fit(tuned, train, val, _fine_tuning(recipe, frozen, rate / 10 if live else rate))
+        training.fit(student, train, val, _fine_tuning(recipe, frozen, rate / 10 if live else rate))
     return tuned
 
 
 def _fine_tuning(recipe, epochs, rate):
-    return dataclasses.replace(
-        recipe.training,
+    return TrainingSpec(
         epochs=epochs,
+        batch_size=recipe.training.batch_size,
         learning_rate=rate,
         schedule="cosine",
-        warmup_epochs=0.0,
         patience=0,
-        ema_momentum=0.0,
-        logit_adjustment=0.0,
-        tensorboard=False,
     )
 
 
@@ -132,13 +132,12 @@ def _card(recipe, name, splits, row, content, report):
         **{key: value for key, value in row.items() if key != "tensor_errors"},
         "file": f"{row['scheme']}.tflite",
         "sha256": hashlib.sha256(content).hexdigest(),
-        "pixels": "RGB or gray as in training, 0 to 255, not normalized",
+        "pixels": f"{splits.image_shape[-1]} channels, 0 to 255, not normalized; RGB where there are three",
         "labels": list(splits.class_names),
         "split": report.split,
         "images": len(report.labels),
-        "float_figures": report.to_dict()["figures"],
+        "float_figures": {name: evaluation.interval(values) for name, values in report.judgement.figures.items()},
         "data": dataclasses.asdict(splits.source),
         "recipe": dataclasses.asdict(recipe),
         "environment": report.environment,
-        "keras": keras.__version__,
     }

@@ -175,12 +175,10 @@ def _runner(content, path, threads):
     Raises:
         InputError: If it is no TensorFlow Lite file, or none that takes one picture and gives one row of scores.
     """
-    from keras_vision.quantization.flatbuffer import IDENTIFIER
-
-    if content[4:8] != IDENTIFIER:
-        raise InputError(f"{path} is not a TensorFlow Lite file: it does not say {IDENTIFIER.decode()}.")
+    from keras_vision.quantization.flatbuffer import require_identifier
     from keras_vision.quantization.runtime import Runner
 
+    require_identifier(content, path)
     try:
         with cli.native_noise_held():
             runner = Runner(content, threads)

@@ -233,10 +233,14 @@ class QuantizationSpec(_Checked):
     """Which .tflite files a run leaves, and how they are made."""
 
     tflite: bool = knob(False, "write float32, dynamic-range and full-integer .tflite files, and judge each")
-    qat: bool = knob(False, "fine-tune with fake quantization and write that file too; implies --tflite")
-    qat_epochs: int = knob(12, "epochs of that fine-tuning", low=1)
+    qat: bool = knob(
+        False,
+        "fine-tune with fake quantization until it answers as the float model does, and write that file too; "
+        "implies --tflite",
+    )
+    qat_epochs: int = knob(6, "epochs of that fine-tuning", low=1)
     qat_frozen_share: float = knob(
-        0.4, "last part of that fine-tuning, in which batch statistics and ranges stay as they are", low=0.0, high=1.0
+        1.0, "last part of that fine-tuning, in which batch statistics and ranges stay as they are", low=0.0, high=1.0
     )
     qat_learning_rate: float = knob(1e-4, "learning rate of that fine-tuning, before its cosine", low=1e-9)
     representative_images: int = knob(256, "training images that ranges are taken from", low=1)

@@ -2,7 +2,7 @@
 
 from keras_vision.evaluation.agreement import Agreement, agreement
 from keras_vision.evaluation.calibration import reliability
-from keras_vision.evaluation.judge import Judgement, judge
+from keras_vision.evaluation.judge import Judgement, interval, judge
 from keras_vision.evaluation.mcnemar import mcnemar
 from keras_vision.evaluation.metrics import METRICS, confusion_matrix, softmax
 from keras_vision.evaluation.report import Report
@@ -14,6 +14,7 @@ __all__ = [
     "Report",
     "agreement",
     "confusion_matrix",
+    "interval",
     "judge",
     "mcnemar",
     "reliability",

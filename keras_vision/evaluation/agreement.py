@@ -1,11 +1,10 @@
 """Is a converted file still the model it came from? Its figures beside the model's, image by image."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from keras_vision.evaluation.judge import Judgement, judge
+from keras_vision.evaluation.judge import Judgement, interval, judge
 from keras_vision.evaluation.mcnemar import mcnemar
 
 
@@ -30,10 +29,7 @@ class Agreement:
     def to_dict(self, class_names):
         """JSON-ready values."""
         return {
-            "figures": {
-                name: dict(zip(("value", "low", "high"), map(_finite, values), strict=True))
-                for name, values in self.judgement.figures.items()
-            },
+            "figures": {name: interval(values) for name, values in self.judgement.figures.items()},
             "accuracy_drop_points": self.accuracy_drop,
             "changed": self.changed,
             "classes": [
@@ -42,10 +38,6 @@ class Agreement:
             ],
             "mcnemar_p": self.mcnemar_p,
         }
-
-
-def _finite(value):
-    return value if math.isfinite(value) else None
 
 
 def agreement(labels, float_probabilities, probabilities, *, resamples=1000, seed=0):

@@ -1,5 +1,6 @@
 """All figures of one classifier on one split, each with a 95 % interval."""
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -27,6 +28,12 @@ class Judgement:
     classes: list[dict]
     confusion: np.ndarray
     calibration: Reliability
+
+
+def interval(values):
+    """`(value, low, high)` as JSON has them: `{"value": ..., "low": ..., "high": ...}`, None for what is not finite."""
+    value, low, high = (part if math.isfinite(part) else None for part in values)
+    return {"value": value, "low": low, "high": high}
 
 
 def judge(labels, probabilities, *, resamples=1000, seed=0):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_vision.evaluation import figures as draw
-from keras_vision.evaluation.judge import Judgement
+from keras_vision.evaluation.judge import Judgement, interval
 
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
 
@@ -67,12 +67,12 @@ class Report:
             "class_names": list(self.class_names),
             "split": self.split,
             "images": len(self.labels),
-            "figures": {name: _interval(values) for name, values in self.judgement.figures.items()},
-            "validation_figures": {name: _interval(values) for name, values in self.validation.figures.items()},
+            "figures": {name: interval(values) for name, values in self.judgement.figures.items()},
+            "validation_figures": {name: interval(values) for name, values in self.validation.figures.items()},
             "classes": [
                 {
                     "name": name,
-                    **{key: _interval(part) if isinstance(part, tuple) else part for key, part in row.items()},
+                    **{key: interval(part) if isinstance(part, tuple) else part for key, part in row.items()},
                 }
                 for name, row in zip(self.class_names, self.judgement.classes, strict=True)
             ],
@@ -141,11 +141,6 @@ class Report:
             f"said: {draw.shorten(self.class_names[predicted], 20)}\n"
             f"{100 * self.probabilities[row, predicted]:.0f} % sure"
         )
-
-
-def _interval(values):
-    value, low, high = (part if math.isfinite(part) else None for part in values)
-    return {"value": value, "low": low, "high": high}
 
 
 def words(name):

@@ -26,6 +26,7 @@ from keras_vision.quantization.ranges import (
 from keras_vision.recipe import InputError
 
 PACKAGE = "keras_vision"
+DROPOUT = (layers.Dropout, layers.SpatialDropout2D)
 # Layers that move values and make no new ones: their output has their input's range.
 SAME_RANGE = (
     layers.MaxPooling2D,
@@ -33,8 +34,7 @@ SAME_RANGE = (
     layers.Flatten,
     layers.Reshape,
     layers.ZeroPadding2D,
-    layers.Dropout,
-    layers.SpatialDropout2D,
+    *DROPOUT,
 )
 # Activations that need a range of their own before and after; those with a fixed range have it in LiteRT's kernels.
 ACTIVATION_RANGES = {
@@ -153,6 +153,10 @@ class _WithQuantizedKernel:
             channels = self.flat_kernel().shape[-1]
             self.scales = self.add_weight(name="scales", shape=(channels,), initializer="ones", trainable=False)
 
+    def flat_kernel(self):
+        """The kernel with its output channels on the last axis."""
+        return ops.convert_to_tensor(self.kernel)  # type: ignore[attr-defined]
+
     def _whole_numbers(self, inputs):
         accumulated = self.linear(ops.round(inputs / self.input_scale), self.flat_kernel()) + self.bias
         return accumulated * (ops.convert_to_tensor(self.scales) * self.input_scale)
@@ -165,9 +169,6 @@ class _WithQuantizedKernel:
 @keras.saving.register_keras_serializable(PACKAGE)
 class QuantizedConv2D(_WithQuantizedKernel, layers.Conv2D):
     """Conv2D with an 8-bit kernel."""
-
-    def flat_kernel(self):
-        return ops.convert_to_tensor(self.kernel)
 
     def linear(self, inputs, kernel):
         return self.convolution_op(inputs, kernel)
@@ -197,9 +198,6 @@ class QuantizedDepthwiseConv2D(_WithQuantizedKernel, layers.DepthwiseConv2D):
 class QuantizedDense(_WithQuantizedKernel, layers.Dense):
     """Dense with an 8-bit kernel."""
 
-    def flat_kernel(self):
-        return ops.convert_to_tensor(self.kernel)
-
     def linear(self, inputs, kernel):
         return ops.matmul(inputs, kernel)
 
@@ -217,12 +215,13 @@ def stored_weights(layer):
     return scales, kernel.astype(np.int8), bias.astype(np.int32)
 
 
-def with_fake_quantization(model, *, input_range=(0.0, 255.0), simulate=True):
+def with_fake_quantization(model, *, input_range=(0.0, 255.0), dropout=True, simulate=True):
     """A copy of a model that computes as its integer file will and trains on every backend.
 
     Args:
         model: A functional or built Sequential `keras.Model` with one image input; it stays as it is.
         input_range: `(low, high)` of the images that the model takes.
+        dropout: False leaves Dropout layers out, for learning from a teacher that answers without them.
         simulate: False gives the same model without any rounding.
 
     Returns:
@@ -231,7 +230,7 @@ def with_fake_quantization(model, *, input_range=(0.0, 255.0), simulate=True):
     Raises:
         InputError: If the model has a layer that cannot be quantized; the message names it.
     """
-    return _Rewriting(model, input_range, simulate).model()
+    return _Rewriting(model, input_range, dropout, simulate).model()
 
 
 class _Value:
@@ -251,10 +250,10 @@ class _Value:
 class _Rewriting:
     """Builds the new model step by step; a tensor is rounded only when somebody needs it whole."""
 
-    def __init__(self, model, input_range, simulate):
+    def __init__(self, model, input_range, dropout, simulate):
         self.graph = read_graph(model)
         self.name = f"{model.name}_quantized" if simulate else f"{model.name}_float"
-        self.input_range, self.simulate = input_range, simulate
+        self.input_range, self.dropout, self.simulate = input_range, dropout, simulate
         self.consumers = self.graph.consumers()
         self.values = {}
 
@@ -291,6 +290,8 @@ class _Rewriting:
             return _Value(self._copy(layer)(self._rounded(step.inputs[0]).tensor), layer.name)
         if isinstance(layer, SAME_RANGE):
             rounded = self._rounded(step.inputs[0])
+            if isinstance(layer, DROPOUT) and not self.dropout:
+                return rounded
             return _Value(self._copy(layer)(rounded.tensor), layer.name, rounded.quantizer)
         if type(layer) not in ACTIVATIONS:
             raise self._refusal(layer)
@@ -440,6 +441,15 @@ def activation_of(layer):
     name = keras.activations.serialize(function)
     name = name if isinstance(name, str) else type(function).__name__
     return {"swish": "silu", "hard_swish": "hard_silu"}.get(name, name)
+
+
+def ends_in_scores(graph):
+    """Whether a model ends in a softmax or a sigmoid, so that its scores are probabilities already."""
+    makers = {step.output: step for step in graph.steps}
+    step = makers[graph.output]
+    while isinstance(step.layer, (FakeQuantize, *SAME_RANGE)):
+        step = makers[step.inputs[0]]
+    return activation_of(step.layer) in ("softmax", "sigmoid")
 
 
 def _activation_layer(activation, layer, name):

@@ -175,14 +175,19 @@ def pack(model):
     return bytes(builder.Output())
 
 
+def require_identifier(content, where):
+    """Raises an `InputError` if a file's first bytes are not TensorFlow Lite's."""
+    if content[4:8] != IDENTIFIER:
+        raise InputError(f"{where} is not a TensorFlow Lite file: it does not say {IDENTIFIER.decode()}.")
+
+
 def unpack(content, where="The file"):
     """The schema model object of a file's bytes.
 
     Raises:
         InputError: If they are no TensorFlow Lite file.
     """
-    if content[4:8] != IDENTIFIER:
-        raise InputError(f"{where} is not a TensorFlow Lite file: it does not say {IDENTIFIER.decode()}.")
+    require_identifier(content, where)
     try:
         return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     except (struct.error, IndexError, ValueError, TypeError, MemoryError) as error:

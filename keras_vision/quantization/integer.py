@@ -121,10 +121,12 @@ class _Writer:
 
     def _output(self, made):
         name = "scores"
-        if not self.logits and self.last_activation not in ("softmax", "sigmoid"):
+        if not self.logits and not fake.ends_in_scores(self.graph):
             scale, zero_point = parameters(*SOFTMAX_RANGE)
             scores = self.file_model.tensor(f"{name}_int8", made.shape, np.int8, scale, zero_point)
-            made = self.file_model.operator("SOFTMAX", [made], scores, schema.SoftmaxOptionsT(beta=1.0))
+            # A single logit is that of one class against its absence.
+            softmax = ("SOFTMAX", [made], scores, schema.SoftmaxOptionsT(beta=1.0))
+            made = self.file_model.operator(*(softmax if made.shape[-1] > 1 else ("LOGISTIC", [made], scores)))
         if self.io == "int8":
             return made
         if self.io == "float32":
@@ -132,12 +134,6 @@ class _Writer:
             return self.file_model.operator("DEQUANTIZE", [made], end, schema.DequantizeOptionsT())
         end = self.file_model.tensor(name, made.shape, np.uint8, made.scale, made.zero_point + 128)
         return self.file_model.operator("QUANTIZE", [made], end, schema.QuantizeOptionsT())
-
-    @property
-    def last_activation(self):
-        return next(
-            (name for step in reversed(self.graph.steps) if (name := fake.activation_of(step.layer)) is not None), None
-        )
 
     def _take(self, step):
         layer, values = step.layer, [self.values[number] for number in step.inputs]
@@ -191,7 +187,7 @@ class _Writer:
 
     def _moved(self, layer, value, shape):
         """Layers that move values: the output's integers mean what the input's do."""
-        if isinstance(layer, (layers.Dropout, layers.SpatialDropout2D)):
+        if isinstance(layer, fake.DROPOUT):
             return value
         if isinstance(layer, layers.MaxPooling2D):
             return self._same_range("MAX_POOL_2D", layer, [value], shape, _pool(layer))

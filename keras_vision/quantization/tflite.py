@@ -13,6 +13,8 @@ from pathlib import Path
 
 import keras
 
+from keras_vision.quantization.fake_quantization import ends_in_scores
+from keras_vision.quantization.graph import read_graph
 from keras_vision.recipe import InputError
 
 
@@ -45,24 +47,15 @@ def convert_float(model, *, dynamic=False, logits=False):
         return target.read_bytes()
 
 
-def ends_in_scores(model):
-    """Whether a model's last layer is a softmax or a sigmoid, so that nothing is to be appended."""
-    last = model.layers[-1]
-    while isinstance(last, keras.Model):
-        last = last.layers[-1]
-    activation = getattr(last, "activation", None)
-    name = keras.activations.serialize(activation) if activation is not None else ""
-    return isinstance(last, keras.layers.Softmax) or name in ("softmax", "sigmoid")
-
-
 def _convert(model, dynamic, logits):
     import tensorflow as tf
 
     # A batch of one: dynamic shapes would add SHAPE, STRIDED_SLICE and PACK, which phones' accelerators refuse.
     images = keras.Input(batch_shape=(1, *model.input_shape[1:]), name="images")
     scores = model(images, training=False)
-    if not logits and not ends_in_scores(model):
-        scores = keras.layers.Softmax(name="scores")(scores)
+    if not logits and not ends_in_scores(read_graph(model)):
+        # A single logit is that of one class against its absence.
+        scores = keras.layers.Activation("softmax" if scores.shape[-1] > 1 else "sigmoid", name="scores")(scores)
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(images, scores, name=model.name))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if dynamic:
@@ -76,8 +69,6 @@ def _convert(model, dynamic, logits):
 
 def main(argv=None):
     """The child process; its arguments are MODEL.keras FILE.tflite [--dynamic] [--logits]."""
-    from keras_vision.quantization import fake_quantization  # noqa: F401, its layers may be in the file
-
     source, target, *flags = sys.argv[1:] if argv is None else argv
     model = keras.saving.load_model(source, compile=False)
     Path(target).write_bytes(_convert(model, "--dynamic" in flags, "--logits" in flags))

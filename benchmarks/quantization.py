@@ -1,0 +1,159 @@
+"""What each scheme costs, beside the other ways to an integer file: same trained networks, images and interpreter.
+
+Run:     python benchmarks/quantization.py --data FILE.npz [--seeds 3] [--runs FOLDER] [--quick]
+Peers:   TensorFlow's converter (full-integer, uint8 ends), and ai-edge-quantizer's recipe static_wi8_ai8 where it is
+         installed: pip install ai-edge-quantizer
+The networks are those of benchmarks/derma.py, trained here if need be. All files are calibrated on the same images of
+the training split, converted from the same weights, and run by LiteRT on the test split, which nothing was chosen by.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # Before Keras is imported: TensorFlow's converter needs it.
+
+import derma
+import keras
+import numpy as np
+import record
+
+from keras_vision import data, evaluation, phone, quantization
+from keras_vision.derma import RECIPES
+from keras_vision.recipe import override
+
+NETWORKS = {"baseline --augment": ["--augment"], "best": derma.BEST}
+OURS = ("dynamic", "int8", "qat")
+TF, EDGE = "TensorFlow int8", "ai-edge-quantizer int8"
+
+
+def tensorflow_int8(model, representative):
+    """TensorFlow's own full-integer file, with the same softmax and ends as ours."""
+    import tensorflow as tf
+
+    images = keras.Input(batch_shape=(1, *model.input_shape[1:]))
+    converter = tf.lite.TFLiteConverter.from_keras_model(
+        keras.Model(images, keras.layers.Softmax()(model(images, training=False)))
+    )
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[np.newaxis].astype("float32")] for image in representative)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    with contextlib.redirect_stdout(io.StringIO()):
+        return converter.convert()
+
+
+def edge_int8(float_file, representative):
+    """ai-edge-quantizer's static recipe, or None where it is not installed."""
+    try:
+        from ai_edge_quantizer import quantizer, recipe
+    except ImportError:
+        return None
+    work = quantizer.Quantizer(float_file, recipe.static_wi8_ai8())
+    name = quantization.Runner(float_file).interpreter.get_signature_list()["serving_default"]["inputs"][0]
+    samples = [{name: image[np.newaxis].astype("float32")} for image in representative]
+    found = work.quantize(work.calibrate({"serving_default": samples}), enable_progress_report=False)
+    return bytes(found.quantized_model)
+
+
+def measure(name, flags, seed, options):
+    """Figures of every file of one trained network: `{file: {figure: value}}`."""
+    derma.train(name, flags, seed, options)
+    folder = options.runs / f"{derma.slug(name)}-seed{seed}"
+    kept = folder / ("quantization_quick.json" if options.quick else "quantization.json")
+    if kept.is_file():
+        return json.loads(kept.read_text("utf-8"))
+    recipe = override(RECIPES["best" if name == "best" else "baseline"], augment=True, data=options.data, seed=seed)
+    if options.quick:
+        recipe = override(recipe, qat_epochs=1)
+    splits = data.load_splits(recipe.data, seed)
+    batches = {"augmentation": recipe.augmentation, "shuffle": True, "seed": seed}
+    train = data.Batches(splits.train, splits.num_classes, recipe.training.batch_size, **batches)
+    val, test = (data.Batches(part, splits.num_classes, 256) for part in (splits.val, splits.test))
+    model = keras.saving.load_model(folder / "model.keras")
+    representative = quantization.representative(
+        splits.train.images, splits.train.labels, recipe.quantization.representative_images, seed
+    )
+    calibrated = quantization.with_fake_quantization(model)
+    quantization.calibrate(calibrated, model, representative)
+    twins = {"int8": calibrated, "qat": phone.fine_tuned(recipe, model, representative, train, val)}
+    files = {scheme: quantization.convert(model, scheme) for scheme in ("float32", "dynamic")}
+    files |= {scheme: quantization.convert(twin, "qat") for scheme, twin in twins.items()}
+    files[TF] = tensorflow_int8(model, representative)
+    files[EDGE] = edge_int8(files["float32"], representative)
+    files = {scheme: content for scheme, content in files.items() if content is not None}
+
+    expected = evaluation.softmax(model.predict(test, verbose=0))
+    milliseconds = quantization.latencies(files, splits.test.images[0])
+    rows = {}
+    for scheme, content in files.items():
+        scores = quantization.Runner(content)(splits.test.images)
+        found = evaluation.agreement(splits.test.labels, expected, scores, resamples=10)
+        audit = quantization.audit(content)
+        rows[scheme] = {
+            "accuracy": found.judgement.figures["accuracy"][0],
+            "balanced_accuracy": found.judgement.figures["balanced_accuracy"][0],
+            "auc": found.judgement.figures["auc"][0],
+            "drop": found.accuracy_drop,
+            "changed": 100 * found.changed,
+            "bytes": len(content),
+            "ratio": len(content) / len(files["float32"]),
+            "operators": len(audit.operators),
+            "milliseconds": milliseconds[scheme],
+        }
+        if scheme in twins:
+            simulated = evaluation.softmax(quantization.fold(twins[scheme]).predict(test, verbose=0))
+            steps = np.abs(np.round(256 * scores) - np.clip(np.round(256 * simulated), 0, 255))
+            rows[scheme]["same_class"] = float(np.mean(simulated.argmax(axis=1) == scores.argmax(axis=1)))
+            rows[scheme]["within_a_step"] = float(np.mean(steps <= 1))
+    kept.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
+    return rows
+
+
+def mean(rows, scheme, figure):
+    return float(np.mean([row[scheme][figure] for row in rows]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help=".npz in MedMNIST layout")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--runs", type=Path, help="where the trained networks are kept (default: as derma.py has it)")
+    parser.add_argument("--quick", action="store_true", help="networks of three epochs, one seed: shows that it works")
+    options = parser.parse_args()
+    options.what, options.backend = "quantization", "tensorflow"
+    kind = "benchmark-quick" if options.quick else "benchmark"
+    options.runs = options.runs or Path("runs") / f"{kind}-{Path(options.data).stem}-tensorflow"
+    seeds = range(1 if options.quick else options.seeds)
+    measured = {name: [measure(name, flags, seed, options) for seed in seeds] for name, flags in NETWORKS.items()}
+
+    print(f"{Path(options.data).stem}, test split, mean over {len(seeds)} seeds (smallest to largest drop)")
+    print("| network | file | accuracy | drop, points | changed, % | bytes | of float | ms, 1 thread |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, rows in measured.items():
+        for scheme in rows[0]:
+            drops = [row[scheme]["drop"] for row in rows]
+            accuracy, drop, changed, size, ratio, milliseconds = (
+                mean(rows, scheme, figure)
+                for figure in ("accuracy", "drop", "changed", "bytes", "ratio", "milliseconds")
+            )
+            print(
+                f"| {name} | {scheme} | {accuracy:.4f} | {drop:+.2f} ({min(drops):+.2f} to {max(drops):+.2f}) | "
+                f"{changed:.2f} | {size:,.0f} | {ratio:.3f} | {milliseconds:.3f} |"
+            )
+    every = [row for rows in measured.values() for row in rows]
+    peers = [scheme for scheme in (TF, EDGE) if scheme in every[0]]
+    headline = {
+        "accuracy_drop_points": {scheme: round(mean(every, scheme, "drop"), 3) for scheme in OURS},
+        "qat_agreement": round(mean(every, "qat", "same_class"), 5),
+        "int8_bytes_ratio": round(mean(every, "int8", "ratio"), 4),
+        "peers": {scheme: round(mean(every, scheme, "drop"), 3) for scheme in peers},
+    }
+    record.finish("quantization" + ("_quick" if options.quick else ""), headline, measured)
+
+
+if __name__ == "__main__":
+    main()
