@@ -63,7 +63,7 @@ def fine_tuned(recipe, model, representative, train, val):
     """
     spec = recipe.quantization
     tuned = quantization.with_fake_quantization(model, dropout=False)
-    quantization.calibrate(tuned, model, representative)
+    quantization.calibrate(tuned, model, representative, logits=spec.tflite_logits)
     student = training.student_of(model, tuned)
     frozen = round(spec.qat_frozen_share * spec.qat_epochs)
     live = spec.qat_epochs - frozen

@@ -95,6 +95,13 @@ class DataSpec(_Checked):
         metavar="N",
     )
 
+    data_description: str | None = knob(
+        None, "what the data is, in a sentence, for the report and the files' cards", type=str, metavar="TEXT"
+    )
+    data_licence: str | None = knob(
+        None, "licence of the data, for the report and the files' cards", type=str, metavar="TEXT"
+    )
+
     @property
     def path(self):
         """The file that `data` names, or None when it is the name of a data set."""

@@ -1,5 +1,7 @@
 """From what the user typed after `--data` to splits."""
 
+import dataclasses
+
 from keras_vision.data import medmnist, synthetic
 from keras_vision.data.splits import check_splits
 
@@ -24,4 +26,6 @@ def load_splits(spec, seed=0):
     else:
         splits = medmnist.load(spec.data, spec.size)
     check_splits(splits, spec.data)
-    return splits.limited(spec.limit)
+    told = {"description": spec.data_description, "licence": spec.data_licence}
+    source = dataclasses.replace(splits.source, **{name: text for name, text in told.items() if text})
+    return dataclasses.replace(splits.limited(spec.limit), source=source)

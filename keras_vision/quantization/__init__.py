@@ -12,6 +12,7 @@ _PLACES = {
     "convert": "conversion",
     "representative": "conversion",
     "audit": "auditing",
+    "card_differences": "auditing",
     "calibrate": "fake_quantization",
     "float_tensors": "fake_quantization",
     "fold": "fake_quantization",

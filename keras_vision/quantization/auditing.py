@@ -1,11 +1,13 @@
 """What a finished .tflite file is, read from the file itself: every operator, every type, every byte of weights."""
 
+import hashlib
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_vision.quantization.flatbuffer import OPERATOR_NAMES, unpack
+from keras_vision.quantization.metadata import read_metadata
 from keras_vision.recipe import InputError
 
 TYPE_NAMES = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
@@ -171,3 +173,29 @@ def table(found):
         yield f"{item.name:<20}{takes:<18}{makes:<12}{weights:<22}{item.bytes:>10,}  {item.output}"
     for phrase in found.floats if found.kind == "mixed" else ():
         yield f"float inside: {phrase}"
+
+
+def card_differences(content, card):
+    """What a file's card says that the file does not.
+
+    Args:
+        content: Bytes of the file.
+        card: The dict of `SCHEME.json`.
+
+    Returns:
+        A list of phrases; empty when they agree.
+    """
+    found, metadata = audit(content), read_metadata(content)
+    facts = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": found.bytes,
+        "kind": found.kind,
+        "input": found.input,
+        "output": found.output,
+        "labels": list(metadata.labels) if metadata else [],
+    }
+    return [
+        f"{name} is {value!r}, but its card says {card.get(name)!r}"
+        for name, value in facts.items()
+        if card.get(name) != value
+    ]

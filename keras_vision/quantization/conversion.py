@@ -41,7 +41,7 @@ def convert(model, scheme, representative_images=None, io="uint8", *, logits=Fal
         if representative_images is None or len(representative_images) == 0:
             raise InputError("The scheme int8 needs representative images from the training split. Received: none.")
         quantized = fake.with_fake_quantization(model)
-        fake.calibrate(quantized, model, representative_images)
+        fake.calibrate(quantized, model, representative_images, logits=logits)
     else:
         quantized = model
         if not fake.quantizers(model):

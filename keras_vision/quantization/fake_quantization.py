@@ -20,6 +20,7 @@ from keras_vision.quantization.ranges import (
     NARROW,
     SOFTMAX_RANGE,
     TANH_RANGE,
+    logits_range,
     parameters,
     weight_scales,
 )
@@ -57,17 +58,24 @@ SUPPORTED = (
 )
 
 
-def fake_quantize(values, scale, zero_point, lowest=LOWEST, highest=HIGHEST):
+def fake_quantize(values, scale, zero_point, lowest=LOWEST, highest=HIGHEST, *, pooled=False):
     """Rounds values to the reals that integers stand for; gradients pass where nothing was cut off.
 
     Args:
         values: Float tensor.
         scale: Size of a step; broadcasts against the values.
         zero_point: The integer that stands for 0.
+        pooled: Whether the values are averages of rounded ones, as LiteRT's average pooling makes them.
     """
     inside = ops.clip(values, (lowest - zero_point) * scale, (highest - zero_point) * scale)
-    rounded = (ops.clip(ops.round(values / scale) + zero_point, lowest, highest) - zero_point) * scale
+    integers = _halves_away(values / scale + zero_point) if pooled else ops.round(values / scale) + zero_point
+    rounded = (ops.clip(integers, lowest, highest) - zero_point) * scale
     return inside + ops.stop_gradient(rounded - inside)
+
+
+def _halves_away(values):
+    """Rounds halves away from zero, as LiteRT's average pooling does: averages of integers often are halves."""
+    return ops.sign(values) * ops.floor(ops.abs(values) + (0.5 + 1e-4))
 
 
 def fake_quantize_kernel(kernel):
@@ -100,15 +108,16 @@ class FakeQuantize(layers.Layer):
         self.low = self.add_weight(name="low", initializer=keras.initializers.Constant(low), **start)
         self.high = self.add_weight(name="high", initializer=keras.initializers.Constant(high), **start)
 
-    def call(self, values, training=False, observe=True):
+    def call(self, values, training=False, pooled=False):
+        """Rounds values; `pooled` ones are averages of rounded ones, whose range is set already."""
         if not self.simulate:
             return values
-        if training and observe and self.trainable and self.fixed_range is None:
+        if training and not pooled and self.trainable and self.fixed_range is None:
             self._follow(ops.stop_gradient(values))
         low, high = ops.convert_to_tensor(self.low), ops.convert_to_tensor(self.high)
         scale = ops.maximum((high - low) / (HIGHEST - LOWEST), 1e-8)
         zero_point = ops.clip(ops.round(LOWEST - low / scale), LOWEST, HIGHEST)
-        return fake_quantize(values, scale, zero_point)
+        return fake_quantize(values, scale, zero_point, pooled=pooled)
 
     def _follow(self, values):
         low, high = ops.minimum(ops.min(values), 0.0), ops.maximum(ops.max(values), 0.0)
@@ -285,7 +294,7 @@ class _Rewriting:
             # LiteRT's average pooling keeps its input's scale.
             rounded = self._rounded(step.inputs[0])
             pooled = self._copy(layer)(rounded.tensor)
-            return _Value(rounded.quantizer(pooled, observe=False), layer.name, rounded.quantizer)
+            return _Value(rounded.quantizer(pooled, pooled=True), layer.name, rounded.quantizer)
         if isinstance(layer, layers.GlobalAveragePooling2D):
             return _Value(self._copy(layer)(self._rounded(step.inputs[0]).tensor), layer.name)
         if isinstance(layer, SAME_RANGE):
@@ -475,25 +484,35 @@ def quantizers(model):
     return [layer for layer in model.layers if isinstance(layer, FakeQuantize)]
 
 
-def calibrate(quantized, model, images, *, batch_size=32):
+def calibrate(quantized, model, images, *, logits=False, batch_size=32):
     """Sets every range of a fake-quantized model to what the float model shows on some images.
 
     Args:
         quantized: What `with_fake_quantization(model)` returned.
         model: The float model.
         images: Representative images, shape `(N, H, W, C)`.
+        logits: Whether the model's logits themselves are wanted; else their range is the one that is best for the
+            probabilities, and stays.
     """
     taps, names = _taps(model)
-    lows, highs = {}, {}
+    last = quantized.output._keras_history.operation
+    lows, highs, last_values = {}, {}, []
     for start in range(0, len(images), batch_size):
         found = taps.predict_on_batch(np.asarray(images[start : start + batch_size], "float32"))
         for name, values in zip(names, found, strict=True):
             lows[name] = min(lows.get(name, 0.0), float(np.min(values)))
             highs[name] = max(highs.get(name, 0.0), float(np.max(values)))
+            if name == _tensor_name(last):
+                last_values.append(np.asarray(values))
     for quantizer in quantizers(quantized):
-        if quantizer.fixed_range is None:
-            quantizer.low.assign(lows[_tensor_name(quantizer)])
-            quantizer.high.assign(highs[_tensor_name(quantizer)])
+        if quantizer.fixed_range is not None:
+            continue
+        low, high = lows[_tensor_name(quantizer)], highs[_tensor_name(quantizer)]
+        if quantizer is last and not logits:
+            low, high = logits_range(np.concatenate(last_values))
+            quantizer.trainable = False
+        quantizer.low.assign(low)
+        quantizer.high.assign(high)
 
 
 def float_tensors(model, images):

@@ -4,6 +4,7 @@ Source: https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/qua
 """
 
 import numpy as np
+from scipy.special import expit, softmax
 
 LOWEST, HIGHEST = -128, 127
 NARROW = 127  # Weights are symmetric and leave -128 out.
@@ -23,6 +24,31 @@ def parameters(low, high):
     low, high = np.float32(min(low, 0.0)), np.float32(max(high, 0.0))
     scale = np.maximum((high - low) / np.float32(HIGHEST - LOWEST), np.float32(1e-8))
     return scale, int(np.clip(np.round(LOWEST - low / scale), LOWEST, HIGHEST))
+
+
+def logits_range(logits):
+    """The range of 8-bit logits that keeps the probabilities nearest to those of the floats.
+
+    Most of what logits span is far below the largest of an image, where probabilities are nothing: cutting it off makes
+    the steps finer where it counts.
+
+    Args:
+        logits: Float array, shape `(N, K)`.
+
+    Returns:
+        `(low, high)`.
+    """
+    scores = softmax if logits.shape[-1] > 1 else lambda values, axis: expit(values)
+    expected = scores(logits, axis=-1)
+    low, high = min(float(np.min(logits)), 0.0), max(float(np.max(logits)), 0.0)
+    best = (np.inf, low, high)
+    for cut_low in np.linspace(1.0, 0.2, 33):
+        for cut_high in np.linspace(1.0, 0.2, 33):
+            scale, zero_point = parameters(cut_low * low, cut_high * high)
+            integers = np.clip(np.round(logits / scale) + zero_point, LOWEST, HIGHEST)
+            error = np.mean(np.abs(scores((integers - zero_point) * scale, axis=-1) - expected))
+            best = min(best, (float(error), cut_low * low, cut_high * high))
+    return best[1:]
 
 
 def weight_scales(kernel, bias, input_scale):

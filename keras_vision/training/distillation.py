@@ -8,10 +8,10 @@ from keras import ops
 
 
 class _Student(keras.Model):
-    """A functional model whose loss is measured against a teacher's probabilities for the same images."""
+    """A functional model whose loss is measured against `answers(images)` instead of the labels."""
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        answers = ops.stop_gradient(ops.softmax(self.teacher(x, training=False)))
+        answers = ops.stop_gradient(self.answers(x))
         return super().compute_loss(x=x, y=answers, y_pred=y_pred, sample_weight=sample_weight, training=training)
 
 
@@ -23,8 +23,7 @@ def student_of(teacher, model):
         model: A functional `keras.Model` of the same input and output.
     """
     student = _Student(model.input, model.output, name=model.name)
-    copy = keras.models.clone_model(teacher)
-    copy.set_weights(teacher.get_weights())
-    copy.trainable = False
-    student.teacher = copy
+    # Behind a function, so that Keras does not take the teacher for a part of the student: on torch it looks up what
+    # to clear the gradients of by the variables' names, and these are the same in both.
+    student.answers = lambda images: ops.softmax(teacher(images, training=False))
     return student

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_vision.quantization.ranges import parameters, weight_scales
+from keras_vision.quantization.ranges import logits_range, parameters, weight_scales
 
 
 def test_a_range_from_zero_to_255_has_steps_of_one_and_zero_at_the_lowest_integer():
@@ -28,3 +28,17 @@ def test_each_output_channels_largest_weight_becomes_127():
 def test_a_channel_of_no_weights_has_a_step_that_keeps_its_bias_within_32_bits():
     scales = weight_scales(np.zeros((3, 1)), np.array([8.0]), 0.5)
     assert abs(8.0 / (0.5 * scales[0])) <= 2**30
+
+
+def test_logits_that_are_nothing_as_probabilities_are_cut_off():
+    # Two classes between -2 and 2, and one that never has a chance: e^-60 is nothing beside them, and so is e^-12.
+    logits = np.stack([np.linspace(-2, 2, 50), np.linspace(2, -2, 50), np.full(50, -60.0)], axis=1)
+    low, high = logits_range(logits)
+    assert -13 < low < -4
+    assert 1.9 < high <= 2.0
+
+
+def test_a_single_logit_is_taken_for_that_of_a_sigmoid():
+    low, high = logits_range(np.linspace(-40, 3, 200)[:, np.newaxis])
+    assert -12 < low < -3
+    assert high == pytest.approx(3, abs=0.4)
