@@ -428,6 +428,10 @@ class _Rewriting:
         if activation not in (*FUSED_ACTIVATIONS, *ACTIVATION_RANGES):
             raise self._refusal(layer, "" if activation is None else f" with activation {activation}")
         rounded = self._rounded(number)
+        if activation == "silu":  # LiteRT has no operator for it: values times their sigmoid.
+            gate = layers.Activation("sigmoid", name=f"{name}_gate")(rounded.tensor)
+            gate = self._round(gate, f"{name}_gate", SOFTMAX_RANGE)
+            return _Value(layers.Multiply(name=name)([rounded.tensor, gate.tensor]), name)
         fixed = ACTIVATION_RANGES.get(activation)
         tensor = apply(rounded.tensor)
         return self._round(tensor, name, fixed) if fixed else _Value(tensor, name)

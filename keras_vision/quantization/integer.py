@@ -171,11 +171,6 @@ class _Writer:
         if isinstance(value, _Pending):
             value.activation = name
             return value
-        if name == "silu":
-            scale, zero_point = parameters(*SOFTMAX_RANGE)
-            gate = self.file_model.tensor(f"{layer.name}_gate", value.shape, np.int8, scale, zero_point)
-            self.file_model.operator("LOGISTIC", [value], gate)
-            return _Pending("MUL", [value, gate], schema.MulOptionsT())
         if name == "softmax":
             return _Pending("SOFTMAX", [value], schema.SoftmaxOptionsT(beta=1.0))
         options = {

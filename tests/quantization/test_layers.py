@@ -12,7 +12,7 @@ from keras_vision.recipe import InputError
 
 pytestmark = pytest.mark.backend
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 9, 11, 3), dtype=np.uint8)
-SEARCH = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+SEARCH = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 WINDOWS = {
     "kernel": st.sampled_from([1, 2, 3, 5, (1, 3)]),
     "strides": st.sampled_from([1, 2]),
