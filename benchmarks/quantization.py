@@ -77,9 +77,8 @@ def measure(name, flags, seed, options):
     representative = quantization.representative(
         splits.train.images, splits.train.labels, recipe.quantization.representative_images, seed
     )
-    calibrated = quantization.with_fake_quantization(model)
-    quantization.calibrate(calibrated, model, representative)
-    twins = {"int8": calibrated, "qat": phone.fine_tuned(recipe, model, representative, train, val)}
+    twins = {"int8": phone.calibrated(recipe, model, representative)}
+    twins["qat"] = phone.fine_tuned(recipe, model, representative, train, val)
     files = {scheme: quantization.convert(model, scheme) for scheme in ("float32", "dynamic")}
     files |= {scheme: quantization.convert(twin, "qat") for scheme, twin in twins.items()}
     files[TF] = tensorflow_int8(model, representative)
@@ -105,10 +104,7 @@ def measure(name, flags, seed, options):
             "milliseconds": milliseconds[scheme],
         }
         if scheme in twins:
-            simulated = evaluation.softmax(quantization.fold(twins[scheme]).predict(test, verbose=0))
-            steps = np.abs(np.round(256 * scores) - np.clip(np.round(256 * simulated), 0, 255))
-            rows[scheme]["same_class"] = float(np.mean(simulated.argmax(axis=1) == scores.argmax(axis=1)))
-            rows[scheme]["within_a_step"] = float(np.mean(steps <= 1))
+            rows[scheme] |= quantization.simulation_agreement(twins[scheme], splits.test.images, scores)
     kept.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
     return rows
 

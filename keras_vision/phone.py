@@ -28,31 +28,43 @@ def write_files(folder, recipe, name, splits, model, train, val, judged, report)
     representative = quantization.representative(
         splits.train.images, splits.train.labels, spec.representative_images, recipe.seed
     )
-    contents = {}
-    tuned = None
+    contents, twins = {}, {}
     for scheme in quantization.SCHEMES:
         if scheme == "qat" and not spec.qat:
             continue
         print(f"Converting to {scheme}...", flush=True)
+        if scheme == "int8":
+            twins[scheme] = calibrated(recipe, model, representative)
         if scheme == "qat":
-            tuned = fine_tuned(recipe, model, representative, train, val)
-        source = tuned if scheme == "qat" else model
-        content = quantization.convert(source, scheme, representative, spec.tflite_io, logits=spec.tflite_logits)
+            twins[scheme] = fine_tuned(recipe, model, representative, train, val)
+        if scheme in twins:
+            content = quantization.convert(twins[scheme], "qat", io=spec.tflite_io, logits=spec.tflite_logits)
+        else:
+            content = quantization.convert(model, scheme, logits=spec.tflite_logits)
         contents[scheme] = quantization.add_metadata(content, _metadata(name, scheme, splits))
     print("Judging the files...", flush=True)
     speeds = {threads: quantization.latencies(contents, judged.split.images[0], threads=threads) for threads in (1, 2)}
     (folder / "tflite").mkdir()
     rows = []
     for scheme, content in contents.items():
-        row = _row(recipe, scheme, content, len(contents["float32"]), judged, report)
+        row = _row(recipe, scheme, content, len(contents["float32"]), judged, report, twins.get(scheme))
         row["milliseconds"] = {f"{threads} threads": by_file[scheme] for threads, by_file in speeds.items()}
-        if scheme in quantization.INTEGER_SCHEMES:
-            row["tensor_errors"] = _tensor_errors(content, tuned if scheme == "qat" else None, model, judged)
+        if scheme in twins:
+            # A file that was trained for it is held against its own network without rounding, since its weights are no
+            # longer the float model's.
+            row["tensor_errors"] = _tensor_errors(content, twins[scheme] if scheme == "qat" else model, judged)
         (folder / "tflite" / f"{scheme}.tflite").write_bytes(content)
         card = json.dumps(_card(recipe, name, splits, row, content, report), indent=2, ensure_ascii=False)
         (folder / "tflite" / f"{scheme}.json").write_text(card + "\n", "utf-8")
         rows.append(row)
     return rows
+
+
+def calibrated(recipe, model, representative):
+    """The model with fake quantization, its ranges taken from training images, and without dropout."""
+    twin = quantization.with_fake_quantization(model, dropout=False)
+    quantization.calibrate(twin, model, representative, logits=recipe.quantization.tflite_logits)
+    return twin
 
 
 def fine_tuned(recipe, model, representative, train, val):
@@ -62,8 +74,7 @@ def fine_tuned(recipe, model, representative, train, val):
     training it, by another recipe than the one that had made it good.
     """
     spec = recipe.quantization
-    tuned = quantization.with_fake_quantization(model, dropout=False)
-    quantization.calibrate(tuned, model, representative, logits=spec.tflite_logits)
+    tuned = calibrated(recipe, model, representative)
     student = training.student_of(model, tuned)
     frozen = round(spec.qat_frozen_share * spec.qat_epochs)
     live = spec.qat_epochs - frozen
@@ -92,16 +103,16 @@ def _metadata(name, scheme, splits):
     return quantization.Metadata(name, description, __version__, splits.source.licence, splits.class_names)
 
 
-def _row(recipe, scheme, content, float_bytes, judged, report):
-    """What the report says of one file."""
-    scores = quantization.Runner(content)(judged.split.images)
-    if recipe.quantization.tflite_logits:
-        scores = evaluation.softmax(scores)
+def _row(recipe, scheme, content, float_bytes, judged, report, twin):
+    """What the report says of one file; `twin` is the network that an integer file was written from."""
+    found = quantization.Runner(content)(judged.split.images)
+    logits = recipe.quantization.tflite_logits
+    scores = evaluation.softmax(found) if logits else found
     agreement = evaluation.agreement(
         report.labels, report.probabilities, scores, resamples=recipe.evaluation.bootstrap, seed=recipe.seed
     )
     audit = quantization.audit(content)
-    return {
+    row = {
         "scheme": scheme,
         "file": f"tflite/{scheme}.tflite",
         "kind": audit.kind,
@@ -111,17 +122,15 @@ def _row(recipe, scheme, content, float_bytes, judged, report):
         "bytes_ratio": len(content) / float_bytes,
         **agreement.to_dict(report.class_names),
     }
+    if twin is not None:
+        row["simulation"] = quantization.simulation_agreement(twin, judged.split.images, found, logits=logits)
+    return row
 
 
-def _tensor_errors(content, tuned, model, judged):
-    """`[{"tensor", "relative_error"}]`, the worst first.
-
-    A file that was trained for quantization is held against its own network without rounding, since its weights are
-    no longer the float model's.
-    """
+def _tensor_errors(content, model, judged):
+    """`[{"tensor", "relative_error"}]`, the worst first."""
     images = judged.split.images[:TRACED_IMAGES]
-    expected = quantization.float_tensors(tuned or model, images)
-    errors = quantization.tensor_errors(content, images, expected)
+    errors = quantization.tensor_errors(content, images, quantization.float_tensors(model, images))
     return [{"tensor": name, "relative_error": error} for name, error in errors]
 
 

@@ -6,6 +6,7 @@ Exit:    0; 1 when a picture could not be read (the others are answered); 2 for 
 
 import csv
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,8 @@ from keras_vision.recipe import InputError
 
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 DECODERS = 4
+# A small file can unpack to gigabytes: this many are 400 MB as RGB.
+MAX_PIXELS = 2**27
 
 
 def find_images(paths):
@@ -52,8 +55,9 @@ def read_image(path, image_shape):
         image_shape: `(H, W, C)`, one channel or three.
 
     Returns:
-        uint8 array of that shape, or None where the file is no picture that OpenCV can read.
+        uint8 array of that shape, turned as its EXIF data says; None where the file is no picture that OpenCV can read.
     """
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # OpenCV looks at its first picture.
     import cv2
     import numpy as np
 
@@ -164,7 +168,7 @@ def main(argv=None):
         else:
             _print_table(rows, options.top)
         for path in unread:
-            print(f"error: {path} is not a picture that can be read; it was skipped.", file=sys.stderr)
+            print(f"error: {path} is not a picture that can be read, or too large; it was skipped.", file=sys.stderr)
         status.code = 1 if unread else 0
     return status.code
 

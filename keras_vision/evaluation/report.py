@@ -161,7 +161,7 @@ def _shown(values):
 def files_table(files):
     """Head and rows: a row a file, its cost in accuracy, bytes and time."""
     head = ["scheme", "kind", "accuracy", "drop", *map(words, HEADLINE[1:])]
-    head += ["changed", "McNemar's p", "bytes", "ratio", "ms, 1 and 2 threads"]
+    head += ["changed", "McNemar's p", "as simulated", "bytes", "ratio", "ms, 1 and 2 threads"]
     rows = []
     for file in files:
         figures = [_shown(tuple(file["figures"][name].values())) for name in HEADLINE]
@@ -175,12 +175,19 @@ def files_table(files):
                 *figures[1:],
                 f"{100 * file['changed']:.2f} %",
                 f"{file['mcnemar_p']:.2g}",
+                _simulated(file.get("simulation")),
                 f"{file['bytes']:,}",
                 f"{file['bytes_ratio']:.3f}",
                 milliseconds,
             ]
         )
     return head, rows
+
+
+def _simulated(found):
+    if found is None:
+        return "-"
+    return f"{100 * found['same_class']:.2f} % of classes, {100 * found['within_a_step']:.2f} % of scores"
 
 
 def text_table(head, rows):
@@ -295,7 +302,9 @@ def _files(report):
     schemes = [file["scheme"] for file in report.files]
     return f"""<h2>Files for phones</h2>
 <p>Each file in <code>tflite/</code> was run by LiteRT on the {len(report.labels)} images of the
-{html.escape(report.split)} split and held against the float model. Times are of this machine, one image a call.</p>
+{html.escape(report.split)} split and held against the float model. "As simulated": an integer file gives
+the class, and within one step of 1/256 the scores, that its network with fake quantization gives.
+Times are of this machine, one image a call.</p>
 {table(columns[0], columns[1:])}
 <h3>Images lost (-) and won (+), by class</h3>
 {table(("class", *schemes), classes)}

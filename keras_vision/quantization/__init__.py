@@ -11,6 +11,7 @@ _PLACES = {
     "SCHEMES": "conversion",
     "convert": "conversion",
     "representative": "conversion",
+    "simulation_agreement": "conversion",
     "audit": "auditing",
     "card_differences": "auditing",
     "calibrate": "fake_quantization",

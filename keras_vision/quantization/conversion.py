@@ -1,10 +1,13 @@
 """One function from a Keras model to a .tflite file, whatever the backend and the scheme."""
 
 import numpy as np
+from scipy.special import expit, softmax
 
 from keras_vision.quantization import fake_quantization as fake
 from keras_vision.quantization.auditing import audit
+from keras_vision.quantization.graph import read_graph
 from keras_vision.quantization.integer import write_integer_file
+from keras_vision.quantization.ranges import SOFTMAX_RANGE, parameters
 from keras_vision.quantization.tflite import convert_float
 from keras_vision.recipe import InputError
 
@@ -52,6 +55,31 @@ def convert(model, scheme, representative_images=None, io="uint8", *, logits=Fal
     content = write_integer_file(quantized, io=io, logits=logits, description=model.name)
     audit(content).require_full_integer()
     return content
+
+
+def simulation_agreement(quantized, images, scores, *, logits=False):
+    """Does an integer file answer what the model that it was written from says that it would?
+
+    Args:
+        quantized: The fake-quantized `keras.Model`.
+        images: Shape `(N, H, W, C)`.
+        scores: What the file answered, shape `(N, K)`.
+        logits: Whether the file ends in logits.
+
+    Returns:
+        `{"same_class", "within_a_step"}`: share of the images, and of all scores.
+    """
+    simulated = fake.fold(quantized).predict(np.asarray(images, "float32"), batch_size=256, verbose=0)
+    step = float(fake.output_range(quantized)[0])
+    if not logits and not fake.ends_in_scores(read_graph(quantized)):
+        simulated = softmax(simulated, axis=-1) if simulated.shape[-1] > 1 else expit(simulated)
+        step = float(parameters(*SOFTMAX_RANGE)[0])
+    # An 8-bit score ends at 255/256.
+    rounded = np.minimum(np.round(simulated / step) * step, scores.max())
+    return {
+        "same_class": float(np.mean(simulated.argmax(axis=-1) == scores.argmax(axis=-1))),
+        "within_a_step": float(np.mean(np.abs(scores - rounded) < 1.5 * step)),
+    }
 
 
 def representative(images, labels, count, seed=0):

@@ -458,11 +458,21 @@ def activation_of(layer):
 
 def ends_in_scores(graph):
     """Whether a model ends in a softmax or a sigmoid, so that its scores are probabilities already."""
+    return activation_of(_last(graph, (FakeQuantize, *SAME_RANGE))) in ("softmax", "sigmoid")
+
+
+def output_range(quantized):
+    """Scale and zero point of a fake-quantized model's output."""
+    return range_of(_last(read_graph(quantized), SAME_RANGE))
+
+
+def _last(graph, passed):
+    """The layer that made a model's output, with layers of some kinds passed over."""
     makers = {step.output: step for step in graph.steps}
     step = makers[graph.output]
-    while isinstance(step.layer, (FakeQuantize, *SAME_RANGE)):
+    while isinstance(step.layer, passed):
         step = makers[step.inputs[0]]
-    return activation_of(step.layer) in ("softmax", "sigmoid")
+    return step.layer
 
 
 def _activation_layer(activation, layer, name):

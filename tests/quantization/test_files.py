@@ -27,12 +27,10 @@ def int8_file(zoo_model, zoo_images):
 def test_an_integer_file_gives_what_its_simulation_says(zoo_model, zoo_images, io_type):
     quantized = quantization.with_fake_quantization(zoo_model)
     quantization.calibrate(quantized, zoo_model, zoo_images)
-    simulated = evaluation.softmax(quantization.fold(quantized).predict(zoo_images, verbose=0))
     content = quantization.convert(zoo_model, "int8", zoo_images, io_type)
     assert quantization.audit(content).input == f"{io_type} (1, 20, 20, 3)"
     found = quantization.Runner(content)(zoo_images)
-    # A step of the softmax is 1/256.
-    assert np.mean(np.abs(found - simulated) <= 1.5 / 256) >= 0.99
+    assert quantization.simulation_agreement(quantized, zoo_images, found)["within_a_step"] >= 0.99
     assert np.abs(found - evaluation.softmax(zoo_model.predict(zoo_images, verbose=0))).max() < 0.03
 
 
@@ -122,6 +120,29 @@ def test_predict_answers_what_it_can_read_and_names_the_rest(int8_file, zoo_imag
     scores = quantization.Runner(int8_file)(zoo_images[:1])[0]
     assert answer["scores"] == pytest.approx(dict(zip(LABELS, map(float, scores), strict=True)))
     assert "b.png is not a picture that can be read" in caught.err
+
+
+def test_pictures_of_every_kind_become_what_a_person_sees(zoo_images, tmp_path):
+    from PIL import Image
+
+    picture = np.kron(zoo_images[0][:10, :20], np.ones((4, 4, 1), np.uint8))
+    kinds = {
+        "plain.png": Image.fromarray(picture),
+        "alpha.png": Image.fromarray(np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)])),
+        "sideways.tif": Image.fromarray(np.ascontiguousarray(np.rot90(picture))),
+    }
+    turned = Image.Exif()
+    turned[0x0112] = 6  # Orientation: to be turned clockwise.
+    for name, image in kinds.items():
+        image.save(tmp_path / name, **({"exif": turned} if name == "sideways.tif" else {}))
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "deep.png"), picture[..., ::-1].astype(np.uint16) * 257)
+    expected = predict.read_image(tmp_path / "plain.png", (20, 20, 3))
+    assert np.ptp(expected) > 100
+    for name in ("alpha.png", "deep.png", "sideways.tif"):
+        np.testing.assert_array_equal(predict.read_image(tmp_path / name, (20, 20, 3)), expected, err_msg=name)
+    assert predict.read_image(tmp_path / "plain.png", (20, 20, 1)).shape == (20, 20, 1)
 
 
 def test_predict_without_labels_says_how_to_give_them(zoo_model, zoo_images, tmp_path, capsys):
