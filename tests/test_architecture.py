@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "keras_vision"
-STAGES = {"data", "models", "training", "evaluation", "quantization"}
+STAGES = {"data", "models", "training", "evaluation", "explanation", "quantization"}
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
@@ -37,7 +37,7 @@ def roots(names):
 @pytest.mark.parametrize("module", [name for name in MODULES if name.partition("/")[0] in STAGES])
 def test_a_stage_imports_no_other_stage_no_track_and_no_command_line(module):
     stage = module.partition("/")[0]
-    assert own_parts(imports(module)) <= {stage, "recipe"}
+    assert own_parts(imports(module)) <= {stage, "recipe", "graph"}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -59,6 +59,10 @@ def test_what_reads_flags_needs_the_standard_library_alone(module):
     assert own_parts(on_import) <= {"recipe", "cli", "run_folder"}
 
 
+def test_the_graph_of_a_model_knows_no_stage():
+    assert own_parts(imports("graph.py")) <= {"recipe"}
+
+
 def test_recipe_imports_nothing_of_the_package():
     assert not own_parts(imports("recipe.py"))
 
@@ -70,8 +74,8 @@ def test_evaluation_needs_no_keras():
 
 
 def test_only_the_track_knows_all_stages():
-    # `phone`, the track's last stage, brings it quantization.
-    others = STAGES - {"quantization"}
+    # `phone`, the track's last stage, brings it quantization; explanation is for users and the report.
+    others = STAGES - {"explanation", "quantization"}
     knows = {module for module in MODULES if own_parts(imports(module)) >= others}
     assert knows == {"track.py"}
     assert "phone" in own_parts(imports("track.py"))

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_vision.quantization.graph import read_graph
+from keras_vision.graph import read_graph
 from keras_vision.quantization.ranges import (
     HIGHEST,
     LOWEST,

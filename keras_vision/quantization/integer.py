@@ -10,7 +10,7 @@ from keras import layers
 
 from keras_vision.quantization import fake_quantization as fake
 from keras_vision.quantization.flatbuffer import FlatModel
-from keras_vision.quantization.graph import read_graph
+from keras_vision.graph import read_graph
 from keras_vision.quantization.ranges import SOFTMAX_RANGE, parameters
 
 ACTIVATIONS = {

@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 
 from keras_vision.quantization.fake_quantization import ends_in_scores
-from keras_vision.quantization.graph import read_graph
+from keras_vision.graph import read_graph
 from keras_vision.recipe import InputError
 
 

@@ -8,22 +8,33 @@ from keras_vision.recipe import InputError
 
 
 @dataclass(frozen=True)
+class Place:
+    """Stands for a tensor, by its number, among a call's arguments."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class Step:
-    """One call of one layer.
+    """One call of one layer, or of one of `keras.ops`.
 
     Attributes:
         layer: The layer.
         inputs: Numbers of the tensors that it takes.
         output: Number of the tensor that it makes; the model's input is number 0.
         shape: Shape of that tensor, without the batch.
-        arguments: The call's other arguments.
+        positional: The call's positional arguments, a `Place` for each tensor.
+        arguments: The call's other arguments, likewise.
+        path: The layer's name, with those of the nested models around it in front: `backbone/block_16_project`.
     """
 
     layer: keras.Layer
     inputs: tuple[int, ...]
     output: int
     shape: tuple[int, ...]
+    positional: tuple
     arguments: dict
+    path: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,41 @@ class Graph:
                 counts[tensor] = counts.get(tensor, 0) + 1
         return counts
 
+    def run(self, images, change=None):
+        """Runs the steps as the model does, in inference.
+
+        Args:
+            images: Tensor, shape `(N, *input_shape)`.
+            change: `change(step, value)` returns what takes the place of a step's output, or None.
+
+        Returns:
+            The output tensor.
+        """
+        return self._walk(images, lambda layer: layer, change)
+
+    def shapes(self, image_shape):
+        """Shape of every tensor for one shape of image, batches left out: `{number: shape}`."""
+        found = {0: tuple(image_shape)}
+
+        def note(step, value):
+            found[step.output] = tuple(value.shape[1:])
+            return value
+
+        self._walk(keras.KerasTensor((None, *image_shape)), lambda layer: layer.compute_output_spec, note)
+        return found
+
+    def _walk(self, images, function_of, change):
+        values = {0: images}
+
+        def tensor(part):
+            return values[part.number] if isinstance(part, Place) else part
+
+        for step in self.steps:
+            arguments, keywords = keras.tree.map_structure(tensor, (step.positional, step.arguments))
+            value = function_of(step.layer)(*arguments, **keywords)
+            values[step.output] = value if change is None else change(step, value)
+        return values[self.output]
+
 
 def read_graph(model):
     """The steps of a functional or Sequential model with one input and one output.
@@ -63,23 +109,31 @@ def read_graph(model):
         )
     numbers, steps = {id(model.inputs[0]): 0}, []
     tensors = [model.inputs[0]]  # Kept alive, so that no two share an id.
+    around = []  # Names of the nested models that are open.
+
+    def place(part):
+        return Place(numbers[id(part)]) if isinstance(part, keras.KerasTensor) else part
 
     def call(layer, *arguments, **keywords):
         if isinstance(layer, keras.Model):
             inner = _functional(layer)
-            return inner._run_through_graph(
+            around.append(layer.name)
+            made = inner._run_through_graph(
                 keras.tree.pack_sequence_as(inner._inputs_struct, keras.tree.flatten(arguments[0])),
                 operation_fn=lambda operation: operation,
                 call_fn=call,
             )
-        given = [part for part in keras.tree.flatten(arguments) if isinstance(part, keras.KerasTensor)]
+            around.pop()
+            return made
         made = layer.compute_output_spec(*arguments, **keywords)
         if not isinstance(made, keras.KerasTensor):
             raise InputError(f"The layer {layer.name!r} ({type(layer).__name__}) has several outputs.")
         tensors.append(made)
         numbers[id(made)] = len(numbers)
-        inputs = tuple(numbers[id(part)] for part in given)
-        steps.append(Step(layer, inputs, numbers[id(made)], tuple(made.shape[1:]), keywords))
+        positional, named = keras.tree.map_structure(place, (arguments, keywords))
+        inputs = tuple(part.number for part in keras.tree.flatten((positional, named)) if isinstance(part, Place))
+        path = "/".join((*around, layer.name))
+        steps.append(Step(layer, inputs, numbers[id(made)], tuple(made.shape[1:]), positional, named, path))
         return made
 
     # Keras offers no public way to walk a model without adding calls to its layers, which would make their `output`
