@@ -1,0 +1,33 @@
+"""Why a classifier answers as it does: heatmaps over images and volumes, on every backend, for any functional model."""
+
+from keras_vision.explanation.grad_cam import grad_cam
+from keras_vision.explanation.grad_cam_plus_plus import grad_cam_plus_plus
+from keras_vision.explanation.hires_cam import hires_cam
+from keras_vision.explanation.integrated_gradients import attributions, integrated_gradients
+from keras_vision.explanation.layer_cam import layer_cam
+from keras_vision.explanation.overlay import caption, montage, overlay, panels
+from keras_vision.explanation.score_cam import Classifier, score_cam
+
+METHODS = {
+    "grad-cam": grad_cam,
+    "grad-cam++": grad_cam_plus_plus,
+    "hires-cam": hires_cam,
+    "layer-cam": layer_cam,
+    "score-cam": score_cam,
+    "integrated-gradients": integrated_gradients,
+}
+__all__ = [
+    "METHODS",
+    "Classifier",
+    "attributions",
+    "caption",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "hires_cam",
+    "integrated_gradients",
+    "layer_cam",
+    "montage",
+    "overlay",
+    "panels",
+    "score_cam",
+]

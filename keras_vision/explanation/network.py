@@ -1,0 +1,226 @@
+"""A Keras model as heatmaps need it: its logits, and feature maps with their gradients, from one pass over the images.
+
+Feature maps' gradients need no second model: a zero tensor is added to the layer's output while the graph runs, and the
+gradient with respect to that zero is the one with respect to the feature maps. So nested models, frozen layers and
+several layers at once are all the same case.
+"""
+
+import math
+import weakref
+from contextlib import ExitStack, contextmanager
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vision.explanation.feature_layers import find_steps
+from keras_vision.explanation.gradients import compile_gradients
+from keras_vision.explanation.precision import in_float32
+from keras_vision.graph import read_graph
+from keras_vision.recipe import InputError
+
+PREDICTED = -1  # As a target class: the one with the largest logit.
+_NETWORKS = weakref.WeakKeyDictionary()
+
+
+def network_of(model):
+    """The `Network` of a model, made and compiled once and forgotten with it.
+
+    Raises:
+        InputError: If it is not a functional or built Sequential Keras model with one input and one output.
+    """
+    if not isinstance(model, keras.Model):
+        raise InputError(f"A heatmap needs a Keras model. Received: {type(model).__name__}.")
+    network = _NETWORKS.get(model)
+    # Sequential models can grow.
+    if network is None or network.layers != model.layers:
+        _NETWORKS[model] = network = Network(model)
+    return network
+
+
+class Network:
+    """A model's graph, what it computes before its last softmax or sigmoid, and its compiled gradients.
+
+    It holds the layers but not the model, which would otherwise never be freed.
+    """
+
+    def __init__(self, model):
+        self.graph = read_graph(model)
+        self.layers = model.layers
+        self.called = list({id(step.layer): step.layer for step in self.graph.steps}.values())
+        self.called = [layer for layer in self.called if isinstance(layer, keras.Layer)]
+        self.variables = list({id(part): part for layer in self.called for part in layer.variables}.values())
+        self.activation = _scoring_step(self.graph)
+        self.compiled = {}
+
+    @property
+    def ends_in(self):
+        """`"softmax"`, `"sigmoid"`, or None where the model returns logits."""
+        return self.activation and _scoring(self.activation.layer)
+
+    def checked(self, images):
+        """Images as an array.
+
+        Raises:
+            InputError: If their shape is not the model's, or there are none.
+        """
+        return checked_images(images, self.graph.input_shape)
+
+    def steps(self, image_shape, layers):
+        """The steps that make the feature maps of some layers, see `find_steps`."""
+        return find_steps(self.graph, self.graph.shapes(image_shape), layers)
+
+    def differentiate(self, images, target_classes, places, batch_size):
+        """Logits, tensors and the gradients of the target class's logit with respect to them, batch by batch.
+
+        Args:
+            images: Shape `(N, *input_shape)`.
+            target_classes: One for all, one for each image, or None for the predicted ones.
+            places: Numbers of the wanted tensors; 0 is the images.
+
+        Yields:
+            `(logits, tensors, gradients)`: an array `(n, K)` and two lists of arrays `(n, ...)`, float32.
+        """
+        shapes = self.graph.shapes(images.shape[1:])
+        targets = checked_classes(target_classes, len(images), self.num_classes(images.shape[1:]))
+        function = self._compiled(tuple(places))
+        for batch, count, start in batches(images, batch_size):
+            zeros = [ops.zeros((len(batch), *shapes[place]), "float32") for place in places]
+            chosen = np.full(len(batch), PREDICTED, np.int32)
+            chosen[:count] = targets[start : start + count]
+            (logits, *tensors), gradients = function(zeros, batch, chosen)
+            yield logits[:count], [part[:count] for part in tensors], [part[:count] for part in gradients]
+
+    def num_classes(self, image_shape):
+        """Number of classes; a model with one logit has two."""
+        return max(2, math.prod(self.graph.shapes(image_shape)[self.graph.output]))
+
+    def _compiled(self, places):
+        if places not in self.compiled:
+            self.compiled[places] = compile_gradients(self._score(places), self.variables)
+        return self.compiled[places]
+
+    def _score(self, places):
+        def score(zeros, images, target_classes):
+            logits, tensors = self._forward(images, dict(zip(places, zeros, strict=True)))
+            classes = ops.where(target_classes == PREDICTED, ops.argmax(logits, axis=-1), target_classes)
+            chosen = ops.one_hot(classes, logits.shape[-1], dtype="float32")
+            return ops.sum(logits * chosen), [logits, *(tensors[place] for place in places)]
+
+        return score
+
+    def _forward(self, images, zeros):
+        """Logits, and the tensors to which the zeros, by the tensors' numbers, were added."""
+        tensors = {}
+
+        def keep(place, value):
+            if place in zeros:
+                value = value + ops.cast(zeros[place], value.dtype)
+            tensors[place] = value
+            return value
+
+        with ExitStack() as stack:
+            stack.enter_context(in_float32(self.called))
+            if self.activation is not None and _has_own_activation(self.activation.layer):
+                stack.enter_context(_without_activation(self.activation.layer))
+            self.graph.run(keep(0, images), lambda step, value: keep(step.output, value))
+        logits = ops.cast(tensors[self._logits()], "float32")
+        logits = ops.reshape(logits, (ops.shape(logits)[0], math.prod(logits.shape[1:])))
+        if logits.shape[-1] == 1:
+            # One logit is two classes': the sigmoid of z is the softmax of -z/2 and z/2.
+            logits = ops.concatenate([-logits / 2, logits / 2], axis=-1)
+        return logits, {place: ops.cast(value, "float32") for place, value in tensors.items() if place in zeros}
+
+    def _logits(self):
+        if self.activation is None:
+            return self.graph.output
+        return self.activation.output if _has_own_activation(self.activation.layer) else self.activation.inputs[0]
+
+
+def _scoring_step(graph):
+    """The step whose activation makes probabilities of logits, or None. Reshaping and rounding may follow it."""
+    makers = {step.output: step for step in graph.steps}
+    step = makers.get(graph.output)
+    while step is not None and not _scoring(step.layer):
+        before = makers.get(step.inputs[0])
+        if len(step.inputs) > 1 or before is None or not _merely_passes(step, before):
+            return None
+        step = before
+    return step
+
+
+def _merely_passes(step, before):
+    kernels = any(len(variable.shape) > 1 for variable in getattr(step.layer, "variables", ()))
+    sizes = {math.prod(part.shape) for part in (step, before) if None not in part.shape}
+    return not kernels and len(sizes) == 1
+
+
+def _scoring(layer):
+    """The activation that makes probabilities; of layers, of `Activation` layers and of `keras.ops`."""
+    name = type(layer).__name__.lower()
+    found = name if name in ("softmax", "sigmoid") else getattr(getattr(layer, "activation", None), "__name__", None)
+    return found if found in ("softmax", "sigmoid") else None
+
+
+def _has_own_activation(layer):
+    return not isinstance(layer, keras.layers.Activation) and getattr(layer, "activation", None) is not None
+
+
+@contextmanager
+def _without_activation(layer):
+    activation = layer.activation
+    layer.activation = keras.activations.linear
+    try:
+        yield
+    finally:
+        layer.activation = activation
+
+
+def batches(images, batch_size):
+    """Float32 batches, the last one filled up with zeros so that no second shape is compiled.
+
+    A few images make one batch of a power of two, not of `batch_size`.
+
+    Yields:
+        `(batch, number of images in it, number of the first one)`.
+    """
+    size = min(batch_size, 1 << (len(images) - 1).bit_length())
+    for start in range(0, len(images), size):
+        part = images[start : start + size]
+        batch = np.zeros((size, *images.shape[1:]), np.float32)
+        batch[: len(part)] = part
+        yield batch, len(part), start
+
+
+def checked_images(images, shape):
+    """Images as an array; see `Network.checked`."""
+    images = np.asarray(images)
+    fits = images.ndim == len(shape) + 1 and all(
+        wanted in (None, side) for wanted, side in zip(shape, images.shape[1:], strict=True)
+    )
+    if not fits or not len(images) or images.dtype.kind not in "uif":
+        raise InputError(
+            f"The model takes images of shape {('N', *shape)}. Received: shape {images.shape} of {images.dtype}."
+        )
+    return images
+
+
+def checked_classes(target_classes, count, num_classes):
+    """One class for each image, `PREDICTED` where none is asked for.
+
+    Raises:
+        InputError: If they are not whole numbers from 0 to one below the number of classes, one an image.
+    """
+    if target_classes is None:
+        return np.full(count, PREDICTED, np.int32)
+    classes = np.asarray(target_classes)
+    if classes.dtype.kind not in "ui" or classes.shape not in ((), (count,)):
+        raise InputError(
+            f"Target classes are one whole number, or one for each of the {count} images. "
+            f"Received: target_classes={target_classes!r}."
+        )
+    if classes.min() < 0 or classes.max() >= num_classes:
+        raise InputError(
+            f"The model has the classes 0 to {num_classes - 1}. Received: target_classes={target_classes!r}."
+        )
+    return np.broadcast_to(classes, count).astype(np.int32)

@@ -1,0 +1,40 @@
+"""Running layers of a half-precision model in float32, where small gradients stay numbers."""
+
+from contextlib import contextmanager
+
+import keras
+
+HALF = ("float16", "bfloat16")
+
+
+class _Float32OverVariables(keras.DTypePolicy):
+    """Computes in float32 with variables that stay as they are."""
+
+    def __init__(self, variable_dtype):
+        super().__init__("float32")
+        self._variables = variable_dtype
+
+    @property
+    def variable_dtype(self):
+        return self._variables
+
+
+@contextmanager
+def in_float32(layers):
+    """Lets half-precision layers, and the layers in them, compute in float32 meanwhile; their weights do not change.
+
+    Gradients of a softmax's logit with respect to pixels are around 1e-6, where float16 has one digit left.
+    """
+    half = {}
+    for outer in layers:
+        # Attention, wrappers and the like hold layers that no public name lists.
+        for layer in outer._flatten_layers():
+            if layer.compute_dtype in HALF:
+                half[layer] = layer.dtype_policy
+    try:
+        for layer, policy in half.items():
+            layer.dtype_policy = _Float32OverVariables(policy.variable_dtype)
+        yield
+    finally:
+        for layer, policy in half.items():
+            layer.dtype_policy = policy
