@@ -1,6 +1,6 @@
 """Small image classifiers from data to a phone, on TensorFlow, JAX and torch.
 
-data -> models -> training -> evaluation -> quantization
+data -> models -> training -> evaluation -> explanation -> quantization
 
 Each stage is a subpackage and is imported when it is first named, so that importing `keras_vision` imports no
 framework: the Keras backend can still be chosen through `KERAS_BACKEND` afterwards.
@@ -9,8 +9,8 @@ framework: the Keras backend can still be chosen through `KERAS_BACKEND` afterwa
 import importlib
 
 __version__ = "0.1.0"
-_STAGES = ("data", "models", "training", "evaluation", "quantization")
-__all__ = ["__version__", "data", "evaluation", "models", "quantization", "training"]
+_STAGES = ("data", "models", "training", "evaluation", "explanation", "quantization")
+__all__ = ["__version__", "data", "evaluation", "explanation", "models", "quantization", "training"]
 
 
 def __getattr__(name):

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Spelled out, because reading a flag must not import the methods; `explanation.METHODS` has the same names.
+EXPLANATION_METHODS = ("grad-cam", "grad-cam++", "hires-cam", "layer-cam", "score-cam", "integrated-gradients")
+
 
 class InputError(ValueError):
     """A user's mistake: a flag, a file, a data set or an image. The command line prints it alone and exits with 2."""
@@ -232,7 +235,31 @@ class EvaluationSpec(_Checked):
         choices=("test", "val"),
     )
     bootstrap: int = knob(1000, "resamples of the test images for the 95 %% intervals", low=10, high=100_000)
-    mistakes: int = knob(24, "surest mistakes shown in the report", low=0, high=200)
+    misclassified: int = knob(25, "surest misclassified images shown in the report", low=0, high=200)
+
+
+@dataclass(frozen=True)
+class ExplanationSpec(_Checked):
+    """How the report shows why the model answers as it does."""
+
+    explain: str = knob(
+        "grad-cam", "method of the report's heatmaps, or none", choices=(*EXPLANATION_METHODS, "none"), metavar="METHOD"
+    )
+    explained_layer: str | None = knob(
+        None, "layer whose feature maps are weighed (default: the last convolution's)", type=str, metavar="NAME"
+    )
+    explained_per_class: int = knob(2, "images of each class shown with their heatmap", low=0, high=50)
+    faithfulness_images: int = knob(
+        32, "judged images on which every method's heatmaps are put to the test; 0 leaves that out", low=0
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.explain == "integrated-gradients" and self.explained_layer is not None:
+            raise InputError(
+                "--explained-layer goes with methods that weigh feature maps; integrated-gradients explains pixels. "
+                f"Received: {self.explained_layer!r}."
+            )
 
 
 @dataclass(frozen=True)
@@ -267,6 +294,7 @@ class Recipe(_Checked):
     augmentation: AugmentationSpec = AugmentationSpec()
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    explanation: ExplanationSpec = ExplanationSpec()
     quantization: QuantizationSpec = QuantizationSpec()
     augment: bool = knob(False, "augment the training images as the recipe says; any flag of that group implies it")
     seed: int = knob(0, "seed of weights, order, augmentation and synthetic data", low=0, high=2**32 - 1)
@@ -277,7 +305,7 @@ class Recipe(_Checked):
 
 
 def specs(recipe) -> dict[str, Any]:
-    """The recipe's specs by their field names: data, model, augmentation, training, evaluation, quantization."""
+    """The recipe's specs by their field names: data, model, augmentation, training, evaluation and so on."""
     parts = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(recipe)}
     return {name: part for name, part in parts.items() if dataclasses.is_dataclass(part)}
 
@@ -307,6 +335,8 @@ def smoke(recipe):
         batch_size=32,
         bootstrap=50,
         warmup_epochs=warmup,
+        explained_per_class=1,
+        faithfulness_images=0,
         qat_epochs=2,
         representative_images=32,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import keras
 
-from keras_vision import data, evaluation, models, phone, run_folder, training
+from keras_vision import data, evaluation, models, phone, reasons, run_folder, training
 
 PREDICT_BATCH = 256
 
@@ -56,8 +56,10 @@ def run(recipe, out_dir, *, track="run", overwrite=False):
         _announce(recipe, splits)
         train, val, judged = _batches(recipe, splits)
         model = models.build(recipe.model, splits.image_shape, splits.num_classes)
+        reasons.check(recipe, model)
         history = training.fit(model, train, val, recipe.training, log_dir=folder / "tensorboard")
         report = _report(recipe, track, splits, model, history, val, judged)
+        report = reasons.explain(recipe, model, report)
         if recipe.quantization.tflite or recipe.quantization.qat:
             name = f"{track}-{recipe.name}"
             files = phone.write_files(folder, recipe, name, splits, model, train, val, judged, report)
@@ -112,7 +114,7 @@ def _report(recipe, track, splits, model, history, val, judged):
         labels=judged.split.labels,
         probabilities=probabilities,
         images=judged.split.images,
-        num_mistakes=spec.mistakes,
+        num_mistakes=spec.misclassified,
     )
 
 

@@ -37,7 +37,17 @@ def lesions():
 @pytest.fixture(scope="session")
 def smoke_recipe():
     """The derma baseline on so few images that a run takes seconds."""
-    return override(Recipe(), data="synthetic", limit=60, epochs=2, batch_size=16, width=4, bootstrap=20, mistakes=6)
+    return override(
+        Recipe(),
+        data="synthetic",
+        limit=60,
+        epochs=2,
+        batch_size=16,
+        width=4,
+        bootstrap=20,
+        misclassified=6,
+        faithfulness_images=0,
+    )
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from keras_vision.evaluation.agreement import Agreement, agreement
 from keras_vision.evaluation.calibration import reliability
+from keras_vision.evaluation.figures import shorten
 from keras_vision.evaluation.judge import Judgement, interval, judge
 from keras_vision.evaluation.mcnemar import mcnemar
 from keras_vision.evaluation.metrics import METRICS, confusion_matrix, softmax
@@ -18,5 +19,6 @@ __all__ = [
     "judge",
     "mcnemar",
     "reliability",
+    "shorten",
     "softmax",
 ]

@@ -5,10 +5,11 @@ import html
 import io
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from keras_vision.evaluation import figures as draw
 from keras_vision.evaluation.judge import Judgement, interval
@@ -37,6 +38,9 @@ class Report:
         probabilities: Float array, shape `(N, K)`.
         images: uint8 images of the judged split, `(N, H, W, C)` or `(N, D, H, W, C)`.
         num_mistakes: How many of the surest mistakes to show.
+        heatmaps: What the heatmaps are of, a sentence; None where there are none.
+        heatmap_figures: `{name: matplotlib figure}`; one called `surest_mistakes` takes the place of the plain one.
+        faithfulness: What is known of each method's heatmaps: `method`, `insertion`, `deletion` and more.
         files: What is known of each .tflite file: `scheme`, `kind`, `bytes`, `figures` and more.
     """
 
@@ -56,6 +60,9 @@ class Report:
     probabilities: np.ndarray
     images: np.ndarray
     num_mistakes: int = 24
+    heatmaps: str | None = None
+    heatmap_figures: dict[str, Figure] = field(default_factory=dict)
+    faithfulness: tuple[dict, ...] = ()
     files: tuple[dict, ...] = ()
 
     def to_dict(self):
@@ -88,6 +95,8 @@ class Report:
                 "seconds": self.train_seconds,
                 "parameters": self.parameters,
             },
+            "heatmaps": self.heatmaps,
+            "faithfulness": list(self.faithfulness),
             "tflite": list(self.files),
             "recipe": self.recipe,
             "environment": self.environment,
@@ -132,7 +141,7 @@ class Report:
         rows = self.surest_mistakes()
         if len(rows):
             figures["surest_mistakes"] = draw.gallery(self.images[rows], [self._caption(row) for row in rows])
-        return figures
+        return figures | self.heatmap_figures
 
     def _caption(self, row):
         predicted = int(self.probabilities[row].argmax())
@@ -264,6 +273,7 @@ there to choose by.</p>
 {table(("class", "images", "precision", "recall", "F1", "AUC"), classes)}
 <h2>Surest mistakes</h2>
 {mistakes}
+{_heatmaps(report, pictures)}
 <h2>Are the probabilities to be believed?</h2>
 <p>Of the images that the model is 80 % sure of, 80 % should be right. The expected calibration error is the mean
 distance from that.</p>
@@ -278,6 +288,35 @@ distance from that.</p>
 {table(("what", "version"), report.environment.items())}
 """
     return page(report.title, body)
+
+
+def _heatmaps(report, pictures):
+    """The section about heatmaps, if there are any."""
+    if report.heatmaps is None:
+        return ""
+    shown = picture("heatmaps", pictures["heatmaps"]) if "heatmaps" in pictures else ""
+    judged = ""
+    if report.faithfulness:
+        head = ("heatmaps", "insertion, more is better", "deletion, less", "ROAD, more", "after shuffling, less")
+        rows = [
+            (
+                row["method"],
+                *(f"{row[key]:.3f}" for key in ("insertion", "deletion", "road")),
+                "-" if row["after_shuffling"] is None else f"{row['after_shuffling']:.3f}",
+            )
+            for row in report.faithfulness
+        ]
+        judged = f"""<h3>Are the heatmaps to be believed?</h3>
+<p>{report.faithfulness[0]["images"]} images were changed where the heatmaps say, and the model was asked again.
+Insertion and deletion: the predicted class's mean probability while the hottest pixels come to a blurred picture, or
+leave the picture. ROAD: its loss when the hottest pixels are imputed, less the loss for the coldest. After shuffling:
+rank correlation with the heatmaps of the same network with shuffled weights. A method is worth what it is better than
+random heatmaps.</p>
+{table(head, rows)}"""
+    return f"""<h2>Why? Heatmaps</h2>
+<p>{html.escape(report.heatmaps)}</p>
+{shown}
+{judged}"""
 
 
 def _files(report):

@@ -1,10 +1,18 @@
 """Why a classifier answers as it does: heatmaps over images and volumes, on every backend, for any functional model."""
 
+from keras_vision.explanation.faithfulness import (
+    Faithfulness,
+    judge_heatmaps,
+    random_heatmaps,
+    similarity,
+    weights_shuffled,
+)
 from keras_vision.explanation.grad_cam import grad_cam
 from keras_vision.explanation.grad_cam_plus_plus import grad_cam_plus_plus
 from keras_vision.explanation.hires_cam import hires_cam
 from keras_vision.explanation.integrated_gradients import attributions, integrated_gradients
 from keras_vision.explanation.layer_cam import layer_cam
+from keras_vision.explanation.network import feature_layer
 from keras_vision.explanation.overlay import caption, montage, overlay, panels
 from keras_vision.explanation.score_cam import Classifier, score_cam
 
@@ -19,15 +27,21 @@ METHODS = {
 __all__ = [
     "METHODS",
     "Classifier",
+    "Faithfulness",
     "attributions",
     "caption",
+    "feature_layer",
     "grad_cam",
     "grad_cam_plus_plus",
     "hires_cam",
     "integrated_gradients",
+    "judge_heatmaps",
     "layer_cam",
     "montage",
     "overlay",
     "panels",
+    "random_heatmaps",
     "score_cam",
+    "similarity",
+    "weights_shuffled",
 ]

@@ -38,6 +38,17 @@ def network_of(model):
     return network
 
 
+def feature_layer(model, layer=None):
+    """Path of the layer that a name, or no name, means: `backbone/block_16_project`.
+
+    Raises:
+        InputError: If the model or the layer is not one that can be explained.
+    """
+    network = network_of(model)
+    (step,) = network.steps(network.graph.input_shape, layer)
+    return step.path
+
+
 class Network:
     """A model's graph, what it computes before its last softmax or sigmoid, and its compiled gradients.
 

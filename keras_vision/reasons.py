@@ -1,0 +1,82 @@
+"""The stage before the files: heatmaps for the report, and whether they are to be believed."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_vision import evaluation, explanation
+
+SHUFFLING_SEED = 0
+NAME_LENGTH = 22
+
+
+def explain(recipe, model, report):
+    """The report with heatmaps of test images of each class and of the surest mistakes, and with a judgement of them.
+
+    Args:
+        recipe: A `recipe.Recipe`.
+        model: The trained `keras.Model`.
+        report: Its `evaluation.Report`.
+
+    Returns:
+        An `evaluation.Report`; the same one where the recipe asks for no heatmaps.
+    """
+    spec = recipe.explanation
+    if spec.explain == "none":
+        return report
+    print(f"Explaining with {spec.explain}...", flush=True)
+    rows = {
+        "heatmaps": of_each_class(report.labels, spec.explained_per_class),
+        "surest_mistakes": report.surest_mistakes(),
+    }
+    figures = {name: _panels(spec, model, report, chosen) for name, chosen in rows.items() if len(chosen)}
+    return dataclasses.replace(
+        report,
+        heatmaps=f"Warm places speak for the predicted class ({spec.explain}). The first "
+        f"{spec.explained_per_class} images of each class on the {report.split} split, rightly classified or not.",
+        heatmap_figures=figures,
+        faithfulness=tuple(faithfulness(recipe, model, report)),
+    )
+
+
+def check(recipe, model):
+    """Raises an `InputError` before the training where the heatmaps after it could not be made."""
+    if recipe.explanation.explain not in ("none", "integrated-gradients"):
+        explanation.feature_layer(model, recipe.explanation.explained_layer)
+
+
+def of_each_class(labels, count):
+    """Rows of the first images of each class."""
+    return np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]).astype(int)
+
+
+def _panels(spec, model, report, rows):
+    method = explanation.METHODS[spec.explain]
+    heatmaps = method(model, report.images[rows], layers=spec.explained_layer)
+    names = [evaluation.shorten(name, NAME_LENGTH) for name in report.class_names]
+    captions = [explanation.caption(report.probabilities[row], names, report.labels[row]) for row in rows]
+    return explanation.panels(report.images[rows], heatmaps, captions)
+
+
+def faithfulness(recipe, model, report):
+    """A dict a method, and one for random heatmaps, of how far each is to be believed."""
+    count = min(recipe.explanation.faithfulness_images, len(report.labels))
+    if not count:
+        return
+    rows = np.sort(np.random.Generator(np.random.Philox(recipe.seed)).permutation(len(report.labels))[:count])
+    images, targets = report.images[rows], report.probabilities[rows].argmax(axis=1)
+
+    def probabilities(changed):
+        return evaluation.softmax(model.predict(np.float32(changed), batch_size=256, verbose=0))
+
+    def judged(name, heatmaps, shuffled):
+        found = explanation.judge_heatmaps(probabilities, images, heatmaps, targets, shuffled=shuffled)
+        return {"method": name, "images": count, **dataclasses.asdict(found)}
+
+    for name, method in explanation.METHODS.items():
+        print(f"Judging the heatmaps of {name}...", flush=True)
+        heatmaps = method(model, images, targets)
+        with explanation.weights_shuffled(model, SHUFFLING_SEED):
+            shuffled = method(model, images, targets)
+        yield judged(name, heatmaps, shuffled)
+    yield judged("random", explanation.random_heatmaps(count, images.shape[1:-1], seed=recipe.seed), None)

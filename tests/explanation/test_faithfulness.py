@@ -1,0 +1,83 @@
+"""Figures of heatmaps whose worth is known: of a function of the left half, the left half is the reason."""
+
+import numpy as np
+import pytest
+
+from keras_vision.explanation import faithfulness
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (6, 12, 12, 3)).astype("float32")
+IMAGES[:, :, :6] = 255 - IMAGES[:, :, :6] * 0.1  # The left half is bright.
+TARGETS = np.zeros(6, int)
+LEFT = np.zeros((6, 12, 12), "float32")
+LEFT[:, :, :6] = np.linspace(1, 0.5, 6)
+
+
+def probabilities(images):
+    bright = images[:, :, :6].mean(axis=(1, 2, 3)) / 255
+    return np.stack([bright, 1 - bright], axis=1)
+
+
+def test_the_reason_is_faithful_and_its_opposite_is_not():
+    random = faithfulness.random_heatmaps(6, (12, 12))
+    good, bad, chance = (
+        faithfulness.judge_heatmaps(probabilities, IMAGES, maps, TARGETS) for maps in (LEFT, 1 - LEFT, random)
+    )
+    assert good.insertion > chance.insertion > bad.insertion
+    assert good.deletion < chance.deletion < bad.deletion
+    assert good.road > 0.1 > abs(chance.road)
+    assert bad.road == pytest.approx(-good.road, abs=0.05)
+
+
+def test_curves_begin_and_end_with_what_they_go_between():
+    curve = faithfulness.deletion_curve(probabilities, IMAGES, LEFT, TARGETS, steps=4)
+    assert curve.shape == (6, 5)
+    np.testing.assert_allclose(curve[:, 0], probabilities(IMAGES)[:, 0], rtol=1e-5)
+    # All pixels have the picture's mean colour in the end.
+    np.testing.assert_allclose(curve[:, -1], IMAGES.mean(axis=(1, 2, 3)) / 255, rtol=1e-5)
+
+
+def test_pixels_are_ordered_from_the_hottest():
+    place = faithfulness.hottest_first(np.array([[[0.1, 0.9], [0.4, 0.0]]]))
+    np.testing.assert_array_equal(place, [[[0.5, 0.0], [0.25, 0.75]]])
+
+
+@pytest.mark.parametrize("spatial", [(9, 9), (5, 6, 7)])
+def test_a_removed_part_is_filled_from_its_neighbours(spatial):
+    """A slope that goes one way continues through a hole: linear interpolation knows it but for the noise."""
+    ramp = np.broadcast_to(np.linspace(50, 200, spatial[-1])[:, np.newaxis], (*spatial, 1)).astype("float32")
+    removed = np.zeros(spatial, bool)
+    removed[tuple(slice(2, -2) for _ in spatial)] = True
+    filled = faithfulness.impute(ramp, removed, np.random.default_rng(0))
+    np.testing.assert_array_equal(filled[~removed], ramp[~removed])
+    assert np.abs(filled[removed] - ramp[removed]).max() < 4 * faithfulness.ROAD_NOISE
+    assert np.all(filled[removed] != ramp[removed])
+
+
+def test_a_picture_without_anything_left_becomes_its_mean():
+    image = np.full((4, 4, 3), [10, 20, 30], "float32")
+    filled = faithfulness.impute(image, np.ones((4, 4), bool), np.random.default_rng(0))
+    np.testing.assert_allclose(filled.mean(axis=(0, 1)), [10, 20, 30], atol=4)
+
+
+def test_likeness_of_heatmaps():
+    same = faithfulness.similarity(LEFT, LEFT)
+    assert same == {"cosine": pytest.approx(1.0), "top_overlap": 1.0}
+    other = faithfulness.similarity(LEFT, LEFT[:, :, ::-1])
+    assert other == {"cosine": pytest.approx(0.0), "top_overlap": 0.0}
+    nothing = np.zeros_like(LEFT)
+    assert faithfulness.similarity(nothing, nothing)["cosine"] == 1.0
+    assert faithfulness.similarity(LEFT, nothing)["cosine"] == 0.0
+
+
+def test_rank_correlation_counts_constant_maps_as_nothing():
+    assert faithfulness.rank_correlation(LEFT, LEFT) == pytest.approx(1.0)
+    assert faithfulness.rank_correlation(LEFT, 1 - LEFT) == pytest.approx(-1.0)
+    assert faithfulness.rank_correlation(LEFT, np.zeros_like(LEFT)) == 0.0
+
+
+def test_random_maps_are_smooth_and_differ():
+    maps = faithfulness.random_heatmaps(3, (28, 28))
+    assert maps.shape == (3, 28, 28)
+    assert 0 <= maps.min() <= maps.max() <= 1
+    assert np.abs(np.diff(maps, axis=2)).mean() < 0.15
+    assert abs(faithfulness.rank_correlation(maps[:1], maps[1:2])) < 0.6
