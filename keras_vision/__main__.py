@@ -4,7 +4,7 @@ import importlib
 import sys
 
 TRACKS = ("derma",)
-COMMANDS = ("compare", "predict", "audit")
+COMMANDS = ("compare", "predict", "explain", "audit")
 
 
 def main():

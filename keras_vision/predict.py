@@ -48,6 +48,23 @@ def _hidden(path):
     return any(part.startswith(".") for part in path.parts)
 
 
+def decode(path, flags):
+    """A picture as OpenCV reads it, turned as its EXIF data says; None where the file is no picture, or too large.
+
+    Args:
+        flags: Such as `cv2.IMREAD_COLOR_RGB`.
+    """
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # OpenCV looks at its first picture.
+    import cv2
+    import numpy as np
+
+    try:
+        content = np.fromfile(path, np.uint8)
+        return cv2.imdecode(content, flags) if content.size else None
+    except (OSError, cv2.error):
+        return None
+
+
 def read_image(path, image_shape):
     """A picture as a file's input: RGB or gray, stretched to its size.
 
@@ -55,19 +72,12 @@ def read_image(path, image_shape):
         image_shape: `(H, W, C)`, one channel or three.
 
     Returns:
-        uint8 array of that shape, turned as its EXIF data says; None where the file is no picture that OpenCV can read.
+        uint8 array of that shape; None where the file is no picture that OpenCV can read.
     """
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # OpenCV looks at its first picture.
     import cv2
-    import numpy as np
 
     height, width, channels = image_shape
-    try:
-        content = np.fromfile(path, np.uint8)
-        flags = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
-        image = cv2.imdecode(content, flags) if content.size else None
-    except (OSError, cv2.error):
-        return None
+    image = decode(path, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB)
     if image is None:
         return None
     # Averaging over areas is right for making smaller, and OpenCV's choice for it.
@@ -150,7 +160,7 @@ def main(argv=None):
             raise InputError("--top and --threads take a number of at least 1.")
         content = cli.read_file(options.model)
         images = find_images(options.images)
-        runner = _runner(content, options.model, options.threads)
+        runner = open_runner(content, options.model, options.threads)
         labels = read_labels(content, options.model, options.labels, runner.num_classes)
         rows, unread = [], []
         for count, (path, scores) in enumerate(predict(runner, images), 1):
@@ -173,7 +183,7 @@ def main(argv=None):
     return status.code
 
 
-def _runner(content, path, threads):
+def open_runner(content, path, threads):
     """The file ready to run.
 
     Raises:

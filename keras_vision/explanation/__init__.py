@@ -9,12 +9,13 @@ from keras_vision.explanation.faithfulness import (
 )
 from keras_vision.explanation.grad_cam import grad_cam
 from keras_vision.explanation.grad_cam_plus_plus import grad_cam_plus_plus
+from keras_vision.explanation.heatmap import resize
 from keras_vision.explanation.hires_cam import hires_cam
 from keras_vision.explanation.integrated_gradients import attributions, integrated_gradients
 from keras_vision.explanation.layer_cam import layer_cam
 from keras_vision.explanation.network import feature_layer
 from keras_vision.explanation.overlay import caption, montage, overlay, panels
-from keras_vision.explanation.score_cam import Classifier, score_cam
+from keras_vision.explanation.score_cam import Classifier, probabilities, score_cam
 
 METHODS = {
     "grad-cam": grad_cam,
@@ -40,7 +41,9 @@ __all__ = [
     "montage",
     "overlay",
     "panels",
+    "probabilities",
     "random_heatmaps",
+    "resize",
     "score_cam",
     "similarity",
     "weights_shuffled",

@@ -46,6 +46,18 @@ def score_cam(model, images, target_classes=None, *, layers=None, batch_size=32)
     return in_the_shape_of(layers, found)
 
 
+def probabilities(model, images, *, batch_size=32):
+    """Class probabilities of a Keras model, whether it returns logits or probabilities, or of a `Classifier`.
+
+    Returns:
+        Float array, shape `(N, K)`.
+    """
+    if not hasattr(model, "probabilities"):
+        model = _KerasClassifier(model, batch_size)
+        images = model.network.checked(images)
+    return np.asarray(model.probabilities(np.float32(images)))
+
+
 def _targets(model, images, target_classes, batch_size):
     starts = range(0, len(images), batch_size)
     parts = [np.asarray(model.probabilities(np.float32(images[start : start + batch_size]))) for start in starts]

@@ -7,6 +7,8 @@ import warnings
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from keras_vision.recipe import InputError
+
 
 class Runner:
     """A file ready to run, one image at a time.
@@ -66,14 +68,49 @@ class Runner:
         return np.array(rows)
 
     def tensors(self):
-        """Every tensor of the last invocation, dequantized: `{name: array}`."""
-        found = {}
-        for item in self.interpreter.get_tensor_details():
-            scale, zero_point = item["quantization"]
-            if scale and item["dtype"] == np.int8:
-                values = self.interpreter.get_tensor(item["index"]).astype(np.float32)
-                found[item["name"]] = (values - zero_point) * np.float32(scale)
-        return found
+        """Every 8-bit tensor of the last invocation, dequantized: `{name: array}`."""
+        items = (item for item in self.interpreter.get_tensor_details() if item["dtype"] == np.int8)
+        return {item["name"]: self._values(item) for item in items if item["quantization"][0]}
+
+    def _values(self, item):
+        values = self.interpreter.get_tensor(item["index"]).astype(np.float32)
+        scale, zero_point = item["quantization"]
+        return (values - zero_point) * np.float32(scale) if scale else values
+
+    def feature_maps(self, images, layer=None):
+        """Feature maps of images; needs `keep_tensors`.
+
+        Args:
+            images: In `[0, 255]`, shape `(N, H, W, C)`.
+            layer: Name of a tensor, or None for the last one that is a picture of more than one pixel.
+
+        Returns:
+            Float32 array, shape `(N, height, width, channels)`.
+
+        Raises:
+            InputError: If there is no such tensor.
+        """
+        makers = [item["outputs"][0] for item in self.interpreter._get_ops_details()]
+        details = {item["index"]: item for item in self.interpreter.get_tensor_details()}
+        maps = [details[number] for number in makers if _is_picture(details[number]["shape"])]
+        chosen = [item for item in maps if layer in (None, item["name"])]
+        if not chosen:
+            names = ", ".join(item["name"] for item in maps[-5:]) or "none"
+            raise InputError(f"The file has no feature maps called {layer!r}. Its last ones: {names}.")
+        rows = []
+        for image in images:
+            self.set_image(image)
+            self.interpreter.invoke()
+            rows.append(self._values(chosen[-1])[0])
+        return np.array(rows)
+
+    def probabilities(self, images):
+        """Scores of images, which are probabilities unless the file was written with logits."""
+        return self(images)
+
+
+def _is_picture(shape):
+    return len(shape) == 4 and shape[1] * shape[2] > 1
 
 
 def latencies(contents, image, *, threads=1, rounds=15, calls=20):
