@@ -150,7 +150,7 @@ def _class_number(text, labels):
     if text.isdecimal() and int(text) < len(labels):
         return int(text)
     raise InputError(
-        f"--class takes a name or a number from 0 to {len(labels) - 1}: {', '.join(labels)}. Got: {text!r}."
+        f"--class takes a name or a number from 0 to {len(labels) - 1}: {', '.join(labels)}. Received: {text!r}."
     )
 
 
