@@ -36,7 +36,7 @@ def resize(maps, image_size):
 
 
 def _interpolation(before, after):
-    """The matrix, shape `(after, before)`, that interpolates along one axis; beyond the outer centres nothing changes."""
+    """The matrix, shape `(after, before)`, that interpolates along one axis; the outer half pixels are constant."""
     places = np.clip((np.arange(after) + 0.5) * before / after - 0.5, 0, before - 1)
     distances = np.abs(places[:, np.newaxis] - np.arange(before))
     return np.maximum(0, 1 - distances).astype(np.float32)

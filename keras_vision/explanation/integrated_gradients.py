@@ -48,7 +48,7 @@ def attributions(model, images, target_classes=None, *, batch_size=32, baseline=
     targets = checked_classes(target_classes, len(images), network.num_classes(images.shape[1:]))
     if target_classes is None:
         # The class that is predicted at the end of the way, not that of each place on it.
-        logits = [part for part, _, _ in network.differentiate(images, None, [], batch_size)]
+        logits = [part for part, _, _ in network.differentiate(images, None, [0], batch_size)]
         targets = np.concatenate(logits).argmax(axis=1)
     rows = [_attributions(network, *row, batch_size, steps) for row in zip(images, starts, targets, strict=True)]
     return np.stack(rows)

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.special import expit, softmax
 
+from keras_vision.graph import read_graph
 from keras_vision.quantization import fake_quantization as fake
 from keras_vision.quantization.auditing import audit
-from keras_vision.graph import read_graph
 from keras_vision.quantization.integer import write_integer_file
 from keras_vision.quantization.ranges import SOFTMAX_RANGE, parameters
 from keras_vision.quantization.tflite import convert_float

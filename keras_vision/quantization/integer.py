@@ -8,9 +8,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
+from keras_vision.graph import read_graph
 from keras_vision.quantization import fake_quantization as fake
 from keras_vision.quantization.flatbuffer import FlatModel
-from keras_vision.graph import read_graph
 from keras_vision.quantization.ranges import SOFTMAX_RANGE, parameters
 
 ACTIVATIONS = {

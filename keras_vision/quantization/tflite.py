@@ -13,8 +13,8 @@ from pathlib import Path
 
 import keras
 
-from keras_vision.quantization.fake_quantization import ends_in_scores
 from keras_vision.graph import read_graph
+from keras_vision.quantization.fake_quantization import ends_in_scores
 from keras_vision.recipe import InputError
 
 
