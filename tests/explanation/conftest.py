@@ -24,5 +24,6 @@ def tiny_model():
     x = layers.Dense(6, activation="relu")(x)
     model = keras.Model(images, layers.Dense(3)(x))
     rng = np.random.default_rng(1)
-    model.set_weights([rng.normal(0, 0.7, weight.shape) for weight in model.get_weights()])
+    # A little above zero on average, or hardly a unit passes its ReLU.
+    model.set_weights([rng.normal(0.2, 0.7, weight.shape) for weight in model.get_weights()])
     return model
