@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 
-from keras_vision import __version__, cli, evaluation, quantization, training
+from keras_vision import __version__, cli, evaluation, quantization, reasons, training
 from keras_vision.recipe import TrainingSpec
 
 TRACED_IMAGES = 64  # For the errors tensor by tensor: a root mean square settles soon.
@@ -56,6 +56,7 @@ def write_files(folder, recipe, name, splits, model, train, val, judged, report)
             # A file that was trained for it is held against its own network without rounding, since its weights are no
             # longer the float model's.
             row["tensor_errors"] = _tensor_errors(content, twins[scheme] if scheme == "qat" else model, judged)
+        row |= reasons.likeness(recipe, model, content, twins.get(scheme), judged.split.images)
         (folder / "tflite" / f"{scheme}.tflite").write_bytes(content)
         card = json.dumps(_card(recipe, name, splits, row, content, report), indent=2, ensure_ascii=False)
         (folder / "tflite" / f"{scheme}.json").write_text(card + "\n", "utf-8")

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_vision import evaluation, explanation
+from keras_vision import evaluation, explanation, quantization
 
 SHUFFLING_SEED = 0
 NAME_LENGTH = 22
@@ -58,12 +58,43 @@ def _panels(spec, model, report, rows):
     return explanation.panels(report.images[rows], heatmaps, captions)
 
 
+def likeness(recipe, model, content, twin, images):
+    """Whether a .tflite file has the float model's reasons: `{"heatmaps": {method: cosine and overlap}}`.
+
+    Args:
+        recipe: A `recipe.Recipe`; what asks for no heatmaps or no test of them gets an empty dict.
+        model: The float `keras.Model`.
+        content: Bytes of the file.
+        twin: The fake-quantized model that an integer file was written from; else None.
+        images: The judged images, of which some are taken.
+    """
+    rows = _some(recipe, len(images))
+    if recipe.explanation.explain == "none" or not len(rows):
+        return {}
+    images = images[rows]
+    targets = explanation.probabilities(model, images).argmax(axis=1)
+    file = quantization.Runner(content, keep_tensors=True)
+    others = {"score-cam": file} | ({} if twin is None else {"grad-cam": twin})
+    return {
+        "heatmaps": {
+            name: explanation.similarity(*(explanation.METHODS[name](one, images, targets) for one in (model, other)))
+            for name, other in others.items()
+        }
+    }
+
+
+def _some(recipe, count):
+    """Rows of the images that heatmaps are judged on, drawn from the seed."""
+    chosen = np.random.Generator(np.random.Philox(recipe.seed)).permutation(count)
+    return np.sort(chosen[: recipe.explanation.faithfulness_images])
+
+
 def faithfulness(recipe, model, report):
     """A dict a method, and one for random heatmaps, of how far each is to be believed."""
     count = min(recipe.explanation.faithfulness_images, len(report.labels))
     if not count:
         return
-    rows = np.sort(np.random.Generator(np.random.Philox(recipe.seed)).permutation(len(report.labels))[:count])
+    rows = _some(recipe, len(report.labels))
     images, targets = report.images[rows], report.probabilities[rows].argmax(axis=1)
 
     def probabilities(changed):

@@ -170,7 +170,7 @@ def _shown(values):
 def files_table(files):
     """Head and rows: a row a file, its cost in accuracy, bytes and time."""
     head = ["scheme", "kind", "accuracy", "drop", *map(words, HEADLINE[1:])]
-    head += ["changed", "McNemar's p", "as simulated", "bytes", "ratio", "ms, 1 and 2 threads"]
+    head += ["changed", "McNemar's p", "as simulated", "same reasons", "bytes", "ratio", "ms, 1 and 2 threads"]
     rows = []
     for file in files:
         figures = [_shown(tuple(file["figures"][name].values())) for name in HEADLINE]
@@ -185,6 +185,7 @@ def files_table(files):
                 f"{100 * file['changed']:.2f} %",
                 f"{file['mcnemar_p']:.2g}",
                 _simulated(file.get("simulation")),
+                _reasons(file.get("heatmaps")),
                 f"{file['bytes']:,}",
                 f"{file['bytes_ratio']:.3f}",
                 milliseconds,
@@ -197,6 +198,12 @@ def _simulated(found):
     if found is None:
         return "-"
     return f"{100 * found['same_class']:.2f} % of classes, {100 * found['within_a_step']:.2f} % of scores"
+
+
+def _reasons(found):
+    if not found:
+        return "-"
+    return "; ".join(f"{name} {row['cosine']:.3f}, {row['top_overlap']:.3f}" for name, row in found.items())
 
 
 def text_table(head, rows):
@@ -343,6 +350,8 @@ def _files(report):
 <p>Each file in <code>tflite/</code> was run by LiteRT on the {len(report.labels)} images of the
 {html.escape(report.split)} split and held against the float model. "As simulated": an integer file gives
 the class, and within one step of 1/256 the scores, that its network with fake quantization gives.
+"Same reasons": cosine of the float model's heatmaps and the file's, and the share of the hottest fifth that both
+have; Score-CAM asks the file itself, Grad-CAM its network with fake quantization.
 Times are of this machine, one image a call.</p>
 {table(columns[0], columns[1:])}
 <h3>Images lost (-) and won (+), by class</h3>

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_vision.explanation.heatmap import heatmaps
-from keras_vision.explanation.network import network_of
+from keras_vision.explanation.network import fitting, network_of
 
 
 def class_activation_maps(combine, model, images, target_classes, layers, batch_size):
@@ -27,6 +27,7 @@ def class_activation_maps(combine, model, images, target_classes, layers, batch_
     network = network_of(model)
     images = network.checked(images)
     places = [step.output for step in network.steps(images.shape[1:], layers)]
+    batch_size = fitting(batch_size, len(images))
     found = [[] for _ in places]
     for _, tensors, gradients in network.differentiate(images, target_classes, places, batch_size):
         for parts, maps, slopes in zip(found, tensors, gradients, strict=True):

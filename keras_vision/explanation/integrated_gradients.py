@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_vision.explanation.heatmap import heatmaps
-from keras_vision.explanation.network import checked_classes, network_of
+from keras_vision.explanation.network import checked_classes, fitting, network_of
 from keras_vision.recipe import InputError
 
 
@@ -46,9 +46,10 @@ def attributions(model, images, target_classes=None, *, batch_size=32, baseline=
     images = network.checked(images)
     starts = np.broadcast_to(np.float32(0 if baseline is None else baseline), images.shape)
     targets = checked_classes(target_classes, len(images), network.num_classes(images.shape[1:]))
+    batch_size = fitting(batch_size, steps)
     if target_classes is None:
         # The class that is predicted at the end of the way, not that of each place on it.
-        logits = [part for part, _, _ in network.differentiate(images, None, [], batch_size)]
+        logits = [part for part, _, _ in network.differentiate(images, None, [0], batch_size)]
         targets = np.concatenate(logits).argmax(axis=1)
     rows = [_attributions(network, *row, batch_size, steps) for row in zip(images, starts, targets, strict=True)]
     return np.stack(rows)

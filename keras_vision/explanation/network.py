@@ -187,18 +187,20 @@ def _without_activation(layer):
         layer.activation = activation
 
 
-def batches(images, batch_size):
-    """Float32 batches, the last one filled up with zeros so that no second shape is compiled.
+def fitting(batch_size, count):
+    """A batch size for some images: a few make one batch of a power of two, so that few sizes are compiled."""
+    return min(batch_size, 1 << (count - 1).bit_length())
 
-    A few images make one batch of a power of two, not of `batch_size`.
+
+def batches(images, batch_size):
+    """Float32 batches, the last one filled up with zeros so that no second size is compiled.
 
     Yields:
         `(batch, number of images in it, number of the first one)`.
     """
-    size = min(batch_size, 1 << (len(images) - 1).bit_length())
-    for start in range(0, len(images), size):
-        part = images[start : start + size]
-        batch = np.zeros((size, *images.shape[1:]), np.float32)
+    for start in range(0, len(images), batch_size):
+        part = images[start : start + batch_size]
+        batch = np.zeros((batch_size, *images.shape[1:]), np.float32)
         batch[: len(part)] = part
         yield batch, len(part), start
 

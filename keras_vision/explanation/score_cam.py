@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_vision.explanation.class_activation import in_the_shape_of, weighted_sum
 from keras_vision.explanation.heatmap import heatmaps, resize
-from keras_vision.explanation.network import batches, checked_classes, network_of
+from keras_vision.explanation.network import batches, checked_classes, fitting, network_of
 
 
 class Classifier(Protocol):
@@ -37,8 +37,8 @@ def score_cam(model, images, target_classes=None, *, layers=None, batch_size=32)
         Wang et al. 2020, https://arxiv.org/abs/1910.01279, algorithm 1.
     """
     if not hasattr(model, "feature_maps") or not hasattr(model, "probabilities"):
-        model = _KerasClassifier(model, batch_size)
-        images = model.network.checked(images)
+        images = network_of(model).checked(images)
+        model = _KerasClassifier(model, batch_size, fitting(batch_size, len(images)))
     images = np.asarray(images)
     targets = _targets(model, images, target_classes, batch_size)
     names = layers if isinstance(layers, (list, tuple)) else [layers]
@@ -97,15 +97,15 @@ def _scaled(maps):
 
 
 class _KerasClassifier:
-    """A Keras model as a `Classifier`."""
+    """A Keras model as a `Classifier`, whose batches have two sizes, one for masked images and one for images."""
 
-    def __init__(self, model, batch_size):
-        self.model, self.batch_size = model, batch_size
+    def __init__(self, model, batch_size, images_at_once):
+        self.model, self.batch_size, self.images_at_once = model, batch_size, images_at_once
         self.network = network_of(model)
 
     def feature_maps(self, images, layer):
         (step,) = self.network.steps(images.shape[1:], layer)
-        made = self.network.differentiate(images, None, [step.output], self.batch_size)
+        made = self.network.differentiate(images, None, [step.output], self.images_at_once)
         return np.concatenate([maps for _, (maps,), _ in made])
 
     def probabilities(self, images):

@@ -82,7 +82,7 @@ class Runner:
 
         Args:
             images: In `[0, 255]`, shape `(N, H, W, C)`.
-            layer: Name of a tensor, or None for the last one that is a picture of more than one pixel.
+            layer: Name of a tensor, or None for the last one that is as large as what the last convolution makes.
 
         Returns:
             Float32 array, shape `(N, height, width, channels)`.
@@ -90,27 +90,34 @@ class Runner:
         Raises:
             InputError: If there is no such tensor.
         """
-        makers = [item["outputs"][0] for item in self.interpreter._get_ops_details()]
-        details = {item["index"]: item for item in self.interpreter.get_tensor_details()}
-        maps = [details[number] for number in makers if _is_picture(details[number]["shape"])]
-        chosen = [item for item in maps if layer in (None, item["name"])]
-        if not chosen:
-            names = ", ".join(item["name"] for item in maps[-5:]) or "none"
-            raise InputError(f"The file has no feature maps called {layer!r}. Its last ones: {names}.")
+        item = self._feature_item(layer)
         rows = []
         for image in images:
             self.set_image(image)
             self.interpreter.invoke()
-            rows.append(self._values(chosen[-1])[0])
+            rows.append(self._values(item)[0])
         return np.array(rows)
+
+    def _feature_item(self, layer):
+        details = {item["index"]: item for item in self.interpreter.get_tensor_details()}
+        # LiteRT has no public way to ask for the operators; Keras's signature of a file names its ends only.
+        made = [(item["op_name"], details[item["outputs"][0]]) for item in self.interpreter._get_ops_details()]
+        maps = [(name, item) for name, item in made if len(item["shape"]) == 4 and np.prod(item["shape"][1:3]) > 1]
+        convolutions = [item for name, item in maps if name.endswith("CONV_2D")]
+        size = tuple((convolutions or [item for _, item in maps])[-1]["shape"][1:3]) if maps else None
+        chosen = [
+            item
+            for _, item in maps
+            if (item["name"] == layer if layer is not None else tuple(item["shape"][1:3]) == size)
+        ]
+        if not chosen:
+            names = ", ".join(item["name"] for _, item in maps[-5:]) or "none"
+            raise InputError(f"The file has no feature maps called {layer!r}. Its last ones: {names}.")
+        return chosen[-1]
 
     def probabilities(self, images):
         """Scores of images, which are probabilities unless the file was written with logits."""
         return self(images)
-
-
-def _is_picture(shape):
-    return len(shape) == 4 and shape[1] * shape[2] > 1
 
 
 def latencies(contents, image, *, threads=1, rounds=15, calls=20):

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from keras_vision import explanation
+from keras_vision.recipe import InputError
+
+RAMP = np.stack([np.arange(256)] * 3, axis=-1)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 2, 1), (2, 2, 3)])
+def test_an_overlay_is_the_mean_of_image_and_colours(shape):
+    heat = np.array([[0, 1], [0.2, 0.4]])
+    found = explanation.overlay(np.full(shape, 100), heat, colormap=RAMP, opacity=0.5)
+    assert found.dtype == np.uint8
+    np.testing.assert_allclose(found, np.stack([50 + 255 * heat / 2] * 3, axis=-1), atol=0.6)
+
+
+def test_without_opacity_the_image_is_left_and_with_all_of_it_the_colours():
+    image, heat = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8), np.zeros((4, 5))
+    np.testing.assert_array_equal(explanation.overlay(image, heat, opacity=0), image)
+    np.testing.assert_array_equal(explanation.overlay(image, heat, colormap="gray", opacity=1), np.zeros((4, 5, 3)))
+    assert (explanation.overlay(image, heat) != explanation.overlay(image, heat, colormap="viridis")).any()
+
+
+def test_a_montage_has_the_slices_in_rows():
+    volume = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1) * np.full((6, 2, 3, 1), 10, np.uint8)
+    found = explanation.montage(volume, np.zeros((6, 2, 3)), opacity=0, slices=3, columns=2)
+    assert found.shape == (4, 6, 3)
+    # Of the slices 0 to 5, evenly spread: 0, 2 and 5; nothing in the last place.
+    assert [found[0, 0, 0], found[0, 3, 0], found[2, 0, 0], found[2, 3, 0]] == [0, 20, 50, 0]
+
+
+def test_panels_show_each_image_beside_its_heatmap_with_its_caption():
+    images, heat = np.zeros((3, 4, 6, 1), np.uint8), np.ones((3, 4, 6))
+    text = explanation.caption(np.array([0.25, 0.75]), ["nevus", "melanoma"], 0)
+    assert text == "true: nevus 0.25\npredicted: melanoma 0.75"
+    figure = explanation.panels(images, heat, [text] * 3, columns=2)
+    drawn = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title() for axes in drawn] == [text] * 3
+    picture = drawn[0].images[0].get_array()
+    assert picture.shape == (4, 12, 3)
+    assert not picture[:, :6].any()
+    assert picture[:, 6:].any()
+
+
+def test_panels_of_volumes_show_the_slice_with_the_most_heat():
+    volumes, heat = np.zeros((1, 5, 4, 4, 1), np.uint8), np.zeros((1, 5, 4, 4))
+    volumes[0, 3], heat[0, 3] = 77, 1
+    picture = explanation.panels(volumes, heat, ["x"]).axes[0].images[0].get_array()
+    assert (picture[:, :4] == 77).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "message"),
+    [
+        ((np.zeros((4, 4, 1)), np.zeros((2, 2))), {}, "its image's size. Received: \\(2, 2\\)"),
+        ((np.zeros((4, 4, 2)), np.zeros((4, 4))), {}, "1 or 3 channels"),
+        ((np.zeros((4, 4, 1)), np.zeros((4, 4))), {"colormap": "hot stuff"}, "those of matplotlib"),
+        ((np.zeros((4, 4, 1)), np.zeros((4, 4))), {"colormap": np.zeros((3, 3))}, r"shape \(256, 3\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments, keywords, message):
+    with pytest.raises(InputError, match=message):
+        explanation.overlay(*arguments, **keywords)
+
+
+def test_a_montage_of_a_picture_is_refused():
+    with pytest.raises(InputError, match="A montage needs a volume"):
+        explanation.montage(np.zeros((4, 4, 1)), np.zeros((4, 4)))
