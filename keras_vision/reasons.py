@@ -74,7 +74,7 @@ def likeness(recipe, model, content, twin, images):
     images = images[rows]
     targets = explanation.probabilities(model, images).argmax(axis=1)
     file = quantization.Runner(content, keep_tensors=True)
-    others = {"score-cam": file} | ({} if twin is None else {"grad-cam": twin})
+    others = {"score-cam": file} | ({} if twin is None else {"grad-cam": quantization.without_last_rounding(twin)})
     return {
         "heatmaps": {
             name: explanation.similarity(*(explanation.METHODS[name](one, images, targets) for one in (model, other)))

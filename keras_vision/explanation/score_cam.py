@@ -53,8 +53,8 @@ def probabilities(model, images, *, batch_size=32):
         Float array, shape `(N, K)`.
     """
     if not hasattr(model, "probabilities"):
-        model = _KerasClassifier(model, batch_size)
-        images = model.network.checked(images)
+        images = network_of(model).checked(images)
+        model = _KerasClassifier(model, batch_size, fitting(batch_size, len(images)))
     return np.asarray(model.probabilities(np.float32(images)))
 
 

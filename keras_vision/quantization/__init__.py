@@ -19,6 +19,7 @@ _PLACES = {
     "fold": "fake_quantization",
     "freeze": "fake_quantization",
     "with_fake_quantization": "fake_quantization",
+    "without_last_rounding": "fake_quantization",
     "Metadata": "metadata",
     "add_metadata": "metadata",
     "read_metadata": "metadata",

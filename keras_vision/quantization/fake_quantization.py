@@ -567,6 +567,14 @@ def _tensor_name(quantizer):
     return quantizer.name.removesuffix("_range")
 
 
+def without_last_rounding(quantized):
+    """The model up to the rounding of its logits: one that was cut off there has no gradient, and so no heatmap."""
+    last = quantized.output._keras_history.operation
+    if not isinstance(last, FakeQuantize):
+        return quantized
+    return keras.Model(quantized.input, last._inbound_nodes[0].input_tensors[0], name=quantized.name)
+
+
 def freeze(quantized):
     """Stops the statistics of a fake-quantized model's normalizations and its ranges; its weights go on learning.
 
