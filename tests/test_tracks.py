@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vision import compare, derma, evaluation, quantization, track
+from keras_vision import compare, derma, evaluation, explanation, quantization, track
 from keras_vision.recipe import override, smoke
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -28,7 +28,7 @@ def finished(tmp_path_factory):
 @pytest.mark.backend
 def test_a_run_leaves_its_files(finished):
     names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
-    pictures = {"learning_curves", "confusion_matrix", "reliability", "class_balance", "surest_mistakes"}
+    pictures = {"learning_curves", "confusion_matrix", "reliability", "class_balance", "surest_mistakes", "heatmaps"}
     assert names == {
         "recipe.json",
         "environment.json",
@@ -55,7 +55,7 @@ def test_the_report_tells_the_run(finished):
     page = (finished / "report.html").read_text("utf-8")
     assert "synthetic" in page
     assert "actinic keratosis" in page
-    assert page.count("data:image/png;base64,") == 5
+    assert page.count("data:image/png;base64,") == 6
     assert "http" not in page.replace("http-equiv", "")
 
 
@@ -176,3 +176,25 @@ def test_a_run_with_qat_leaves_four_audited_files_with_cards(tmp_path):
         assert card["sha256"] == hashlib.sha256(content).hexdigest()
         assert list(quantization.read_metadata(content).labels) == card["labels"]
     assert "Files for phones" in (out / "report.html").read_text("utf-8")
+
+
+@pytest.mark.backend
+def test_heatmaps_of_network_and_files_are_put_to_the_test(tmp_path):
+    out = tmp_path / "run"
+    flags = ["--data", "synthetic", "--smoke", "--width", "2", "--epochs", "1", "--tflite", "--out", str(out)]
+    assert derma.main([*flags, "--faithfulness-images", "3"]) == 0
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    assert [row["method"] for row in report["faithfulness"]] == [*explanation.METHODS, "random"]
+    assert all(0 <= row["insertion"] <= 1 and -1 <= row["road"] <= 1 for row in report["faithfulness"])
+    files = {row["scheme"]: row["heatmaps"] for row in report["tflite"]}
+    assert files["float32"]["score-cam"]["cosine"] > 0.999
+    assert set(files["int8"]) == {"score-cam", "grad-cam"}
+    assert "Are the heatmaps to be believed?" in (out / "report.html").read_text("utf-8")
+
+
+def test_a_layer_that_is_not_there_is_said_before_the_training(tmp_path, capsys):
+    flags = ["--data", "synthetic", "--smoke", "--out", str(tmp_path / "run"), "--explained-layer", "block9_conv"]
+    assert derma.main(flags) == 2
+    caught = capsys.readouterr()
+    assert "no layer 'block9_conv'. Near it: block" in caught.err
+    assert "Epoch" not in caught.out
