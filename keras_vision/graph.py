@@ -73,6 +73,8 @@ class Graph:
 
     def shapes(self, image_shape):
         """Shape of every tensor for one shape of image, batches left out: `{number: shape}`."""
+        if tuple(image_shape) == self.input_shape:
+            return {0: self.input_shape, **{step.output: step.shape for step in self.steps}}
         found = {0: tuple(image_shape)}
 
         def note(step, value):

@@ -55,7 +55,7 @@ def _tensorflow(function, _):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(arrays)
             score, further = function(arrays, *constants)
-        return further, tape.gradient(score, arrays, unconnected_gradients="zero")
+        return further, tape.gradient(score, arrays, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
     return differentiate
 

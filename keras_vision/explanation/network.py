@@ -62,7 +62,7 @@ class Network:
         self.called = [layer for layer in self.called if isinstance(layer, keras.Layer)]
         self.variables = list({id(part): part for layer in self.called for part in layer.variables}.values())
         self.activation = _scoring_step(self.graph)
-        self.compiled = {}
+        self.compiled, self.known_shapes = {}, {}
 
     @property
     def ends_in(self):
@@ -77,9 +77,16 @@ class Network:
         """
         return checked_images(images, self.graph.input_shape)
 
+    def shapes(self, image_shape):
+        """Shape of every tensor, see `Graph.shapes`."""
+        # Running through the shapes takes longer than explaining an image does.
+        if image_shape not in self.known_shapes:
+            self.known_shapes[image_shape] = self.graph.shapes(image_shape)
+        return self.known_shapes[image_shape]
+
     def steps(self, image_shape, layers):
         """The steps that make the feature maps of some layers, see `find_steps`."""
-        return find_steps(self.graph, self.graph.shapes(image_shape), layers)
+        return find_steps(self.graph, self.shapes(image_shape), layers)
 
     def differentiate(self, images, target_classes, places, batch_size):
         """Logits, tensors and the gradients of the target class's logit with respect to them, batch by batch.
@@ -92,7 +99,7 @@ class Network:
         Yields:
             `(logits, tensors, gradients)`: an array `(n, K)` and two lists of arrays `(n, ...)`, float32.
         """
-        shapes = self.graph.shapes(images.shape[1:])
+        shapes = self.shapes(images.shape[1:])
         targets = checked_classes(target_classes, len(images), self.num_classes(images.shape[1:]))
         function = self._compiled(tuple(places))
         for batch, count, start in batches(images, batch_size):
@@ -104,7 +111,7 @@ class Network:
 
     def num_classes(self, image_shape):
         """Number of classes; a model with one logit has two."""
-        return max(2, math.prod(self.graph.shapes(image_shape)[self.graph.output]))
+        return max(2, math.prod(self.shapes(image_shape)[self.graph.output]))
 
     def _compiled(self, places):
         if places not in self.compiled:

@@ -1,7 +1,6 @@
 """The package `grad-cam`, for torch, as outside judge; it comes with `pip install --no-deps grad-cam ttach`."""
 
-import contextlib
-import importlib
+import importlib.util
 import warnings
 
 import keras
@@ -19,13 +18,16 @@ NAMES = {"grad-cam": "GradCAM", "grad-cam++": "GradCAMPlusPlus", "hires-cam": "H
 
 @pytest.fixture(scope="module")
 def judge():
-    for operator in ("nms", "qnms"):
-        # torchvision, which the judge imports, does not find these operators beside a torch of another build.
-        with contextlib.suppress(RuntimeError):
-            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
+    if importlib.util.find_spec("pytorch_grad_cam") is None:
+        pytest.skip("needs the package grad-cam")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pytest.importorskip("pytorch_grad_cam", exc_type=ImportError)
+        try:
+            importlib.import_module("torchvision")
+        except RuntimeError:
+            # Beside a torch of another build, torchvision, which the judge imports, lacks these operators.
+            for name in ("nms", "qnms"):
+                torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
         return importlib.import_module("pytorch_grad_cam")
 
 
