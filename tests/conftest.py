@@ -68,3 +68,26 @@ def write_npz(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def phone_answers():
+    """What MediaPipe's ImageClassifier calls each image: a function of a file's bytes and images."""
+    mediapipe = pytest.importorskip("mediapipe", reason="needs mediapipe")
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    def answers(content, images):
+        base = BaseOptions(model_asset_buffer=content)
+        options = vision.ImageClassifierOptions(base_options=base, max_results=1)
+        try:
+            classifier = vision.ImageClassifier.create_from_options(options)
+        except OSError as error:
+            pytest.skip(f"needs a system library of mediapipe's: {error}")
+        names = []
+        with classifier:
+            for image in images:
+                picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+                names.append(classifier.classify(picture).classifications[0].categories[0].category_name)
+        return names
+
+    return answers

@@ -56,6 +56,16 @@ def test_a_file_is_as_accurate_as_its_card_says(path, real_data):
     assert drop <= {"float32": 0.1, "dynamic": 0.2, "int8": 0.5, "qat": 0.4}[path.stem]
 
 
+@pytest.mark.real_data
+@pytest.mark.parametrize("scheme", quantization.SCHEMES)
+def test_phones_give_our_labels_on_a_hundred_pictures(scheme, real_data, phone_answers):
+    content = (FOLDER / "derma-best" / f"{scheme}.tflite").read_bytes()
+    images = data.load_splits(DataSpec(data=str(real_data("ham10000_5984_28.npz")))).test.images[:100]
+    labels, scores = quantization.read_metadata(content).labels, quantization.Runner(content)(images)
+    answers = phone_answers(content, images)
+    assert all(row[labels.index(name)] == row.max() for name, row in zip(answers, scores, strict=True))
+
+
 def test_swapped_labels_are_noticed(tmp_path, capsys):
     path = FOLDER / "derma-best" / "int8.tflite"
     metadata = quantization.read_metadata(path.read_bytes())

@@ -356,7 +356,9 @@ Times are of this machine, one image a call.</p>
 {table(columns[0], columns[1:])}
 <h3>Images lost (-) and won (+), by class</h3>
 {table(("class", *schemes), classes)}
-{"".join(traced)}"""
+{"".join(traced)}
+<p>Relative error: the root mean square of the difference, over that of the float values. Logits that are nothing as
+probabilities are cut off on purpose, so that the steps are finer where they count: their error includes that.</p>"""
 
 
 _TEMPLATE = """<!doctype html>

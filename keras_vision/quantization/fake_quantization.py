@@ -428,7 +428,9 @@ class _Rewriting:
         if activation not in (*FUSED_ACTIVATIONS, *ACTIVATION_RANGES):
             raise self._refusal(layer, "" if activation is None else f" with activation {activation}")
         rounded = self._rounded(number)
-        if activation == "silu":  # LiteRT has no operator for it: values times their sigmoid.
+        # LiteRT has no operator for silu: values times their sigmoid. TensorFlow 2.21 cannot run what it makes of that
+        # without the rounding in between, before a LeakyReLU.
+        if activation == "silu" and self.simulate:
             gate = layers.Activation("sigmoid", name=f"{name}_gate")(rounded.tensor)
             gate = self._round(gate, f"{name}_gate", SOFTMAX_RANGE)
             return _Value(layers.Multiply(name=name)([rounded.tensor, gate.tensor]), name)
