@@ -46,7 +46,7 @@ def smoke_recipe():
         width=4,
         bootstrap=20,
         misclassified=6,
-        faithfulness_images=0,
+        explain="none",
     )
 
 

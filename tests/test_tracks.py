@@ -97,7 +97,8 @@ def test_a_file_never_seen_before_works_without_a_change_of_code(write_npz, tmp_
     path = write_npz("chest.npz", shape=(28, 28), counts=(120, 30, 40))
     out = tmp_path / "run"
     flags = ["--data", str(path), "--augment", "--epochs", "30", "--width", "4", "--bootstrap", "20", "--out", str(out)]
-    assert derma.main([*flags, "--batch-size", "16", "--dropout-scale", "0.2"]) == 0
+    flags += ["--batch-size", "16", "--dropout-scale", "0.2", "--faithfulness-images", "0"]
+    assert derma.main(flags) == 0
     report = json.loads((out / "report.json").read_text("utf-8"))
     assert report["class_names"] == ["class_0", "class_1"]
     assert report["figures"]["auc"]["value"] > 0.9
@@ -165,7 +166,20 @@ def test_compare_reads_two_runs(finished, small_run, tmp_path, capsys):
 @pytest.mark.backend
 def test_a_run_with_qat_leaves_four_audited_files_with_cards(tmp_path):
     out = tmp_path / "run"
-    flags = ["--data", "synthetic", "--smoke", "--width", "2", "--qat", "--qat-epochs", "1", "--out", str(out)]
+    flags = [
+        "--data",
+        "synthetic",
+        "--smoke",
+        "--width",
+        "2",
+        "--qat",
+        "--qat-epochs",
+        "1",
+        "--explain",
+        "none",
+        "--out",
+        str(out),
+    ]
     assert derma.main([*flags, "--epochs", "1"]) == 0
     rows = json.loads((out / "report.json").read_text("utf-8"))["tflite"]
     assert [(row["scheme"], row["kind"]) for row in rows][2:] == [("int8", "full-integer"), ("qat", "full-integer")]

@@ -81,3 +81,10 @@ def test_random_maps_are_smooth_and_differ():
     assert 0 <= maps.min() <= maps.max() <= 1
     assert np.abs(np.diff(maps, axis=2)).mean() < 0.15
     assert abs(faithfulness.rank_correlation(maps[:1], maps[1:2])) < 0.6
+
+
+def test_the_command_line_knows_every_method():
+    from keras_vision import explanation
+    from keras_vision.recipe import EXPLANATION_METHODS
+
+    assert tuple(explanation.METHODS) == EXPLANATION_METHODS
