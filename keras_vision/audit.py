@@ -52,7 +52,7 @@ def main(argv=None):
             reports.append({"file": path, **audit.to_dict(), "card_differences": wrong})
             if not options.json:
                 print("\n".join([path, *auditing.table(audit)]))
-                if card is not None:
+                if wrong is not None:
                     print(f"card: {'; '.join(wrong) or 'agrees'}")
                 print()
             if wrong or (options.require and audit.kind != options.require):

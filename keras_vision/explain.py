@@ -8,6 +8,7 @@ Exit:    0; 1 when a picture could not be read (the others are explained); 2 for
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from keras_vision import cli, predict
 from keras_vision.recipe import EXPLANATION_METHODS, InputError
@@ -89,6 +90,7 @@ def _read_model(options):
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{path} is no run's folder with a model.keras, no .keras and no .tflite file.")
+    model: Any
     try:
         with cli.native_noise_held():
             model = keras.saving.load_model(file, compile=False)
