@@ -20,6 +20,7 @@ _PLACES = {
     "freeze": "fake_quantization",
     "with_fake_quantization": "fake_quantization",
     "without_last_rounding": "fake_quantization",
+    "lower_3d": "lowering",
     "Metadata": "metadata",
     "add_metadata": "metadata",
     "read_metadata": "metadata",

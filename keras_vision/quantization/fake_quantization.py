@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_vision.graph import read_graph
+from keras_vision.quantization.lowering import Regroup, StackDepth
 from keras_vision.quantization.ranges import (
     HIGHEST,
     LOWEST,
@@ -35,6 +36,8 @@ SAME_RANGE = (
     layers.Flatten,
     layers.Reshape,
     layers.ZeroPadding2D,
+    Regroup,
+    StackDepth,
     *DROPOUT,
 )
 # Activations that need a range of their own before and after; those with a fixed range have it in LiteRT's kernels.

@@ -43,6 +43,7 @@ VERSIONS = {
     "RELU6": 2,
     "RESHAPE": 1,
     "SOFTMAX": 2,
+    "STRIDED_SLICE": 2,
     "TANH": 2,
 }
 OPERATOR_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}

@@ -11,6 +11,7 @@ from keras import layers
 from keras_vision.graph import read_graph
 from keras_vision.quantization import fake_quantization as fake
 from keras_vision.quantization.flatbuffer import FlatModel
+from keras_vision.quantization.lowering import Regroup, StackDepth
 from keras_vision.quantization.ranges import SOFTMAX_RANGE, parameters
 
 ACTIVATIONS = {
@@ -116,8 +117,11 @@ class _Writer:
         options = schema.DepthwiseConv2DOptionsT(
             depthMultiplier=1, strideW=1, strideH=1, padding=schema.Padding.VALID, dilationWFactor=1, dilationHFactor=1
         )
-        pending = _Pending("DEPTHWISE_CONV_2D", [pixels], options, weights)
-        return given, self._emit(pending, "rescaled", shape, scale, zero_point)
+        # The operator takes pictures, so a volume is given to it slice by slice.
+        slices = shape if len(shape) == 4 else shape[1:]
+        pending = _Pending("DEPTHWISE_CONV_2D", [self._reshaped(pixels, "images_slices", slices)], options, weights)
+        rescaled = self._emit(pending, "rescaled", slices, scale, zero_point)
+        return given, self._reshaped(rescaled, "rescaled_volume", shape)
 
     def _output(self, made):
         name = "scores"
@@ -137,7 +141,8 @@ class _Writer:
 
     def _take(self, step):
         layer, values = step.layer, [self.values[number] for number in step.inputs]
-        value, shape = values[0], (1, *step.shape)
+        value = values[0]
+        shape = (_batch(value, layer), *step.shape)
         if isinstance(layer, fake.FakeQuantize):
             if not isinstance(value, _Pending):
                 return value
@@ -193,11 +198,41 @@ class _Writer:
             paddings = np.array([(0, 0), *layer.padding, (0, 0)], np.int32)
             constant = self._constant(f"{layer.name}_paddings", paddings)
             return self._same_range("PAD", layer, [value, constant], shape, schema.PadOptionsT())
-        target = self._constant(f"{layer.name}_shape", np.array(shape, np.int32))
-        return self._same_range("RESHAPE", layer, [value, target], shape, schema.ReshapeOptionsT(newShape=list(shape)))
+        if isinstance(layer, StackDepth):
+            return self._stacked(layer, value, shape)
+        return self._reshaped(value, layer.name, shape)
 
-    def _same_range(self, operator, layer, inputs, shape, options):
-        made = self.file_model.tensor(layer.name, shape, np.int8, inputs[0].scale, inputs[0].zero_point)
+    def _reshaped(self, value, name, shape):
+        if value.shape == shape:
+            return value
+        made = self.file_model.tensor(name, shape, np.int8, value.scale, value.zero_point)
+        target = self._constant(f"{name}_shape", np.array(shape, np.int32))
+        return self.file_model.operator("RESHAPE", [value, target], made, schema.ReshapeOptionsT(newShape=list(shape)))
+
+    def _stacked(self, layer, value, shape):
+        """Pads the batch of slices, takes those that each place of a kernel's depth sees, and joins their channels."""
+        if any(layer.padding):
+            before = value.shape
+            paddings = self._constant(f"{layer.name}_paddings", np.array([layer.padding, *[(0, 0)] * 3], np.int32))
+            padded = (before[0] + sum(layer.padding), *before[1:])
+            value = self._same_range("PAD", layer, [value, paddings], padded, schema.PadOptionsT(), "_padded")
+        parts = []
+        for place, (first, end) in enumerate(layer.starts_and_ends()):
+            begins, ends = [first, 0, 0, 0], [end, *value.shape[1:]]
+            steps = [layer.strides, 1, 1, 1]
+            numbers = [
+                self._constant(f"{layer.name}_{place}_{name}", np.array(values, np.int32))
+                for name, values in (("begin", begins), ("end", ends), ("strides", steps))
+            ]
+            size = (shape[0], *value.shape[1:])
+            options = schema.StridedSliceOptionsT()
+            parts.append(self._same_range("STRIDED_SLICE", layer, [value, *numbers], size, options, f"_{place}"))
+        if len(parts) == 1:
+            return parts[0]
+        return self._same_range("CONCATENATION", layer, parts, shape, schema.ConcatenationOptionsT(axis=3))
+
+    def _same_range(self, operator, layer, inputs, shape, options, suffix=""):
+        made = self.file_model.tensor(layer.name + suffix, shape, np.int8, inputs[0].scale, inputs[0].zero_point)
         return self.file_model.operator(operator, inputs, made, options)
 
     def _constant(self, name, values):
@@ -236,6 +271,16 @@ class _Writer:
             self.file_model.tensor(f"{name}_kernel", kernel.shape, np.int8, scales, 0, axis=axis, data=kernel),
             self.file_model.tensor(f"{name}_bias", bias.shape, np.int32, bias_scales, 0, data=bias),
         ]
+
+
+def _batch(value, layer):
+    """Images in a layer's output: one, or the slices of a volume."""
+    source = value.inputs[0] if isinstance(value, _Pending) else value
+    if isinstance(layer, StackDepth):
+        return source.shape[0] // layer.depth * layer.depth_out
+    if isinstance(layer, Regroup):
+        return int(np.prod(source.shape)) // int(np.prod(layer.target_shape))
+    return source.shape[0]
 
 
 def _strides_and_padding(layer):
