@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-TRACKS = ("derma",)
+TRACKS = ("derma", "fracture3d")
 COMMANDS = ("compare", "predict", "explain", "audit")
 
 

@@ -25,6 +25,8 @@ def write_files(folder, recipe, name, splits, model, train, val, judged, report)
         A dict a file, JSON-ready, in the order of `quantization.SCHEMES`.
     """
     spec = recipe.quantization
+    if len(splits.image_shape) == 4:
+        model = quantization.lower_3d(model)
     representative = quantization.representative(
         splits.train.images, splits.train.labels, spec.representative_images, recipe.seed
     )
@@ -146,6 +148,7 @@ def _card(recipe, name, splits, row, content, report):
         "file": f"{row['scheme']}.tflite",
         "sha256": hashlib.sha256(content).hexdigest(),
         "pixels": f"{splits.image_shape[-1]} channels, 0 to 255, not normalized; RGB where there are three",
+        "lowered": len(splits.image_shape) == 4,
         "labels": list(splits.class_names),
         "split": report.split,
         "images": len(report.labels),

@@ -69,7 +69,8 @@ def likeness(recipe, model, content, twin, images):
         images: The judged images, of which some are taken.
     """
     rows = _some(recipe, len(images))
-    if recipe.explanation.explain == "none" or not len(rows):
+    # A file of a network for volumes has slices in its batch, and so no feature maps of a volume.
+    if recipe.explanation.explain == "none" or not len(rows) or images.ndim == 5:
         return {}
     images = images[rows]
     targets = explanation.probabilities(model, images).argmax(axis=1)

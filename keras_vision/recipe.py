@@ -116,7 +116,7 @@ class DataSpec(_Checked):
 class ModelSpec(_Checked):
     """Which network; `models.ARCHITECTURES` lists them."""
 
-    architecture: str = knob("plain_cnn", "network", choices=("plain_cnn", "small_resnet"))
+    architecture: str = knob("plain_cnn", "network", choices=("plain_cnn", "plain_cnn_3d", "small_resnet"))
     width: int = knob(32, "filters of the first block; the later blocks have multiples of it", low=1, high=1024)
     dropout_scale: float = knob(1.0, "factor on the network's dropout rates", low=0.0, high=1.5)
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vision import compare, derma, evaluation, explanation, quantization, track
+from keras_vision import compare, derma, evaluation, explanation, fracture3d, quantization, track
 from keras_vision.recipe import override, smoke
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -212,3 +212,36 @@ def test_a_layer_that_is_not_there_is_said_before_the_training(tmp_path, capsys)
     caught = capsys.readouterr()
     assert "no layer 'block9_conv'. Near it: block" in caught.err
     assert "Epoch" not in caught.out
+
+
+@pytest.mark.backend
+def test_volumes_go_the_whole_way_to_integer_files(tmp_path):
+    out = tmp_path / "run"
+    flags = ["--data", "synthetic3d", "--size", "16", "--smoke", "--width", "2", "--qat", "--qat-epochs", "1"]
+    assert fracture3d.main([*flags, "--limit", "40", "--out", str(out)]) == 0
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    assert {row["scheme"]: row["kind"] for row in report["tflite"]} == {
+        "float32": "float",
+        "dynamic": "dynamic range",
+        "int8": "full-integer",
+        "qat": "full-integer",
+    }
+    for row in report["tflite"]:
+        names = {item.name for item in quantization.audit((out / row["file"]).read_bytes()).operators}
+        assert names <= {
+            "CONV_2D",
+            "MAX_POOL_2D",
+            "FULLY_CONNECTED",
+            "SOFTMAX",
+            "QUANTIZE",
+            "RESHAPE",
+            "PAD",
+            "PADV2",
+        } | {
+            "CONCATENATION",
+            "STRIDED_SLICE",
+            "MUL",
+        }, row["scheme"]
+    files = {row["scheme"]: row for row in report["tflite"]}
+    assert files["qat"]["simulation"]["same_class"] >= 0.99
+    assert (out / "figures" / "heatmaps.png").is_file()

@@ -4,9 +4,10 @@ Every network takes images in `[0, 255]` and scales them itself, so that its `.k
 """
 
 from keras_vision.models.plain_cnn import plain_cnn
+from keras_vision.models.plain_cnn_3d import plain_cnn_3d
 from keras_vision.models.small_resnet import small_resnet
 
-ARCHITECTURES = {"plain_cnn": plain_cnn, "small_resnet": small_resnet}
+ARCHITECTURES = {"plain_cnn": plain_cnn, "plain_cnn_3d": plain_cnn_3d, "small_resnet": small_resnet}
 
 
 def build(spec, image_shape, num_classes):
@@ -14,11 +15,11 @@ def build(spec, image_shape, num_classes):
 
     Args:
         spec: A `recipe.ModelSpec`.
-        image_shape: Shape of one image, `(H, W, C)`.
+        image_shape: Shape of one image, `(H, W, C)`, or of one volume, `(D, H, W, C)`.
         num_classes: Number of logits.
 
     Returns:
-        A functional `keras.Model` from images in `[0, 255]`, shape `(N, H, W, C)`, to logits, `(N, num_classes)`.
+        A functional `keras.Model` from images in `[0, 255]`, shape `(N, *image_shape)`, to logits, `(N, num_classes)`.
 
     Raises:
         InputError: If the network cannot take images of that shape.
@@ -26,4 +27,4 @@ def build(spec, image_shape, num_classes):
     return ARCHITECTURES[spec.architecture](spec, image_shape, num_classes)
 
 
-__all__ = ["ARCHITECTURES", "build", "plain_cnn", "small_resnet"]
+__all__ = ["ARCHITECTURES", "build", "plain_cnn", "plain_cnn_3d", "small_resnet"]

@@ -17,3 +17,19 @@ def require_pictures(architecture, image_shape, *, at_least):
             f"The network {architecture} takes pictures of at least {at_least} x {at_least} pixels, shape (H, W, C). "
             f"Received: images of shape {tuple(image_shape)}."
         )
+
+
+def require_volumes(architecture, image_shape, *, at_least):
+    """Refuses pictures and volumes that are too small.
+
+    Args:
+        at_least: Smallest depth, height and width in voxels.
+
+    Raises:
+        InputError: With the shape that was received.
+    """
+    if len(image_shape) != 4 or min(image_shape[:3]) < at_least:
+        raise InputError(
+            f"The network {architecture} takes volumes of at least {at_least} voxels a side, shape (D, H, W, C). "
+            f"Received: images of shape {tuple(image_shape)}."
+        )

@@ -136,22 +136,31 @@ class _Lowering:
         images = keras.Input(self.graph.input_shape, name="images")
         self.tensors[0] = images
         if len(self.graph.input_shape) == 4:
-            depth, *slice_shape = self.graph.input_shape
-            self.tensors[0], self.depths[0] = Regroup(slice_shape, name="slices")(images), depth
+            self.depths[0] = self.graph.input_shape[0]
         for step in self.graph.steps:
             if not isinstance(step.layer, layers.InputLayer):
                 self.tensors[step.output], depth = self._take(step)
                 if depth is not None:
                     self.depths[step.output] = depth
-        output = self.tensors[self.graph.output]
+        output = self._slices(self.graph.output)
         if self.graph.output in self.depths:
             output = Regroup((self.depths[self.graph.output], *output.shape[1:]), name="volumes")(output)
         return keras.Model(images, output, name=self.name)
 
+    def _slices(self, number):
+        """A tensor, a volume's slices in its batch."""
+        tensor = self.tensors[number]
+        if len(tensor.shape) == 5:
+            tensor = self.tensors[number] = Regroup(tensor.shape[2:], name=f"{tensor.name}_slices")(tensor)
+        return tensor
+
     def _take(self, step):
         """The tensor that a step makes, and its depth; None for what is no volume."""
         layer, number = step.layer, step.inputs[0]
-        tensor, depth = self.tensors[number], self.depths.get(number)
+        if isinstance(layer, layers.Rescaling) and number == 0:
+            # Of the input itself, so that it costs nothing in an integer file.
+            return self._copied(layer, self.tensors[0]), self.depths.get(0)
+        tensor, depth = self._slices(number), self.depths.get(number)
         if isinstance(layer, MERGES):
             return self._merge(layer, step)
         if depth is None:
@@ -190,7 +199,7 @@ class _Lowering:
         return made
 
     def _merge(self, layer, step):
-        parts = [self.tensors[number] for number in step.inputs]
+        parts = [self._slices(number) for number in step.inputs]
         depths = {self.depths.get(number) for number in step.inputs}
         if len(depths) > 1:
             raise _refusal(layer, " of volumes of different depth")

@@ -171,8 +171,8 @@ def _tensor(builder, name, description, content):
 
 
 def _image(builder, shape):
-    """Content of an image tensor: its colours and its size."""
-    _, height, width, channels = (int(side) for side in shape)
+    """Content of an image tensor: its colours and its size; of a volume, those of a slice."""
+    *_, height, width, channels = (int(side) for side in shape)
     builder.StartObject(2)
     builder.PrependUint32Slot(0, width, 0)
     builder.PrependUint32Slot(1, height, 0)

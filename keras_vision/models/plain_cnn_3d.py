@@ -1,0 +1,34 @@
+"""The rib-fracture document's network: three 3D convolution blocks and three dense layers, 0.7 M parameters at 28^3."""
+
+import keras
+from keras import layers
+
+from keras_vision.models.plain_cnn import NORM_MOMENTUM
+from keras_vision.models.shapes import require_volumes
+
+BLOCKS = 3
+HEAD_DROPOUT = 0.5
+
+
+def plain_cnn_3d(spec, image_shape, num_classes):
+    """Conv3D -> BatchNormalization -> ReLU -> MaxPooling3D, three times; then Dense 128, 64, classes.
+
+    Args:
+        spec: A `recipe.ModelSpec`; `width` is the first block's filters, doubled from block to block.
+        image_shape: `(D, H, W, C)`, at least 8 x 8 x 8.
+        num_classes: Number of logits.
+    """
+    require_volumes("plain_cnn_3d", image_shape, at_least=8)
+    volumes = keras.Input(image_shape, name="images")
+    x = layers.Rescaling(1 / 255, name="rescaling")(volumes)
+    for block in range(BLOCKS):
+        name = f"block{block + 1}"
+        x = layers.Conv3D(spec.width * 2**block, 3, padding="same", name=f"{name}_conv")(x)
+        x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_norm")(x)
+        x = layers.ReLU(name=f"{name}_relu")(x)
+        x = layers.MaxPooling3D(name=f"{name}_pool")(x)
+    x = layers.Flatten(name="flatten")(x)
+    for units in (128, 64):
+        x = layers.Dense(units, activation="relu", name=f"dense{units}")(x)
+        x = layers.Dropout(min(0.9, HEAD_DROPOUT * spec.dropout_scale), name=f"dense{units}_dropout")(x)
+    return keras.Model(volumes, layers.Dense(num_classes, name="logits")(x), name="plain_cnn_3d")
