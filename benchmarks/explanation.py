@@ -7,7 +7,7 @@ Peers:   one GradientTape per image, as tutorials write it (Keras's own:
 Both networks of the skin-lesion track, with weights from a seed, untrained: speed does not depend on them. 256 lesions
 of `data.synthetic`, in batches of 32 except for the loop; everybody starts from the same uint8 array, explains the same
 layer and returns heatmaps of the images' size in an array. A process for each network and backend, on the CPU, with
-the threads that each framework chooses; peers are timed in turn with ours, after one call of each that is not timed.
+as many threads as each framework chooses; peers are timed in turn with ours, after one call of each that is not timed.
 Before that their feature maps, weighted and summed, have to give our heatmaps. Figures are medians over the turns;
 those of ours over a peer are medians of each turn's ratio. Ours compiles in its first call on TensorFlow and JAX, which
 has a column of its own. The peak of memory is read, before any peer is imported, after 256 and after 2,048 images.
@@ -24,7 +24,7 @@ from importlib.metadata import version
 
 import record
 
-BATCH, IMAGES, MANY_IMAGES, TURNS = 32, 256, 2048, 7
+BATCH, IMAGES, MANY_IMAGES, TURNS = 32, 256, 2048, 5
 NETWORKS = {"plain_cnn": {}, "small_resnet": {"width": 24}}
 LOOP, TF_KERAS_VIS, GRAD_CAM = "GradientTape loop", "tf-keras-vis", "grad-cam"
 INSTALL = {TF_KERAS_VIS: "pip install tf-keras-vis", GRAD_CAM: "pip install --no-deps grad-cam ttach"}
@@ -196,6 +196,9 @@ def measured(network, backend, quick):
     """The figures of one network on one backend, from a process of its own."""
     command = [sys.executable, __file__, "--measure", network, *(["--quick"] if quick else [])]
     environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
+    # Where other work wants the cores too, torch's threads spin while they wait for each other: of seven turns of the
+    # same call the slowest then took 15 times as long as the fastest (grad-cam: 25 times).
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"
     done = subprocess.run(command, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
