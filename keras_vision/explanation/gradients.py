@@ -60,12 +60,14 @@ def _tensorflow(function, _):
     return differentiate
 
 
-def _torch(function, _):
+def _torch(function, variables):
     import torch
 
     def differentiate(arrays, constants):
         leaves = [array.detach().clone().requires_grad_() for array in arrays]
-        with torch.enable_grad():
+        # Of weights that want gradients, torch would keep all layers' feature maps.
+        values = [variable.value.detach() for variable in variables]
+        with torch.enable_grad(), keras.StatelessScope(zip(variables, values, strict=True)):
             score, further = function(leaves, *constants)
         # A layer beside the way to the score, or a score that depends on nothing at all, has no gradient: zeros.
         if not score.requires_grad:

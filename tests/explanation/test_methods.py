@@ -291,6 +291,22 @@ def test_batches_do_not_change_heatmaps(tiny_model, tiny_images):
     np.testing.assert_allclose(explanation.grad_cam(tiny_model, tiny_images / 1.0, batch_size=2), whole, atol=1e-6)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="The other backends compile what they differentiate.")
+def test_torch_keeps_no_feature_maps_before_the_explained_ones(tiny_model, tiny_images):
+    import torch
+
+    kept = []
+
+    def keep(tensor):
+        kept.append(tuple(tensor.shape))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        explanation.grad_cam(tiny_model, tiny_images, layers="second")
+    assert kept
+    assert not [shape for shape in kept if {8, 6} <= set(shape[1:])]
+
+
 def test_fake_quantized_models_are_explained(tiny_model, tiny_images):
     quantized = quantization.with_fake_quantization(tiny_model)
     quantization.calibrate(quantized, tiny_model, tiny_images)

@@ -1,0 +1,88 @@
+"""The two networks of skin lesions in torch, with the weights of the Keras ones, for packages that explain torch only.
+
+They take images in `[0, 255]`, shape `(N, C, H, W)`. Dropout, which does nothing here, is left out.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class Rescaling(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.scale, self.offset = layer.scale, layer.offset
+
+    def forward(self, x):
+        return x * self.scale + self.offset
+
+
+class Block(nn.Module):
+    """A residual block of `keras_vision.models.small_resnet`."""
+
+    def __init__(self, model, name, padding):
+        super().__init__()
+        self.shortcut = convolution(model, f"{name}_shortcut", nn.Identity())
+        self.way = nn.Sequential(
+            *convolution(model, f"{name}_a", padding), nn.ReLU(), *convolution(model, f"{name}_b", nn.ZeroPad2d(1))
+        )
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.way(x) + self.shortcut(x))
+
+
+def torch_twin(model):
+    """The twin of a network, and its module that makes the feature maps that ours weights where no layer is named.
+
+    Args:
+        model: A `plain_cnn`, or a `small_resnet` for images of 28 x 28.
+    """
+    return {"plain_cnn": _plain_cnn, "small_resnet": _small_resnet}[model.name](model)
+
+
+def _plain_cnn(model):
+    parts = [Rescaling(model.get_layer("rescaling"))]
+    for block in range(1, 5):
+        parts += [*convolution(model, f"block{block}", nn.ZeroPad2d(1)), nn.ReLU(), nn.MaxPool2d(2)]
+    feature_maps = parts[-2]
+    # The last maps are one pixel, so it is the same whether channels are flattened first or last.
+    parts += [nn.Flatten(), dense(model, "dense256"), nn.ReLU(), dense(model, "dense128"), nn.ReLU()]
+    return nn.Sequential(*parts, dense(model, "logits")).eval(), feature_maps
+
+
+def _small_resnet(model):
+    # Keras pads a stride of 2 at the right and below, from 28 to 14 to 7 pixels; 7 pixels get one on each side.
+    paddings = [nn.ZeroPad2d((0, 1, 0, 1)), nn.ZeroPad2d((0, 1, 0, 1)), nn.ZeroPad2d(1)]
+    blocks = [Block(model, f"block{number}", padding) for number, padding in enumerate(paddings, 1)]
+    parts = [Rescaling(model.get_layer("rescaling")), *convolution(model, "stem", nn.ZeroPad2d(1)), nn.ReLU(), *blocks]
+    parts += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), dense(model, "logits")]
+    return nn.Sequential(*parts).eval(), blocks[-1]
+
+
+def convolution(model, name, padding):
+    """Padding, convolution and normalization."""
+    layer, norm = model.get_layer(f"{name}_conv"), model.get_layer(f"{name}_norm")
+    kernel, *bias = layer.get_weights()
+    inside = 0
+    if isinstance(padding, nn.ZeroPad2d) and len(set(padding.padding)) == 1:
+        padding, inside = nn.Identity(), padding.padding[0]
+    twin = nn.Conv2d(*kernel.shape[2:], kernel.shape[:2], layer.strides, inside, bias=bool(bias))
+    normalized = nn.BatchNorm2d(kernel.shape[-1], eps=norm.epsilon)
+    _copy(twin, {"weight": kernel.transpose(3, 2, 0, 1), **dict(zip(("bias",), bias, strict=False))})
+    names = ("weight", "bias", "running_mean", "running_var")
+    _copy(normalized, dict(zip(names, norm.get_weights(), strict=True)))
+    return nn.Sequential(padding, twin, normalized)
+
+
+def dense(model, name):
+    kernel, bias = model.get_layer(name).get_weights()
+    twin = nn.Linear(*kernel.shape)
+    _copy(twin, {"weight": kernel.T, "bias": bias})
+    return twin
+
+
+def _copy(module, arrays):
+    with torch.no_grad():
+        for name, array in arrays.items():
+            getattr(module, name).copy_(torch.from_numpy(np.ascontiguousarray(array)))
