@@ -243,5 +243,6 @@ def test_volumes_go_the_whole_way_to_integer_files(tmp_path):
             "MUL",
         }, row["scheme"]
     files = {row["scheme"]: row for row in report["tflite"]}
-    assert files["qat"]["simulation"]["same_class"] >= 0.99
+    # An untrained network has ties in steps of 1/256, so its classes tell nothing.
+    assert files["qat"]["simulation"]["within_a_step"] >= 0.99
     assert (out / "figures" / "heatmaps.png").is_file()
