@@ -6,8 +6,9 @@ import numpy as np
 def add_noise(images, deviation, draws):
     """Adds noise to every value and cuts to `[0, 255]`, in place.
 
-    A row of draws is too short for a number a pixel, so one of them seeds a generator: its 53 random bits are the key
-    of a Philox generator, which is made for keys that count or collide in part.
+    A row of draws is too short to have a number for every pixel, so one of its numbers seeds them all: its 53 random
+    bits are the key of a Philox generator, whose streams are independent for any two keys (Salmon et al. 2011,
+    https://doi.org/10.1145/2063384.2063405).
 
     Args:
         images: Float32 array, shape `(N, ..., C)`.

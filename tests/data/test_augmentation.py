@@ -188,8 +188,11 @@ def test_cutout_blanks_a_square_with_the_mean_colour():
 
 @pytest.mark.parametrize(
     ("change", "flag"),
-    [({"depth_shift_range": 0.1}, "--depth-shift-range"), ({"depth_flip": True}, "--depth-flip")]
-    + [({"rotate_cube": True}, "--rotate-cube")],
+    [
+        ({"depth_shift_range": 0.1}, "--depth-shift-range"),
+        ({"depth_flip": True}, "--depth-flip"),
+        ({"rotate_cube": True}, "--rotate-cube"),
+    ],
 )
 def test_changes_of_volumes_are_refused_by_name(change, flag):
     with pytest.raises(InputError, match=f"{flag} is for volumes alone"):
