@@ -125,7 +125,7 @@ def transform(volumes, drawn, fill_mode="nearest", cval=0.0):
         if moved:
             volume = _interpolate(volume, linear[index], shift[index], fill_mode, cval)
         if "flip" in drawn:
-            volume = np.flip(volume, np.flatnonzero(drawn["flip"][index]))
+            volume = np.flip(volume, tuple(np.flatnonzero(drawn["flip"][index]).tolist()))
         if "cube_rotation" in drawn:
             order, reversed_axes = CUBE_ROTATIONS[drawn["cube_rotation"][index]]
             volume = np.flip(volume.transpose(*order, 3), reversed_axes)
@@ -144,7 +144,7 @@ def _per_volume(values):
 def _affine(drawn, count):
     """Where each voxel comes from, about the centre: `source = linear @ target + shift`, as pictures have it.
 
-    The rotations about depth, height and width are multiplied in this order, then by the shift, then by the zoom.
+    A volume turns about its depth axis first, then about height and width, is shifted and then zoomed.
     """
     linear = np.tile(np.eye(3), (count, 1, 1))
     angles = np.deg2rad(drawn.get("rotation", np.zeros((count, 3))))

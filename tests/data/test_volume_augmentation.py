@@ -127,6 +127,13 @@ def test_a_rotation_by_90_degrees_turns_about_its_own_axis(axis, plane):
     assert np.abs(turned - np.rot90(images, 1, plane)).max() < 0.05
 
 
+def test_rotations_follow_one_another_about_depth_height_and_width():
+    images = volumes(1, (6, 6, 6, 1))
+    expected = np.rot90(np.rot90(np.rot90(images, 1, (2, 3)), -1, (1, 3)), 1, (1, 2))
+    turned = transform(images, {"rotation": np.array([[90.0, -90, 90]])})
+    assert np.abs(turned - expected).max() < 0.05
+
+
 @pytest.mark.parametrize("fill_mode", ["nearest", "constant", "reflect", "wrap"])
 def test_within_its_planes_a_volume_moves_as_pictures_do(fill_mode):
     images = volumes(6, (5, 12, 12, 1))
