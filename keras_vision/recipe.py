@@ -121,20 +121,30 @@ class ModelSpec(_Checked):
     dropout_scale: float = knob(1.0, "factor on the network's dropout rates", low=0.0, high=1.5)
 
 
+PICTURES_ONLY = ("shear_range", "rotate90", "cutout")
+VOLUMES_ONLY = ("depth_shift_range", "depth_flip", "rotate_cube")
+
+
 @dataclass(frozen=True)
 class AugmentationSpec(_Checked):
     """Random changes of the training images, in the words and the meaning of Keras's ImageDataGenerator.
 
     A range is symmetric about the unchanged picture, as there; 0 is off. Brightness alone is given as
-    `(darkest, brightest)` factors.
+    `(darkest, brightest)` factors. Volumes have axes depth, height and width; `check_shape` says which changes are
+    for pictures or volumes alone.
     """
 
-    rotation_range: float = knob(0.0, "rotate by up to this many degrees either way", low=0, high=180)
+    rotation_range: float = knob(
+        0.0, "rotate by up to this many degrees either way, a volume about each axis", low=0, high=180
+    )
     width_shift_range: float = knob(0.0, "shift sideways by up to this share of the width", low=0, high=1)
     height_shift_range: float = knob(0.0, "shift up or down by up to this share of the height", low=0, high=1)
-    shear_range: float = knob(0.0, "shear by up to this many degrees", low=0, high=89)
+    depth_shift_range: float = knob(
+        0.0, "shift a volume along its first axis by up to this share of the depth", low=0, high=1
+    )
+    shear_range: float = knob(0.0, "shear a picture by up to this many degrees", low=0, high=89)
     zoom_range: float = knob(0.0, "zoom each axis by a factor between 1 - Z and 1 + Z", low=0, high=0.95)
-    isotropic_zoom: bool = knob(False, "zoom both axes by the same factor (ImageDataGenerator draws two)")
+    isotropic_zoom: bool = knob(False, "zoom all axes by the same factor (ImageDataGenerator draws two)")
     channel_shift_range: float = knob(0.0, "add up to this much to all channels, of 255", low=0, high=255)
     brightness_range: tuple[float, float] | None = knob(
         None,
@@ -145,10 +155,13 @@ class AugmentationSpec(_Checked):
         high=10,
         metavar=("DARKEST", "BRIGHTEST"),
     )
+    noise: float = knob(0.0, "add Gaussian noise of this standard deviation, of 255", low=0, high=255)
     horizontal_flip: bool = knob(False, "mirror left and right, half the time")
     vertical_flip: bool = knob(False, "mirror top and bottom, half the time")
-    rotate90: bool = knob(False, "turn by 0, 90, 180 or 270 degrees")
-    cutout: float = knob(0.0, "blank a square of this share of the side, at a random place", low=0, high=1)
+    depth_flip: bool = knob(False, "mirror a volume front and back, half the time")
+    rotate90: bool = knob(False, "turn a picture by 0, 90, 180 or 270 degrees")
+    rotate_cube: bool = knob(False, "turn a volume by one of the 24 rotations of the cube")
+    cutout: float = knob(0.0, "blank a square of this share of a picture's side, at a random place", low=0, high=1)
     fill_mode: str = knob(
         "nearest",
         "what fills the places that a shift or a rotation uncovers",
@@ -160,6 +173,30 @@ class AugmentationSpec(_Checked):
         super().__post_init__()
         if self.brightness_range is not None and self.brightness_range[0] > self.brightness_range[1]:
             raise InputError(f"--brightness-range takes the darkest factor first. Received: {self.brightness_range}.")
+
+    def check_shape(self, shape):
+        """Checks that every change asked for means something for images of a shape.
+
+        Args:
+            shape: `(N, H, W, C)` of pictures or `(N, D, H, W, C)` of volumes.
+
+        Raises:
+            InputError: If it is the shape of neither, if a change is for the other kind alone, or if quarter turns
+                meet sides that differ.
+        """
+        if len(shape) not in (4, 5):
+            raise InputError(
+                "Augmentation takes pictures of shape (N, H, W, C) or volumes of shape (N, D, H, W, C). "
+                f"Received: shape {shape}."
+            )
+        others, kind = (VOLUMES_ONLY, "volumes") if len(shape) == 4 else (PICTURES_ONLY, "pictures")
+        for name in others:
+            if getattr(self, name):
+                raise InputError(f"{flag(name)} is for {kind} alone. Received: images of shape {shape}.")
+        if self.rotate90 and shape[1] != shape[2]:
+            raise InputError(f"--rotate90 needs square pictures. Received: shape {shape}.")
+        if self.rotate_cube and len(set(shape[1:4])) > 1:
+            raise InputError(f"--rotate-cube needs volumes with three equal sides. Received: shape {shape}.")
 
 
 @dataclass(frozen=True)

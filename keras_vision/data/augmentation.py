@@ -12,7 +12,9 @@ import functools
 import cv2
 import numpy as np
 
-from keras_vision.recipe import InputError
+from keras_vision.data.borders import bring_inside
+from keras_vision.data.noise import add_noise
+from keras_vision.data.volume_augmentation import augment_volumes
 
 DRAWS = 16  # Random numbers an image has to spend; more than are used, so that a new change moves none of the old.
 (
@@ -29,7 +31,8 @@ DRAWS = 16  # Random numbers an image has to spend; more than are used, so that 
     _QUARTER_TURNS,
     _CUTOUT_X,
     _CUTOUT_Y,
-) = range(13)
+    _NOISE,
+) = range(14)
 
 _CHUNK_PIXELS = 2**15  # A chunk's pictures and maps stay in the processor's cache; measured best from 2^14 to 2^16.
 _LONGEST_ROW = 2**15 - 1  # OpenCV counts a remapped picture's columns and rows in 16 bits.
@@ -51,21 +54,22 @@ def augment(images, spec, draws):
     """Random versions of images.
 
     Args:
-        images: uint8 array, shape `(N, H, W, C)`.
+        images: uint8 array, shape `(N, H, W, C)`, or `(N, D, H, W, C)` for volumes.
         spec: A `recipe.AugmentationSpec`.
         draws: Rows of `uniforms`, one an image, shape `(N, DRAWS)`.
 
     Returns:
-        Float32 array, shape `(N, H, W, C)`, in `[0, 255]`.
+        Float32 array of the same shape, in `[0, 255]`.
 
     Raises:
-        InputError: If the images are volumes, or `rotate90` meets pictures that are not square.
+        InputError: If the spec asks for what these images cannot have, see `AugmentationSpec.check_shape`.
     """
-    if images.ndim != 4:
-        raise InputError(f"Augmentation takes pictures of shape (N, H, W, C). Received: shape {images.shape}.")
-    if spec.rotate90 and images.shape[1] != images.shape[2]:
-        raise InputError(f"--rotate90 needs square pictures. Received: shape {images.shape}.")
+    spec.check_shape(images.shape)
+    if images.ndim == 5:
+        return augment_volumes(images, spec, draws)
     changed = transform(images, parameters(spec, draws, images.shape[1:3]), spec.fill_mode, spec.cval)
+    if spec.noise:
+        add_noise(changed, spec.noise, draws[:, _NOISE])
     if spec.cutout:
         _cutout(changed, spec.cutout, draws[:, _CUTOUT_X], draws[:, _CUTOUT_Y])
     return changed
@@ -193,8 +197,8 @@ def _resample(images, linear, shift, fill_mode, cval, *, out):
         slack = 1e-9
         outside = (map_x < -slack) | (map_x > width - 1 + slack) | (map_y < -slack) | (map_y > height - 1 + slack)
         map_x, map_y = map_x.astype(np.float32), map_y.astype(np.float32)
-    _bring_inside(map_x, width, fill_mode)
-    _bring_inside(map_y, height, fill_mode)
+    bring_inside(map_x, width, fill_mode)
+    bring_inside(map_y, height, fill_mode)
     # Rounded to 2^-12 pixel, a row's place keeps all its bits when the rows above are added, up to row 4096: so an
     # image comes out the same wherever it stands in the stack.
     map_y += np.float32(2048)
@@ -222,18 +226,6 @@ def _grid(height, width):
     grid = np.stack([x - (width / 2 - 0.5), y - (height / 2 - 0.5), np.ones(height * width)])
     grid.flags.writeable = False
     return grid
-
-
-def _bring_inside(places, length, fill_mode):
-    """Maps coordinates beyond the picture into it, in place, as SciPy's `map_coordinates` does."""
-    if fill_mode == "reflect":
-        np.mod(places + np.float32(0.5), 2 * length, out=places)
-        np.minimum(places, 2 * length - places, out=places)
-        places -= np.float32(0.5)
-    elif fill_mode == "wrap":
-        beyond = (places < 0) | (places > length - 1)
-        places[beyond] = np.mod(places[beyond], length - 1)
-    np.clip(places, 0, length - 1, out=places)
 
 
 def _cutout(images, share, draws_x, draws_y):

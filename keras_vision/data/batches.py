@@ -18,10 +18,15 @@ class Batches(keras.utils.PyDataset):
         augmentation: A `recipe.AugmentationSpec`, or None for the images as they are.
         shuffle: Whether each epoch has its own order.
         seed: Seed of order and augmentation.
+
+    Raises:
+        InputError: If the augmentation asks for what images of this shape cannot have.
     """
 
     def __init__(self, split, num_classes, batch_size, *, augmentation=None, shuffle=False, seed=0):
         super().__init__()
+        if augmentation is not None:
+            augmentation.check_shape(split.images.shape)
         self.split = split
         self.batch_size = batch_size
         self.augmentation = augmentation

@@ -74,7 +74,7 @@ def collect(batches):
 
 def test_batch_size_and_order_change_no_picture():
     split = Split(pictures(150), np.arange(150) % 2)
-    spec = AugmentationSpec(**COLOURED, rotate90=True, cutout=0.3)
+    spec = AugmentationSpec(**COLOURED, rotate90=True, cutout=0.3, noise=5)
     kinds = [(64, False), (7, True), (150, True), (1, False)]
     results = []
     for batch_size, shuffle in kinds:
@@ -186,6 +186,29 @@ def test_cutout_blanks_a_square_with_the_mean_colour():
     assert np.array_equal(first, np.arange(first[0], first[-1] + 1))
 
 
+@pytest.mark.parametrize(
+    ("change", "flag"),
+    [
+        ({"depth_shift_range": 0.1}, "--depth-shift-range"),
+        ({"depth_flip": True}, "--depth-flip"),
+        ({"rotate_cube": True}, "--rotate-cube"),
+    ],
+)
+def test_changes_of_volumes_are_refused_by_name(change, flag):
+    with pytest.raises(InputError, match=f"{flag} is for volumes alone"):
+        augment(pictures(2), AugmentationSpec(**change), uniforms(0, 0, 2))
+
+
+def test_noise_has_the_spread_asked_for():
+    gray = np.full((50, 28, 28, 3), 128, np.uint8)
+    noise = augment(gray, AugmentationSpec(noise=10), uniforms(0, 0, 50)) - gray
+    # 117,600 draws: four standard errors are 0.12 for the mean and 0.08 for the spread.
+    assert abs(noise.mean()) < 0.12
+    assert abs(noise.std() - 10) < 0.08
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.1
+    assert augment(pictures(50), AugmentationSpec(noise=80), uniforms(0, 0, 50)).max() == 255
+
+
 def test_nothing_asked_is_nothing_done():
     images = pictures(5)
     assert np.array_equal(augment(images, AugmentationSpec(), uniforms(0, 0, 5)), images)
@@ -198,9 +221,9 @@ def test_the_images_given_are_not_touched():
     assert np.array_equal(images, before)
 
 
-def test_volumes_and_uneven_quarter_turns_are_refused():
+def test_arrays_of_other_shapes_and_uneven_quarter_turns_are_refused():
     with pytest.raises(InputError, match="takes pictures of shape"):
-        augment(np.zeros((2, 4, 4, 4, 1), np.uint8), AugmentationSpec(), uniforms(0, 0, 2))
+        augment(np.zeros((4, 4, 1), np.uint8), AugmentationSpec(), uniforms(0, 0, 4))
     with pytest.raises(InputError, match="square"):
         augment(np.zeros((2, 4, 6, 1), np.uint8), AugmentationSpec(rotate90=True), uniforms(0, 0, 2))
 

@@ -1,0 +1,212 @@
+"""Random changes of training volumes, in the words of `augmentation`, which hands volumes to this module.
+
+Rotations, shifts and zoom of one volume are one affine map, so every volume is interpolated once; flips and turns of
+the cube move whole voxels and interpolate nothing.
+
+Shapes: N volumes, D planes, H rows, W columns, C channels. Axes and coordinates are in the order (D, H, W).
+"""
+
+import functools
+import itertools
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from keras_vision.data.borders import bring_inside
+from keras_vision.data.noise import add_noise
+
+# Columns of `uniforms`. What pictures have as well stands where it does there; all 16 are spent, so a new change has
+# to draw from a generator that the noise's column seeds, as the noise does.
+_ROTATION = (0, 11, 12)  # About the depth, the height and the width axis.
+_SHIFT = (3, 2, 1)
+_ZOOM = (14, 5, 4)
+_FLIP = (15, 7, 6)
+_CHANNEL_SHIFT = 8
+_BRIGHTNESS = 9
+_CUBE_ROTATION = 10
+_NOISE = 13
+
+# Where OpenCV is as exact as SciPy: up to this row a float32 holds a place to 2^-12 of a voxel, and with other counts
+# of channels OpenCV rounds places to 1/32 (measured: values are wrong by 4 of 255).
+_MOST_ROWS = 4096
+_EXACT_CHANNELS = (1, 3, 4)
+
+
+def _cube_rotations():
+    """The 24 rotations of the cube as `(order of the axes, axes that are then reversed)`; the first changes nothing.
+
+    A permutation of axes with reversals is a rotation where its determinant is 1, and a mirror image where it is -1.
+    """
+    rotations = []
+    for order in itertools.permutations(range(3)):
+        sign = round(np.linalg.det(np.eye(3)[list(order)]))
+        for reversals in itertools.product((False, True), repeat=3):
+            if sign * (-1) ** sum(reversals) == 1:
+                rotations.append((order, tuple(np.flatnonzero(reversals).tolist())))
+    return tuple(rotations)
+
+
+CUBE_ROTATIONS = _cube_rotations()
+
+
+def augment_volumes(volumes, spec, draws):
+    """Random versions of volumes; `augmentation.augment` calls it.
+
+    Args:
+        volumes: uint8 array, shape `(N, D, H, W, C)`.
+        spec: A `recipe.AugmentationSpec` whose `check_shape` has passed.
+        draws: Rows of `augmentation.uniforms`, one a volume.
+
+    Returns:
+        Float32 array, shape `(N, D, H, W, C)`, in `[0, 255]`.
+    """
+    changed = transform(volumes, parameters(spec, draws, volumes.shape[1:4]), spec.fill_mode, spec.cval)
+    if spec.noise:
+        add_noise(changed, spec.noise, draws[:, _NOISE])
+    return changed
+
+
+def parameters(spec, draws, size):
+    """What happens to each volume.
+
+    Args:
+        draws: Rows of `augmentation.uniforms`, one a volume.
+        size: `(depth, height, width)` in voxels.
+
+    Returns:
+        Dict of arrays: `rotation` about each axis in degrees, `shift` in voxels, `zoom` and `flip`, of shape
+        `(N, 3)`; `cube_rotation` (an index into `CUBE_ROTATIONS`), `brightness` and `offset`, of shape `(N,)`. What
+        is off is not in it.
+    """
+
+    def symmetric(columns, reach):
+        return (2 * draws[:, columns] - 1) * reach
+
+    drawn = {}
+    if spec.rotation_range:
+        drawn["rotation"] = symmetric(_ROTATION, spec.rotation_range)
+    shares = np.array((spec.depth_shift_range, spec.height_shift_range, spec.width_shift_range))
+    if shares.any():
+        drawn["shift"] = symmetric(_SHIFT, shares * size)
+    if spec.zoom_range:
+        drawn["zoom"] = 1 + symmetric(_ZOOM[-1:] * 3 if spec.isotropic_zoom else _ZOOM, spec.zoom_range)
+    flips = np.array((spec.depth_flip, spec.vertical_flip, spec.horizontal_flip))
+    if flips.any():
+        drawn["flip"] = (draws[:, _FLIP] < 0.5) & flips
+    if spec.rotate_cube:
+        drawn["cube_rotation"] = (len(CUBE_ROTATIONS) * draws[:, _CUBE_ROTATION]).astype(int)
+    if spec.brightness_range not in (None, (1, 1)):
+        darkest, brightest = spec.brightness_range
+        drawn["brightness"] = darkest + (brightest - darkest) * draws[:, _BRIGHTNESS]
+    if spec.channel_shift_range:
+        drawn["offset"] = symmetric(_CHANNEL_SHIFT, spec.channel_shift_range)
+    return drawn
+
+
+def transform(volumes, drawn, fill_mode="nearest", cval=0.0):
+    """The volumes that `parameters` describe: turned, shifted and zoomed, then flipped, then made brighter.
+
+    Unlike pictures, whose intensities ImageDataGenerator rounds and keeps between an image's darkest and brightest
+    value, volumes are multiplied by `brightness`, moved by `offset` and cut to `[0, 255]`.
+
+    Args:
+        volumes: uint8 array, shape `(N, D, H, W, C)`.
+        drawn: Dict of arrays, see `parameters`; a missing key leaves that property alone.
+        fill_mode: As in `augmentation.transform`.
+
+    Returns:
+        Float32 array, shape `(N, D, H, W, C)`, in `[0, 255]`.
+    """
+    changed = np.empty(volumes.shape, np.float32)
+    moved = not {"rotation", "shift", "zoom"}.isdisjoint(drawn)
+    linear, shift = _affine(drawn, len(volumes))
+    for index, volume in enumerate(volumes):
+        if moved:
+            volume = _interpolate(volume, linear[index], shift[index], fill_mode, cval)
+        if "flip" in drawn:
+            volume = np.flip(volume, tuple(np.flatnonzero(drawn["flip"][index]).tolist()))
+        if "cube_rotation" in drawn:
+            order, reversed_axes = CUBE_ROTATIONS[drawn["cube_rotation"][index]]
+            volume = np.flip(volume.transpose(*order, 3), reversed_axes)
+        changed[index] = volume
+    if "brightness" in drawn:
+        changed *= _per_volume(drawn["brightness"])
+    if "offset" in drawn:
+        changed += _per_volume(drawn["offset"])
+    return np.clip(changed, 0, 255, out=changed)
+
+
+def _per_volume(values):
+    return np.asarray(values, np.float32).reshape(-1, 1, 1, 1, 1)
+
+
+def _affine(drawn, count):
+    """Where each voxel comes from, about the centre: `source = linear @ target + shift`, as pictures have it.
+
+    A volume turns about its depth axis first, then about height and width, is shifted and then zoomed.
+    """
+    linear = np.tile(np.eye(3), (count, 1, 1))
+    angles = np.deg2rad(drawn.get("rotation", np.zeros((count, 3))))
+    for axis, (first, second) in enumerate(((2, 1), (2, 0), (1, 0))):
+        sin, cos = np.sin(angles[:, axis]), np.cos(angles[:, axis])
+        turn = np.tile(np.eye(3), (count, 1, 1))
+        turn[:, first, first], turn[:, first, second] = cos, -sin
+        turn[:, second, first], turn[:, second, second] = sin, cos
+        linear = linear @ turn
+    shift = (linear @ drawn.get("shift", np.zeros((count, 3)))[..., np.newaxis])[..., 0]
+    return linear * drawn.get("zoom", np.ones((count, 3)))[:, np.newaxis], shift
+
+
+def _interpolate(volume, linear, shift, fill_mode, cval):
+    """Trilinear values of one volume at its affine coordinates, float32, shape `(D, H, W, C)`.
+
+    The planes are stacked into one tall picture, of which OpenCV takes bilinear values twice: in the plane before and
+    in the plane behind. That is seven times as fast as SciPy's `affine_transform` (0.15 against 1.0 ms for 28^3).
+    """
+    depth, height, width, channels = volume.shape
+    centre = (np.array((depth, height, width)) - 1) / 2
+    if depth * height > _MOST_ROWS or channels not in _EXACT_CHANNELS:
+        start = centre + shift - linear @ centre
+        return np.stack(
+            [
+                ndimage.affine_transform(one, linear, start, order=1, mode=fill_mode, cval=cval, output=np.float32)
+                for one in np.moveaxis(volume, -1, 0)
+            ],
+            axis=-1,
+        )
+    # As for pictures: SciPy fills with `cval` all that lies beyond the outermost voxels' centres.
+    dtype = np.float64 if fill_mode == "constant" else np.float32
+    rows = np.concatenate([linear, (shift + centre)[:, np.newaxis]], axis=1).astype(dtype)
+    places = rows @ _grid(depth, height, width).astype(dtype)
+    outside = None
+    if fill_mode == "constant":
+        slack, last = 1e-9, 2 * centre[:, np.newaxis]
+        outside = ((places < -slack) | (places > last + slack)).any(0)
+        places = places.astype(np.float32)
+    for along, length in zip(places, (depth, height, width), strict=True):
+        bring_inside(along, length, fill_mode)
+    z, y, x = places.reshape(3, depth * height, width)
+    before = np.floor(z)
+    behind = np.minimum(before + 1, depth - 1)
+    tall = volume.reshape(depth * height, width, channels).astype(np.float32)
+    values, others = (
+        cv2.remap(tall, x, y + plane * np.float32(height), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for plane in (before, behind)
+    )
+    share = (z - before).reshape(depth, height, width, 1)
+    values, others = values.reshape(volume.shape), others.reshape(volume.shape)
+    values += share * (others - values)
+    if outside is not None:
+        values.reshape(-1, channels)[outside] = cval
+    return values
+
+
+@functools.lru_cache(maxsize=8)
+def _grid(depth, height, width):
+    """Rows z, y, x and 1 of every voxel's place about the centre, shape `(4, D * H * W)`."""
+    places = np.indices((depth, height, width), np.float64).reshape(3, -1)
+    places -= (np.array((depth, height, width)) - 1)[:, np.newaxis] / 2
+    grid = np.concatenate([places, np.ones((1, places.shape[1]))])
+    grid.flags.writeable = False
+    return grid
