@@ -9,14 +9,29 @@ Source:  Yang et al. 2023, https://doi.org/10.1038/s41597-022-01721-8
 import sys
 
 from keras_vision import cli
-from keras_vision.recipe import DataSpec, ModelSpec, Recipe, TrainingSpec
+from keras_vision.recipe import AugmentationSpec, DataSpec, ModelSpec, Recipe, TrainingSpec
 
 DATA = DataSpec(data="fracturemnist3d")
+
+# Ribs run in every direction through these cubes, and left and right ones break alike: each mirror image and rotation
+# of a fracture keeps its kind.
+AUGMENTATION = AugmentationSpec(
+    rotation_range=15.0,
+    zoom_range=0.1,
+    width_shift_range=0.08,
+    height_shift_range=0.08,
+    depth_shift_range=0.08,
+    horizontal_flip=True,
+    vertical_flip=True,
+    depth_flip=True,
+    rotate_cube=True,
+)
 
 RECIPES = {
     "baseline": Recipe(
         name="baseline",
         data=DATA,
+        augmentation=AUGMENTATION,
         model=ModelSpec(architecture="plain_cnn_3d"),
         training=TrainingSpec(epochs=60, batch_size=32, learning_rate=0.00022, class_weight="balanced"),
     ),
@@ -24,6 +39,8 @@ RECIPES = {
         name="best",
         data=DATA,
         model=ModelSpec(architecture="small_resnet", width=24),
+        augment=True,
+        augmentation=AUGMENTATION,
         training=TrainingSpec(
             epochs=60,
             batch_size=32,
