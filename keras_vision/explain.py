@@ -51,10 +51,7 @@ def main(argv=None):
         cli.choose_backend(options.backend)
         cli.import_quietly("keras_vision.explanation")
         model, labels, image_shape = _read_model(options)
-        unread = _explain_all(options, model, labels, image_shape, targets)
-        for path in unread:
-            print(f"error: {path} is not a picture that can be read, or too large; it was skipped.", file=sys.stderr)
-        status.code = 1 if unread else 0
+        status.code = predict.name_unread(_explain_all(options, model, labels, image_shape, targets))
     return status.code
 
 

@@ -88,6 +88,13 @@ def read_image(path, image_shape):
     return image.reshape(height, width, channels)
 
 
+def name_unread(paths):
+    """Names the pictures that could not be read, and gives the exit status: 1 if there are any."""
+    for path in paths:
+        print(f"error: {path} is not a picture that can be read, or too large; it was skipped.", file=sys.stderr)
+    return 1 if paths else 0
+
+
 def read_labels(content, path, labels_file, num_classes):
     """Names of the classes: those in a text file, or else those that the model's file carries.
 
@@ -177,9 +184,7 @@ def main(argv=None):
             _write_csv(rows)
         else:
             _print_table(rows, options.top)
-        for path in unread:
-            print(f"error: {path} is not a picture that can be read, or too large; it was skipped.", file=sys.stderr)
-        status.code = 1 if unread else 0
+        status.code = name_unread(unread)
     return status.code
 
 

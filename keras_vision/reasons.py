@@ -92,14 +92,14 @@ def _some(recipe, count):
 
 def faithfulness(recipe, model, report):
     """A dict a method, and one for random heatmaps, of how far each is to be believed."""
-    count = min(recipe.explanation.faithfulness_images, len(report.labels))
+    rows = _some(recipe, len(report.labels))
+    count = len(rows)
     if not count:
         return
-    rows = _some(recipe, len(report.labels))
     images, targets = report.images[rows], report.probabilities[rows].argmax(axis=1)
 
     def probabilities(changed):
-        return evaluation.softmax(model.predict(np.float32(changed), batch_size=256, verbose=0))
+        return explanation.probabilities(model, changed, batch_size=256)
 
     def judged(name, heatmaps, shuffled):
         found = explanation.judge_heatmaps(probabilities, images, heatmaps, targets, shuffled=shuffled)

@@ -47,9 +47,7 @@ class Runner:
 
     def scores(self):
         """The last invocation's scores as floats, shape `(K,)`."""
-        found = self.interpreter.get_tensor(self._output["index"])[0]
-        scale, zero_point = self._output["quantization"]
-        return (found.astype(np.float32) - zero_point) * np.float32(scale) if scale else found.astype(np.float32)
+        return self._values(self._output)[0]
 
     def __call__(self, images):
         """Scores of images.
