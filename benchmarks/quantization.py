@@ -1,14 +1,17 @@
 """What each scheme costs, beside the other ways to an integer file: same trained networks, images and interpreter.
 
-Run:     python benchmarks/quantization.py --data FILE.npz [--seeds 3] [--runs FOLDER] [--quick]
+Run:     python benchmarks/quantization.py --data FILE.npz [--track fracture3d] [--seeds 3] [--runs FOLDER] [--quick]
 Peers:   TensorFlow's converter (full-integer, uint8 ends), and ai-edge-quantizer's recipe static_wi8_ai8 where it is
          installed: pip install ai-edge-quantizer
-The networks are those of benchmarks/derma.py, trained here if need be. All files are calibrated on the same images of
-the training split, converted from the same weights, and run by LiteRT on the test split, which nothing was chosen by.
+The networks are those of the track's own benchmark, trained here if need be. TensorFlow gets the network as it is, in
+3D operators where it is for volumes; the column "audit" says what came of it. All files are calibrated on the same
+images of the training split, converted from the same weights, and run by LiteRT on the test split, which nothing was
+chosen by.
 """
 
 import argparse
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -16,24 +19,31 @@ from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # Before Keras is imported: TensorFlow's converter needs it.
 
-import derma
 import keras
 import numpy as np
 import record
+import trainings
 
 from keras_vision import data, evaluation, phone, quantization
-from keras_vision.derma import RECIPES
 from keras_vision.recipe import override
 
-NETWORKS = {"baseline --augment": ["--augment"], "best": derma.BEST}
+BEST = ["--recipe", "best"]
+NETWORKS = {
+    "derma": {"baseline --augment": ["--augment"], "best": BEST},
+    "fracture3d": {"baseline": [], "best": BEST},
+}
 OURS = ("dynamic", "int8", "qat")
 TF = "TensorFlow int8"
 EDGE, EDGE_WIDEST = "ai-edge-quantizer int8", "ai-edge-quantizer int8, widest ranges"
 
 
 def tensorflow_int8(model, representative):
-    """TensorFlow's own full-integer file, with the same softmax and ends as ours."""
+    """TensorFlow's own integer file, with the same softmax and ends as ours: `{file: bytes}`.
+
+    3D convolutions stay float in it, and where there is 3D pooling it cannot be made.
+    """
     import tensorflow as tf
+    from tensorflow.lite.python.convert import ConverterError
 
     images = keras.Input(batch_shape=(1, *model.input_shape[1:]))
     converter = tf.lite.TFLiteConverter.from_keras_model(
@@ -43,8 +53,11 @@ def tensorflow_int8(model, representative):
     converter.representative_dataset = lambda: ([image[np.newaxis].astype("float32")] for image in representative)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.uint8
-    with contextlib.redirect_stdout(io.StringIO()):
-        return converter.convert()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return {TF: converter.convert()}
+    except ConverterError:
+        return {}
 
 
 def edge_int8(float_file, representative):
@@ -74,19 +87,22 @@ def edge_int8(float_file, representative):
 
 def measure(name, flags, seed, options):
     """Figures of every file of one trained network: `{file: {figure: value}}`."""
-    derma.train(name, flags, seed, options)
-    folder = options.runs / f"{derma.slug(name)}-seed{seed}"
+    trainings.train(["-m", f"keras_vision.{options.track}"], name, flags, seed, options)
+    folder = trainings.folder(options, name, seed)
     kept = folder / ("quantization_quick.json" if options.quick else "quantization.json")
     if kept.is_file():
         return json.loads(kept.read_text("utf-8"))
-    recipe = override(RECIPES["best" if name == "best" else "baseline"], augment=True, data=options.data, seed=seed)
+    recipes = importlib.import_module(f"keras_vision.{options.track}").RECIPES
+    recipe = override(recipes["best" if name == "best" else "baseline"], data=options.data, seed=seed)
     if options.quick:
         recipe = override(recipe, qat_epochs=1)
     splits = data.load_splits(recipe.data, seed)
-    batches = {"augmentation": recipe.augmentation, "shuffle": True, "seed": seed}
+    augmented = recipe.augment or "--augment" in flags
+    batches = {"augmentation": recipe.augmentation if augmented else None, "shuffle": True, "seed": seed}
     train = data.Batches(splits.train, splits.num_classes, recipe.training.batch_size, **batches)
     val, test = (data.Batches(part, splits.num_classes, 256) for part in (splits.val, splits.test))
-    model = keras.saving.load_model(folder / "model.keras")
+    trained = keras.saving.load_model(folder / "model.keras")
+    model = quantization.lower_3d(trained) if len(splits.image_shape) == 4 else trained
     representative = quantization.representative(
         splits.train.images, splits.train.labels, recipe.quantization.representative_images, seed
     )
@@ -94,10 +110,10 @@ def measure(name, flags, seed, options):
     twins["qat"] = phone.fine_tuned(recipe, model, representative, train, val)
     files = {scheme: quantization.convert(model, scheme) for scheme in ("float32", "dynamic")}
     files |= {scheme: quantization.convert(twin, "qat") for scheme, twin in twins.items()}
-    files[TF] = tensorflow_int8(model, representative)
+    files |= tensorflow_int8(trained, representative)
     files |= edge_int8(files["float32"], representative)
 
-    expected = evaluation.softmax(model.predict(test, verbose=0))
+    expected = evaluation.softmax(trained.predict(test, verbose=0))
     milliseconds = quantization.latencies(files, splits.test.images[0])
     rows = {}
     for scheme, content in files.items():
@@ -112,6 +128,7 @@ def measure(name, flags, seed, options):
             "changed": 100 * found.changed,
             "bytes": len(content),
             "ratio": len(content) / len(files["float32"]),
+            "kind": audit.kind,
             "operators": len(audit.operators),
             "milliseconds": milliseconds[scheme],
         }
@@ -127,20 +144,18 @@ def mean(rows, scheme, figure):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help=".npz in MedMNIST layout")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--runs", type=Path, help="where the trained networks are kept (default: as derma.py has it)")
-    parser.add_argument("--quick", action="store_true", help="networks of three epochs, one seed: shows that it works")
-    options = parser.parse_args()
-    options.what, options.backend = "quantization", "tensorflow"
-    kind = "benchmark-quick" if options.quick else "benchmark"
-    options.runs = options.runs or Path("runs") / f"{kind}-{Path(options.data).stem}-tensorflow"
-    seeds = range(1 if options.quick else options.seeds)
-    measured = {name: [measure(name, flags, seed, options) for seed in seeds] for name, flags in NETWORKS.items()}
+    trainings.add_flags(parser)
+    parser.add_argument("--track", choices=tuple(NETWORKS), default="derma")
+    options = trainings.complete(parser.parse_args())
+    seeds = range(options.seeds)
+    networks = {
+        name: flags for name, flags in NETWORKS[options.track].items() if not options.only or name in options.only
+    }
+    measured = {name: [measure(name, flags, seed, options) for seed in seeds] for name, flags in networks.items()}
 
     print(f"{Path(options.data).stem}, test split, mean over {len(seeds)} seeds (smallest to largest drop)")
-    print("| network | file | accuracy | drop, points | changed, % | bytes | of float | ms, 1 thread |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| network | file | audit | accuracy | drop, points | changed, % | bytes | of float | ms, 1 thread |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name, rows in measured.items():
         for scheme in rows[0]:
             drops = [row[scheme]["drop"] for row in rows]
@@ -148,19 +163,25 @@ def main():
                 mean(rows, scheme, figure)
                 for figure in ("accuracy", "drop", "changed", "bytes", "ratio", "milliseconds")
             )
+            kind = rows[0][scheme]["kind"]
             print(
-                f"| {name} | {scheme} | {accuracy:.4f} | {drop:+.2f} ({min(drops):+.2f} to {max(drops):+.2f}) | "
+                f"| {name} | {scheme} | {kind} | {accuracy:.4f} | "
+                f"{drop:+.2f} ({min(drops):+.2f} to {max(drops):+.2f}) | "
                 f"{changed:.2f} | {size:,.0f} | {ratio:.3f} | {milliseconds:.3f} |"
             )
     every = [row for rows in measured.values() for row in rows]
-    peers = [scheme for scheme in (TF, EDGE, EDGE_WIDEST) if scheme in every[0]]
+    peers = [scheme for scheme in (TF, EDGE, EDGE_WIDEST) if all(scheme in row for row in every)]
     headline = {
         "accuracy_drop_points": {scheme: round(mean(every, scheme, "drop"), 3) for scheme in OURS},
         "qat_agreement": round(mean(every, "qat", "same_class"), 5),
         "int8_bytes_ratio": round(mean(every, "int8", "ratio"), 4),
         "peers": {scheme: round(mean(every, scheme, "drop"), 3) for scheme in peers},
     }
-    record.finish("quantization" + ("_quick" if options.quick else ""), headline, measured)
+    if options.only:  # A part of the table must not replace the whole.
+        print(json.dumps(headline))
+        return
+    name = "quantization" if options.track == "derma" else f"quantization_{options.track}"
+    record.finish(name + ("_quick" if options.quick else ""), headline, measured)
 
 
 if __name__ == "__main__":

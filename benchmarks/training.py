@@ -1,16 +1,18 @@
 """Does the network ever wait for its data? Training speed with augmentation, against steps on one batch in memory.
 
-Run:     python benchmarks/training.py [--quick] [--backends tensorflow jax torch]
-Measures, in a process for each backend, images per second of `training.fit` on the skin-lesion network with
+Run:     python benchmarks/training.py [--network fracture3d] [--quick] [--backends tensorflow jax torch]
+Measures, in a process for each backend, images per second of `training.fit` on a track's `baseline` network with
 augmentation on, and of the same network stepping on one batch kept in memory, in turns. A step is the faster of
 `model.train_on_batch` and Keras's own `fit` on that batch over and over: on JAX the first copies the whole state in
 and out at each step. Beside them stand the share of the fit's time spent making batches (all of it is waiting on JAX
 and torch; TensorFlow makes them ahead in another thread, so there it is the most that waiting can be), and the highest
-memory during the fit, above what the process held before it, for arrays of DermaMNIST's size. Figures are medians over
-the turns.
+memory during the fit, above what the process held before it, for arrays of the real training split's size. Figures are
+medians over the turns.
 """
 
 import argparse
+import dataclasses
+import importlib
 import json
 import os
 import resource
@@ -20,19 +22,36 @@ import time
 
 import record
 
-BATCH = 64
-# DermaMNIST's splits: 7007, 1003 and 2005 images.
-TRAIN_IMAGES = 7007
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Which track's `baseline`, on images like those of its data set.
+
+    Attributes:
+        train_images: As many as the real training split has.
+        rounds: Turns, and `batches` of each.
+    """
+
+    image_shape: tuple
+    num_classes: int
+    train_images: int
+    rounds: int
+    batches: int
 
 
-def measure(rounds, batches_a_round):
-    """The figures of the backend that this process runs on."""
+NETWORKS = {
+    "derma": Network((28, 28, 3), 7, 7007, rounds=5, batches=110),
+    "fracture3d": Network((28, 28, 28, 1), 3, 1027, rounds=3, batches=16),
+}
+
+
+def measure(name, rounds, batches_a_round):
+    """The figures of a network on the backend that this process runs on."""
     import keras
     import numpy as np
 
     from keras_vision import data, models, training
     from keras_vision.data.splits import Split
-    from keras_vision.derma import AUGMENTATION, RECIPES
     from keras_vision.recipe import TrainingSpec
 
     class Timed(data.Batches):
@@ -50,21 +69,23 @@ def measure(rounds, batches_a_round):
             self.seconds += time.perf_counter() - started
             return batch
 
+    network, recipe = NETWORKS[name], importlib.import_module(f"keras_vision.{name}").RECIPES["baseline"]
+    classes, batch_size, augmentation = network.num_classes, recipe.training.batch_size, recipe.augmentation
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (TRAIN_IMAGES, 28, 28, 3), dtype=np.uint8)
-    labels = rng.integers(0, 7, TRAIN_IMAGES)
-    some = Split(images[: batches_a_round * BATCH], labels[: batches_a_round * BATCH])
+    images = rng.integers(0, 256, (network.train_images, *network.image_shape), dtype=np.uint8)
+    labels = rng.integers(0, classes, network.train_images)
+    some = Split(images[: batches_a_round * batch_size], labels[: batches_a_round * batch_size])
     count = len(some)
-    val = data.Batches(Split(images[:BATCH], labels[:BATCH]), 7, BATCH)
+    val = data.Batches(Split(images[:batch_size], labels[:batch_size]), classes, batch_size)
 
     keras.utils.set_random_seed(0)
-    model = models.build(RECIPES["baseline"].model, (28, 28, 3), 7)
+    model = models.build(recipe.model, network.image_shape, classes)
     before = _peak_megabytes()
 
     def epoch(batches):
         """Seconds of one epoch without its first: compiling is not what this measures."""
         history = _EpochSeconds()
-        spec = TrainingSpec(epochs=2, batch_size=BATCH, patience=0, schedule="constant")
+        spec = TrainingSpec(epochs=2, batch_size=batch_size, patience=0, schedule="constant")
         training.fit(model, batches, val, spec, callbacks=[history])
         return history.seconds[-1]
 
@@ -77,7 +98,7 @@ def measure(rounds, batches_a_round):
         by_step = time.perf_counter() - started
         history = _EpochSeconds()
         model.fit(_Same(batch, batches_a_round), validation_data=val, epochs=2, callbacks=[history], verbose=0)
-        return batches_a_round * BATCH / min(by_step, history.seconds[-1])
+        return batches_a_round * batch_size / min(by_step, history.seconds[-1])
 
     class _Same(keras.utils.PyDataset):
         def __init__(self, batch, length):
@@ -103,12 +124,12 @@ def measure(rounds, batches_a_round):
 
     figures = {"fit": [], "step": [], "waiting": []}
     for _ in range(rounds):
-        batches = Timed(some, 7, BATCH, augmentation=AUGMENTATION, shuffle=True)
+        batches = Timed(some, classes, batch_size, augmentation=augmentation, shuffle=True)
         seconds = epoch(batches)
         figures["fit"].append(count / seconds)
         figures["waiting"].append(batches.seconds / seconds)
         figures["step"].append(step_speed(batches[0]))
-    epoch(data.Batches(Split(images, labels), 7, BATCH, augmentation=AUGMENTATION, shuffle=True))
+    epoch(data.Batches(Split(images, labels), classes, batch_size, augmentation=augmentation, shuffle=True))
     return {
         **{name: record.median_and_spread(values) for name, values in figures.items()},
         "fit_over_step": record.median_and_spread(
@@ -125,17 +146,20 @@ def _peak_megabytes():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="under a minute")
+    parser.add_argument("--network", choices=tuple(NETWORKS), default="derma")
+    parser.add_argument("--quick", action="store_true", help="under a minute for derma")
     parser.add_argument("--backends", nargs="+", default=["tensorflow", "jax", "torch"])
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    rounds, batches_a_round = (1, 8) if options.quick else (5, 110)
+    network = NETWORKS[options.network]
+    rounds, batches_a_round = (1, 8) if options.quick else (network.rounds, network.batches)
     if options.measure:
-        print(json.dumps(measure(rounds, batches_a_round)))
+        print(json.dumps(measure(options.network, rounds, batches_a_round)))
         return
     results = {}
     for backend in options.backends:
-        command = [sys.executable, __file__, "--measure", *(["--quick"] if options.quick else [])]
+        command = [sys.executable, __file__, "--measure", "--network", options.network]
+        command += ["--quick"] if options.quick else []
         environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
         results[backend] = json.loads(done.stdout.splitlines()[-1])
@@ -149,8 +173,10 @@ def main():
         "fit_over_step": {name: round(row["fit_over_step"][0], 3) for name, row in results.items()},
         "waiting_share": {name: round(row["waiting"][0], 4) for name, row in results.items()},
     }
-    name = "training_quick" if options.quick else "training"
-    record.finish(name, headline, {"backends": results, "rounds": rounds, "batch_size": BATCH})
+    headline["images_per_second"] = {name: round(row["fit"][0], 1) for name, row in results.items()}
+    name = "training" if options.network == "derma" else f"training_{options.network}"
+    name += "_quick" if options.quick else ""
+    record.finish(name, headline, {"backends": results, "rounds": rounds, "batches": batches_a_round})
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from keras_vision import compare, derma, evaluation, explanation, fracture3d, quantization, track
+from keras_vision.data import medmnist
 from keras_vision.recipe import override, smoke
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -212,6 +213,22 @@ def test_a_layer_that_is_not_there_is_said_before_the_training(tmp_path, capsys)
     caught = capsys.readouterr()
     assert "no layer 'block9_conv'. Near it: block" in caught.err
     assert "Epoch" not in caught.out
+
+
+def test_rib_fractures_by_their_name(write_npz, monkeypatch, tmp_path):
+    """A file like the real one, which only its MD5 tells apart, where MedMNIST's files lie."""
+    path = write_npz("fracturemnist3d.npz", shape=(28, 28, 28), num_classes=3, counts=(30, 6, 9))
+    known = {**medmnist.info()["fracturemnist3d"], "MD5": hashlib.md5(path.read_bytes()).hexdigest()}
+    monkeypatch.setattr(medmnist, "info", lambda: {"fracturemnist3d": known})
+    monkeypatch.setenv("KERAS_VISION_DATA", str(path.parent))
+    out = tmp_path / "run"
+    assert fracture3d.main(["--smoke", "--augment", "--width", "2", "--epochs", "1", "--out", str(out)]) == 0
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    assert report["class_names"] == ["buckle rib fracture", "nondisplaced rib fracture", "displaced rib fracture"]
+    assert report["data"]["name"] == "fracturemnist3d"
+    assert report["data"]["licence"] == "CC BY 4.0"
+    assert report["figures"].keys() >= {"accuracy", "macro_precision", "macro_recall", "macro_f1", "auc"}
+    assert (out / "figures" / "heatmaps.png").is_file()
 
 
 @pytest.mark.backend

@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from keras_vision.recipe import InputError
 
+PANEL_SLICES = 8
+
 
 def overlay(image, heatmap, *, colormap="turbo", opacity=0.5):
     """An image with its heatmap over it.
@@ -66,37 +68,43 @@ def caption(probabilities, class_names, label=None):
 
 
 def panels(images, heatmaps, captions, *, colormap="turbo", opacity=0.5, columns=4):
-    """Each image and, beside it, the same with its heatmap; of a volume, the slice with the most heat.
+    """Each image and, beside it, the same with its heatmap; of a volume, slices and below them the same with heat.
 
     Args:
         images: In `[0, 255]`, shape `(N, H, W, C)` or `(N, D, H, W, C)`.
         heatmaps: In `[0, 1]`, shape `(N, H, W)` or `(N, D, H, W)`.
         captions: N texts, see `caption`.
-        columns: Pairs in a row.
+        columns: Pairs of pictures in a row; of volumes, which are wider, half as many.
 
     Returns:
         A matplotlib figure.
     """
-    columns = min(columns, len(images))
+    volumes = np.ndim(images[0]) == 4
+    draw, width, height = (_slices, 5.8, 1.8) if volumes else (_pair, 2.9, 1.95)
+    columns = min(-(-columns // 2) if volumes else columns, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(2.9 * columns, 1.95 * rows), layout="constrained")
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, image, heatmap, text in zip(grid.flat, images, heatmaps, captions, strict=False):
-        picture, heat = _hottest_slice(image, heatmap) if np.ndim(image) == 4 else (image, heatmap)
-        axes.imshow(np.hstack([to_rgb(picture), overlay(picture, heat, colormap=colormap, opacity=opacity)]))
+        axes.imshow(draw(image, heatmap, {"colormap": colormap, "opacity": opacity}))
         axes.set_title(text, fontsize=6.5)
     return figure
 
 
-def _hottest_slice(volume, heatmap):
-    number = int(np.argmax(np.sum(heatmap, axis=(1, 2))))
-    return volume[number], heatmap[number]
+def _pair(picture, heatmap, colours):
+    return np.hstack([to_rgb(picture), overlay(picture, heatmap, **colours)])
+
+
+def _slices(volume, heatmap, colours):
+    shown = {"slices": PANEL_SLICES, "columns": PANEL_SLICES}
+    plain = montage(volume, heatmap, **colours | {"opacity": 0}, **shown)
+    return np.vstack([plain, montage(volume, heatmap, **colours, **shown)])
 
 
 def montage(volume, heatmap, *, colormap="turbo", opacity=0.5, slices=16, columns=4):
-    """Slices of a volume, evenly spread along its first axis, each with its heatmap over it.
+    """Slices of a volume, the middles of equal parts of its first axis, each with its heatmap over it.
 
     Args:
         volume: In `[0, 255]`, shape `(D, H, W, C)`.
@@ -116,7 +124,8 @@ def montage(volume, heatmap, *, colormap="turbo", opacity=0.5, slices=16, column
             f"Received: {np.shape(volume)} and {np.shape(heatmap)}."
         )
     depth, height, width = np.shape(heatmap)
-    chosen = np.unique(np.linspace(0, depth - 1, min(slices, depth)).round().astype(int))
+    count = min(slices, depth)
+    chosen = ((np.arange(count) + 0.5) * depth / count).astype(int)
     columns = min(columns, len(chosen))
     picture = np.zeros((-(-len(chosen) // columns) * height, columns * width, 3), np.uint8)
     for place, number in enumerate(chosen):

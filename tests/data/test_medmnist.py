@@ -186,11 +186,24 @@ def test_a_name_is_found_where_it_may_lie(home, write_npz, monkeypatch, place):
     assert splits.source.licence == "CC BY-NC 4.0"
 
 
-def test_a_3d_name_gives_volumes(home, write_npz, monkeypatch):
-    path = write_npz("fracturemnist3d.npz", shape=(28, 28, 28), num_classes=3)
+VOLUMES = ("organmnist3d", "nodulemnist3d", "adrenalmnist3d", "fracturemnist3d", "vesselmnist3d", "synapsemnist3d")
+
+
+@pytest.mark.parametrize("size", [28, 64])
+@pytest.mark.parametrize("name", VOLUMES)
+def test_every_3d_name_at_both_sizes(home, write_npz, monkeypatch, name, size):
+    known = medmnist.info()[name]
+    classes = len(known["label"])
+    file = name if size == 28 else f"{name}_{size}"
+    path = write_npz(f"{file}.npz", shape=(size,) * 3, num_classes=classes, counts=(classes,) * 3)
     path = path.rename(home / "data" / path.name)
-    make_official(monkeypatch, path, "fracturemnist3d")
-    assert data.load_splits(DataSpec(data="fracturemnist3d")).image_shape == (28, 28, 28, 1)
+    md5 = "MD5" if size == 28 else f"MD5_{size}"
+    found = {**known, md5: hashlib.md5(path.read_bytes()).hexdigest()}
+    monkeypatch.setattr(medmnist, "info", lambda: {name: found})
+    splits = data.load_splits(DataSpec(data=name, size=size))
+    assert splits.image_shape == (size, size, size, 1)
+    assert splits.num_classes == classes
+    assert "official" in splits.source.description
 
 
 def test_a_file_with_another_md5_is_refused(home, write_npz):

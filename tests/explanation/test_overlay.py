@@ -26,8 +26,14 @@ def test_a_montage_has_the_slices_in_rows():
     volume = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1) * np.full((6, 2, 3, 1), 10, np.uint8)
     found = explanation.montage(volume, np.zeros((6, 2, 3)), opacity=0, slices=3, columns=2)
     assert found.shape == (4, 6, 3)
-    # Of the slices 0 to 5, evenly spread: 0, 2 and 5; nothing in the last place.
-    assert [found[0, 0, 0], found[0, 3, 0], found[2, 0, 0], found[2, 3, 0]] == [0, 20, 50, 0]
+    # Of the slices 0 to 5 the middles of three parts: 1, 3 and 5; nothing in the last place.
+    assert [found[0, 0, 0], found[0, 3, 0], found[2, 0, 0], found[2, 3, 0]] == [10, 30, 50, 0]
+
+
+def test_a_montage_of_few_slices_has_them_all():
+    volume = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((3, 2, 2, 1), np.uint8)
+    found = explanation.montage(volume, np.zeros((3, 2, 2)), opacity=0)
+    assert found[0, ::2, 0].tolist() == [0, 1, 2]
 
 
 def test_panels_show_each_image_beside_its_heatmap_with_its_caption():
@@ -43,11 +49,16 @@ def test_panels_show_each_image_beside_its_heatmap_with_its_caption():
     assert picture[:, 6:].any()
 
 
-def test_panels_of_volumes_show_the_slice_with_the_most_heat():
-    volumes, heat = np.zeros((1, 5, 4, 4, 1), np.uint8), np.zeros((1, 5, 4, 4))
-    volumes[0, 3], heat[0, 3] = 77, 1
-    picture = explanation.panels(volumes, heat, ["x"]).axes[0].images[0].get_array()
-    assert (picture[:, :4] == 77).all()
+def test_panels_of_volumes_show_slices_above_the_same_with_their_heat():
+    volumes, heat = np.zeros((3, 16, 4, 5, 1), np.uint8), np.zeros((3, 16, 4, 5))
+    volumes[0, 7], heat[0, 7] = 77, 1
+    figure = explanation.panels(volumes, heat, ["x", "y", "z"])
+    picture = figure.axes[0].images[0].get_array()
+    assert picture.shape == (8, 40, 3)
+    # Slices 1, 3, 5, 7 and so on: the seventh stands in the fourth place.
+    assert (picture[:4, 15:20] == 77).all()
+    assert not picture[:4, :15].any()
+    assert (picture[4:, 15:20] != picture[4:, 10:15]).any(axis=-1).all()
 
 
 @pytest.mark.parametrize(
