@@ -60,7 +60,7 @@ def exit_status():
         print(f"error: {error}", file=sys.stderr)
         status.code = 2
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         status.code = 130
 
 

@@ -3,12 +3,14 @@
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 from keras_vision.recipe import InputError
 
 RECORD = "report.json"
+MODEL = "model.keras"
 
 
 def check(out, *, overwrite=False):
@@ -41,8 +43,9 @@ def check(out, *, overwrite=False):
 def create(out, *, overwrite=False):
     """Gives a folder to write into, beside `out`, and puts it in `out`'s place when the block ends well.
 
-    When the block fails, the folder goes away and what stood in `out` stays as it was. When only the last step fails,
-    because somebody else has filled `out` meanwhile, say, the finished folder is kept and named.
+    When the block fails, what stood in `out` stays as it was, and the folder goes away, unless it holds a trained
+    model: then it is kept and named. When only the last step fails, because somebody else has filled `out` meanwhile,
+    say, the finished folder is kept and named.
     """
     check(out, overwrite=overwrite)
     out = Path(out).resolve()
@@ -54,7 +57,10 @@ def create(out, *, overwrite=False):
     try:
         yield partial
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        if (partial / MODEL).is_file():
+            print(f"The run was not finished; its trained model is kept in {partial}.", file=sys.stderr)
+        else:
+            shutil.rmtree(partial, ignore_errors=True)
         raise
     # mkdtemp makes folders that only their owner can read; a run is as public as its parent's umask says.
     partial.chmod(0o777 & ~_umask())

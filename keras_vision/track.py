@@ -59,12 +59,14 @@ def run(recipe, out_dir, *, track="run", overwrite=False):
         reasons.check(recipe, model)
         history = training.fit(model, train, val, recipe.training, log_dir=folder / "tensorboard")
         report = _report(recipe, track, splits, model, history, val, judged)
+        # Before the heatmaps and files, which can take minutes: a training that was interrupted there is not lost.
+        _write_training(folder, recipe, model, splits, history, report)
         report = reasons.explain(recipe, model, report)
         if recipe.quantization.tflite or recipe.quantization.qat:
             name = f"{track}-{recipe.name}"
             files = phone.write_files(folder, recipe, name, splits, model, train, val, judged, report)
             report = dataclasses.replace(report, files=tuple(files))
-        _write(folder, recipe, model, splits, history, report)
+        report.write(folder)
     print(report.summary())
     print(f"{history.seconds / 60:.1f} minutes of training; weights of epoch {history.best_epoch}")
     print(f"Report: {Path(out_dir) / 'report.html'}")
@@ -143,7 +145,7 @@ def _version(package):
         return "unknown"  # A checkout that was put on the path instead of being installed.
 
 
-def _write(folder, recipe, model, splits, history, report):
+def _write_training(folder, recipe, model, splits, history, report):
     (folder / "recipe.json").write_text(recipe.to_json(), "utf-8")
     (folder / "environment.json").write_text(
         json.dumps({**report.environment, "data": report.data}, indent=2) + "\n", "utf-8"
@@ -152,8 +154,7 @@ def _write(folder, recipe, model, splits, history, report):
     (folder / "history.csv").write_text(history.to_csv(), "utf-8")
     (folder / "predictions.csv").write_text(_predictions(report), "utf-8")
     # A new model of the same layers leaves out the optimizer, which is twice the weights' size.
-    keras.Model(model.input, model.output, name=model.name).save(folder / "model.keras")
-    report.write(folder)
+    keras.Model(model.input, model.output, name=model.name).save(folder / run_folder.MODEL)
 
 
 def _predictions(report):

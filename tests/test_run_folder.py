@@ -23,6 +23,15 @@ def test_a_failed_run_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_failed_run_keeps_its_trained_model_and_says_where(tmp_path, capsys):
+    with pytest.raises(RuntimeError), run_folder.create(tmp_path / "one") as partial:
+        (partial / run_folder.MODEL).write_text("weights")
+        raise RuntimeError
+    assert (partial / run_folder.MODEL).read_text() == "weights"
+    assert not (tmp_path / "one").exists()
+    assert str(partial) in capsys.readouterr().err
+
+
 def test_a_finished_run_stays_unless_overwriting_succeeds(tmp_path):
     out = tmp_path / "one"
     with run_folder.create(out) as partial:

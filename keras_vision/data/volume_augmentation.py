@@ -32,6 +32,8 @@ _NOISE = 13
 _MOST_ROWS = 4096
 _EXACT_CHANNELS = (1, 3, 4)
 
+_WHITE = 255
+
 
 def _cube_rotations():
     """The 24 rotations of the cube as `(order of the axes, axes that are then reversed)`; the first changes nothing.
@@ -107,6 +109,9 @@ def parameters(spec, draws, size):
 def transform(volumes, drawn, fill_mode="nearest", cval=0.0):
     """The volumes that `parameters` describe: turned, shifted and zoomed, then flipped, then made brighter.
 
+    A mask, a volume of 0 and 255 alone, stays one: gray rims would tell a network the volumes that it learns from apart
+    from those that it is asked about.
+
     Unlike pictures, whose intensities ImageDataGenerator rounds and keeps between an image's darkest and brightest
     value, volumes are multiplied by `brightness`, moved by `offset` and cut to `[0, 255]`.
 
@@ -123,7 +128,10 @@ def transform(volumes, drawn, fill_mode="nearest", cval=0.0):
     linear, shift = _affine(drawn, len(volumes))
     for index, volume in enumerate(volumes):
         if moved:
+            mask = _is_mask(volume)
             volume = _interpolate(volume, linear[index], shift[index], fill_mode, cval)
+            if mask:
+                volume = np.where(volume >= _WHITE / 2, np.float32(_WHITE), np.float32(0))
         if "flip" in drawn:
             volume = np.flip(volume, tuple(np.flatnonzero(drawn["flip"][index]).tolist()))
         if "cube_rotation" in drawn:
@@ -135,6 +143,10 @@ def transform(volumes, drawn, fill_mode="nearest", cval=0.0):
     if "offset" in drawn:
         changed += _per_volume(drawn["offset"])
     return np.clip(changed, 0, 255, out=changed)
+
+
+def _is_mask(volume):
+    return not ((volume != 0) & (volume != _WHITE)).any()
 
 
 def _per_volume(values):

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage, sparse, stats
-from scipy.sparse.linalg import spsolve
+from scipy.sparse.linalg import cg, spsolve
 
 BLUR = 0.18  # Standard deviation of what insertion starts from, as a share of the side: RISE's 40 of 224 pixels.
 ROAD_SHARES = (0.2, 0.4, 0.6, 0.8)
 ROAD_NOISE = 0.01 * 255
+IMPUTATION_TOLERANCE = 1e-3  # For volumes: at most .6 of 255 off the exact solution, where the noise is 2.5.
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,22 @@ def impute(image, removed, rng):
         matrix = sparse.csc_matrix(
             (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (count, count)
         )
-        filled = np.reshape(spsolve(matrix, known), known.shape)
+        filled = np.reshape(_solved(matrix, known, removed.ndim), known.shape)
     result = np.array(image, np.float32)
     result[removed] = filled + rng.normal(0, ROAD_NOISE, known.shape)
     return np.clip(result, 0, 255)
+
+
+def _solved(matrix, known, axes):
+    """The removed pixels' values.
+
+    A factorization is the fastest way for pictures. For volumes it fills up and takes seconds; their matrix, that of a
+    diffusion from the rim, is symmetric and positive definite, and conjugate gradients come as near as the noise asks.
+    """
+    if axes == 2:
+        return spsolve(matrix, known)
+    preconditioner = sparse.diags_array(1 / matrix.diagonal())
+    return np.stack([cg(matrix, channel, rtol=IMPUTATION_TOLERANCE, M=preconditioner)[0] for channel in known.T], -1)
 
 
 def _neighbours(axes):

@@ -76,6 +76,19 @@ def test_turns_of_the_cube_are_its_24_rotations_and_no_mirror_image():
     assert tuple(cube[0, ::-1].ravel().tolist()) not in rotations
 
 
+def test_a_mask_stays_a_mask_of_about_its_size_and_a_gray_volume_gray():
+    mask = np.where(ball(16, 5) > 100, np.uint8(255), np.uint8(0))
+    spec = AugmentationSpec(rotation_range=45, depth_shift_range=0.1)
+    changed = augment(np.repeat(mask, 40, axis=0), spec, uniforms(0, 0, 40))
+    assert np.unique(changed).tolist() == [0, 255]
+    assert (changed != mask).any((1, 2, 3, 4)).all()
+    sizes = (changed == 255).sum((1, 2, 3, 4)) / (mask == 255).sum()
+    np.testing.assert_allclose(sizes, 1, atol=0.06)
+    gray = mask.copy()
+    gray[0, 8, 8, 8] = 254
+    assert len(np.unique(augment(gray, spec, uniforms(0, 0, 1)))) > 10
+
+
 def test_turns_of_the_cube_are_drawn_evenly():
     drawn = parameters(AugmentationSpec(rotate_cube=True), uniforms(0, 0, 24_000), (8, 8, 8))["cube_rotation"]
     counts = np.bincount(drawn, minlength=24)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from keras_vision.explanation import faithfulness
 
@@ -57,6 +58,23 @@ def test_a_picture_without_anything_left_becomes_its_mean():
     image = np.full((4, 4, 3), [10, 20, 30], "float32")
     filled = faithfulness.impute(image, np.ones((4, 4), bool), np.random.default_rng(0))
     np.testing.assert_allclose(filled.mean(axis=(0, 1)), [10, 20, 30], atol=4)
+
+
+def test_a_volumes_imputation_is_the_mean_of_neighbours_too():
+    rng = np.random.default_rng(0)
+    volume = rng.uniform(0, 255, (6, 7, 8, 2))
+    removed = rng.random((6, 7, 8)) < 0.7
+    noise = np.random.default_rng(1).normal(0, faithfulness.ROAD_NOISE, (removed.sum(), 2))
+    filled = volume.copy()
+    filled[removed] = faithfulness.impute(volume, removed, np.random.default_rng(1))[removed] - noise
+    footprint = ndimage.generate_binary_structure(3, 2).astype(float)
+    weights = (footprint + ndimage.generate_binary_structure(3, 1)) / 2
+    weights[1, 1, 1] = 0
+    total = ndimage.convolve(np.ones(removed.shape), weights, mode="constant")
+    for channel in range(2):
+        mean = ndimage.convolve(filled[..., channel], weights, mode="constant") / total
+        inside = removed & (filled[..., channel] > 8) & (filled[..., channel] < 247)  # The rest may have been clipped.
+        np.testing.assert_allclose(filled[..., channel][inside], mean[inside], atol=1.5)
 
 
 def test_likeness_of_heatmaps():
