@@ -24,9 +24,11 @@ def test_a_failed_run_leaves_nothing(tmp_path):
 
 
 def test_a_failed_run_keeps_its_trained_model_and_says_where(tmp_path, capsys):
-    with pytest.raises(RuntimeError), run_folder.create(tmp_path / "one") as partial:
-        (partial / run_folder.MODEL).write_text("weights")
-        raise RuntimeError
+    run = run_folder.create(tmp_path / "one")
+    partial = run.__enter__()
+    (partial / run_folder.MODEL).write_text("weights")
+    with pytest.raises(RuntimeError):
+        run.__exit__(RuntimeError, RuntimeError(), None)
     assert (partial / run_folder.MODEL).read_text() == "weights"
     assert not (tmp_path / "one").exists()
     assert str(partial) in capsys.readouterr().err
