@@ -121,7 +121,17 @@ class ModelSpec(_Checked):
     dropout_scale: float = knob(1.0, "factor on the network's dropout rates", low=0.0, high=1.5)
 
 
-PICTURES_ONLY = ("shear_range", "rotate90", "cutout")
+PICTURES_ONLY = (
+    "shear_range",
+    "random_crop",
+    "contrast",
+    "saturation",
+    "hue",
+    "rotate90",
+    "random_erasing",
+    "cutout",
+)
+COLOURS_ONLY = ("saturation", "hue")
 VOLUMES_ONLY = ("depth_shift_range", "depth_flip", "rotate_cube")
 
 
@@ -130,8 +140,8 @@ class AugmentationSpec(_Checked):
     """Random changes of the training images, in the words and the meaning of Keras's ImageDataGenerator.
 
     A range is symmetric about the unchanged picture, as there; 0 is off. Brightness alone is given as
-    `(darkest, brightest)` factors. Volumes have axes depth, height and width; `check_shape` says which changes are
-    for pictures or volumes alone.
+    `(darkest, brightest)` factors. Contrast, saturation and hue are those of torchvision's ColorJitter. Volumes have
+    axes depth, height and width; `check_shape` says which changes are for pictures or volumes alone.
     """
 
     rotation_range: float = knob(
@@ -145,6 +155,12 @@ class AugmentationSpec(_Checked):
     shear_range: float = knob(0.0, "shear a picture by up to this many degrees", low=0, high=89)
     zoom_range: float = knob(0.0, "zoom each axis by a factor between 1 - Z and 1 + Z", low=0, high=0.95)
     isotropic_zoom: bool = knob(False, "zoom all axes by the same factor (ImageDataGenerator draws two)")
+    random_crop: int = knob(
+        0,
+        "pad a picture by this many pixels on each side, as --fill-mode says, and cut the old size out at random",
+        low=0,
+        metavar="PIXELS",
+    )
     channel_shift_range: float = knob(0.0, "add up to this much to all channels, of 255", low=0, high=255)
     brightness_range: tuple[float, float] | None = knob(
         None,
@@ -155,13 +171,29 @@ class AugmentationSpec(_Checked):
         high=10,
         metavar=("DARKEST", "BRIGHTEST"),
     )
+    contrast: float = knob(0.0, "multiply a picture's contrast by a factor between 1 - C and 1 + C", low=0, high=1)
+    saturation: float = knob(
+        0.0, "multiply a colour picture's saturation by a factor between 1 - S and 1 + S", low=0, high=1
+    )
+    hue: float = knob(
+        0.0, "turn a colour picture's hues by up to this share of their circle either way", low=0, high=0.5
+    )
     noise: float = knob(0.0, "add Gaussian noise of this standard deviation, of 255", low=0, high=255)
     horizontal_flip: bool = knob(False, "mirror left and right, half the time")
     vertical_flip: bool = knob(False, "mirror top and bottom, half the time")
     depth_flip: bool = knob(False, "mirror a volume front and back, half the time")
     rotate90: bool = knob(False, "turn a picture by 0, 90, 180 or 270 degrees")
     rotate_cube: bool = knob(False, "turn a volume by one of the 24 rotations of the cube")
+    random_erasing: float = knob(
+        0.0, "probability of blanking a rectangle of 2 to 33 %% of a picture, at a random place", low=0, high=1
+    )
     cutout: float = knob(0.0, "blank a square of this share of a picture's side, at a random place", low=0, high=1)
+    mixup: float = knob(
+        0.0,
+        "mix each image and its label with another one's, in shares from Beta(M, M); the training accuracy then counts "
+        "the larger share's class alone, so it reads low",
+        low=0,
+    )
     fill_mode: str = knob(
         "nearest",
         "what fills the places that a shift or a rotation uncovers",
@@ -181,8 +213,8 @@ class AugmentationSpec(_Checked):
             shape: `(N, H, W, C)` of pictures or `(N, D, H, W, C)` of volumes.
 
         Raises:
-            InputError: If it is the shape of neither, if a change is for the other kind alone, or if quarter turns
-                meet sides that differ.
+            InputError: If it is the shape of neither, if a change is for the other kind or for colours alone, if
+                quarter turns meet sides that differ, or if a crop may miss the picture.
         """
         if len(shape) not in (4, 5):
             raise InputError(
@@ -193,6 +225,14 @@ class AugmentationSpec(_Checked):
         for name in others:
             if getattr(self, name):
                 raise InputError(f"{flag(name)} is for {kind} alone. Received: images of shape {shape}.")
+        for name in COLOURS_ONLY:
+            if getattr(self, name) and shape[-1] != 3:
+                raise InputError(f"{flag(name)} needs pictures of three channels. Received: shape {shape}.")
+        if self.random_crop >= min(shape[1:3]):
+            raise InputError(
+                f"--random-crop takes less than the sides of the pictures, {shape[1]} and {shape[2]} pixels. "
+                f"Received: {self.random_crop}."
+            )
         if self.rotate90 and shape[1] != shape[2]:
             raise InputError(f"--rotate90 needs square pictures. Received: shape {shape}.")
         if self.rotate_cube and len(set(shape[1:4])) > 1:

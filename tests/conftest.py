@@ -1,6 +1,8 @@
 """Shared fixtures. The Keras backend is the process's: `KERAS_BACKEND=torch pytest -m backend`."""
 
+import importlib
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 # First of all frameworks: medmnist, a judge in the tests, imports torch, and after TensorFlow that can bring the
 # process down.
-import torch  # noqa: F401
+import torch
 
 from keras_vision.data import synthetic
 from keras_vision.recipe import Recipe, override
@@ -27,6 +29,20 @@ def real_data():
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def torchvision():
+    """The package, a judge in the tests, which comes with medmnist."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return importlib.import_module("torchvision")
+        except RuntimeError:
+            # Beside a torch of another build, torchvision lacks these operators.
+            for name in ("nms", "qnms"):
+                torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
+            return importlib.import_module("torchvision")
 
 
 @pytest.fixture(scope="session")

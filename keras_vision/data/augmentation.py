@@ -1,8 +1,8 @@
 """Random changes of training images, with ImageDataGenerator's parameters and pictures, a batch at a time.
 
-All geometry of one image (rotation, shift, shear, zoom, flips, quarter turns) is one affine map, so every image is
-interpolated once. A batch is stacked into one tall picture and resampled by a single call of OpenCV: that, not a loop
-over images, is where the speed comes from.
+All geometry of one image (crop, rotation, shift, shear, zoom, flips, quarter turns) is one affine map, so every image
+is interpolated once, and not at all when its pixels only change places. A batch is stacked into one tall picture and
+resampled by a single call of OpenCV: that, not a loop over images, is where the speed comes from.
 
 Shapes: N images, H rows, W columns, C channels.
 """
@@ -12,11 +12,17 @@ import functools
 import cv2
 import numpy as np
 
+from keras_vision.data.albumentations_adapter import Albumentations
 from keras_vision.data.borders import bring_inside
+from keras_vision.data.color_jitter import change_contrast, change_hue, change_saturation
+from keras_vision.data.erasing import cutout, random_erasing
 from keras_vision.data.noise import add_noise
 from keras_vision.data.volume_augmentation import augment_volumes
+from keras_vision.data.whole_pixels import move_pixels
 
-DRAWS = 16  # Random numbers an image has to spend; more than are used, so that a new change moves none of the old.
+# Random numbers an image has to spend, in blocks of 16, one stream each: a new change moves none of the old.
+DRAWS = 32
+_BLOCK = 16
 (
     _ROTATION,
     _WIDTH_SHIFT,
@@ -33,10 +39,21 @@ DRAWS = 16  # Random numbers an image has to spend; more than are used, so that 
     _CUTOUT_Y,
     _NOISE,
 ) = range(14)
+_CROP_X, _CROP_Y, _CONTRAST, _SATURATION, _HUE = range(_BLOCK, _BLOCK + 5)
+_ERASING = slice(_BLOCK + 5, _BLOCK + 10)
+# Column 26 is `mixup`'s, column 27 `albumentations_adapter`'s; volumes use 14 and 15.
+
+_WHOLE_PIXELS = {"crop_x", "crop_y", "flip_horizontal", "flip_vertical", "quarter_turns"}
+_INTENSITY = {"channel_shift_intensity", "brightness", "contrast", "saturation", "hue"}
 
 _CHUNK_PIXELS = 2**15  # A chunk's pictures and maps stay in the processor's cache; measured best from 2^14 to 2^16.
 _LONGEST_ROW = 2**15 - 1  # OpenCV counts a remapped picture's columns and rows in 16 bits.
 _CHUNK_ROWS = 2048  # See _resample.
+
+
+def generator(seed, purpose, epoch):
+    """The random numbers of an epoch for one purpose: draws 0 and 2, order 1, partners of mixup 3."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(purpose, epoch))))
 
 
 def uniforms(seed, epoch, count):
@@ -46,8 +63,7 @@ def uniforms(seed, epoch, count):
         Float array, shape `(count, DRAWS)`, in `[0, 1)`.
     """
     # A counter-based generator: its numbers are a function of key and position, so no row needs the rows before it.
-    key = np.random.SeedSequence(seed, spawn_key=(0, epoch))
-    return np.random.Generator(np.random.Philox(key)).random((count, DRAWS))
+    return np.concatenate([generator(seed, purpose, epoch).random((count, _BLOCK)) for purpose in (0, 2)], axis=1)
 
 
 def augment(images, spec, draws):
@@ -55,7 +71,7 @@ def augment(images, spec, draws):
 
     Args:
         images: uint8 array, shape `(N, H, W, C)`, or `(N, D, H, W, C)` for volumes.
-        spec: A `recipe.AugmentationSpec`.
+        spec: A `recipe.AugmentationSpec`, all of which is done but `mixup`, or an `Albumentations`.
         draws: Rows of `uniforms`, one an image, shape `(N, DRAWS)`.
 
     Returns:
@@ -65,13 +81,17 @@ def augment(images, spec, draws):
         InputError: If the spec asks for what these images cannot have, see `AugmentationSpec.check_shape`.
     """
     spec.check_shape(images.shape)
+    if isinstance(spec, Albumentations):
+        return spec.augment(images, draws)
     if images.ndim == 5:
         return augment_volumes(images, spec, draws)
     changed = transform(images, parameters(spec, draws, images.shape[1:3]), spec.fill_mode, spec.cval)
     if spec.noise:
         add_noise(changed, spec.noise, draws[:, _NOISE])
+    if spec.random_erasing:
+        random_erasing(changed, spec.random_erasing, draws[:, _ERASING])
     if spec.cutout:
-        _cutout(changed, spec.cutout, draws[:, _CUTOUT_X], draws[:, _CUTOUT_Y])
+        cutout(changed, spec.cutout, draws[:, _CUTOUT_X], draws[:, _CUTOUT_Y])
     return changed
 
 
@@ -87,8 +107,9 @@ def parameters(spec, draws, image_size):
 
     Returns:
         Dict of arrays of shape `(N,)`: `theta` and `shear` in degrees, `tx` and `ty` in pixels, `zx`, `zy`,
-        `flip_horizontal`, `flip_vertical`, `quarter_turns`, `channel_shift_intensity`, `brightness`. What is off is
-        not in it.
+        `crop_x` and `crop_y` in whole pixels, `flip_horizontal`, `flip_vertical`, `quarter_turns`,
+        `channel_shift_intensity`, the factors `brightness`, `contrast` and `saturation`, `hue` in turns. What is off
+        is not in it.
     """
     height, width = image_size
 
@@ -107,6 +128,9 @@ def parameters(spec, draws, image_size):
     if spec.zoom_range:
         drawn["zx"] = 1 + symmetric(_ZOOM_X, spec.zoom_range)
         drawn["zy"] = drawn["zx"] if spec.isotropic_zoom else 1 + symmetric(_ZOOM_Y, spec.zoom_range)
+    if spec.random_crop:
+        places = 2 * spec.random_crop + 1
+        drawn["crop_x"], drawn["crop_y"] = np.floor(places * draws[:, [_CROP_X, _CROP_Y]].T) - spec.random_crop
     if spec.horizontal_flip:
         drawn["flip_horizontal"] = draws[:, _FLIP_HORIZONTAL] < 0.5
     if spec.vertical_flip:
@@ -118,11 +142,20 @@ def parameters(spec, draws, image_size):
     if spec.brightness_range not in (None, (1, 1)):
         darkest, brightest = spec.brightness_range
         drawn["brightness"] = darkest + (brightest - darkest) * draws[:, _BRIGHTNESS]
+    if spec.contrast:
+        drawn["contrast"] = 1 + symmetric(_CONTRAST, spec.contrast)
+    if spec.saturation:
+        drawn["saturation"] = 1 + symmetric(_SATURATION, spec.saturation)
+    if spec.hue:
+        drawn["hue"] = symmetric(_HUE, spec.hue)
     return drawn
 
 
 def transform(images, drawn, fill_mode="nearest", cval=0.0):
     """The pictures that `parameters` describe, as Keras's legacy `ImageDataGenerator.apply_transform` makes them.
+
+    What ImageDataGenerator has not: a crop comes before all other geometry, and contrast, saturation and hue follow
+    brightness.
 
     Args:
         images: uint8 array, shape `(N, H, W, C)`.
@@ -134,15 +167,21 @@ def transform(images, drawn, fill_mode="nearest", cval=0.0):
         Float32 array, shape `(N, H, W, C)`, in `[0, 255]`.
     """
     count, height, width, _ = images.shape
-    if {"channel_shift_intensity", "brightness"}.issuperset(drawn):
+    geometry = {name: values for name, values in drawn.items() if name not in _INTENSITY}
+    if not geometry:
         changed = images.astype(np.float32)
     else:
-        linear, shift = _affine(drawn, count)
+        affine = None if _WHOLE_PIXELS.issuperset(geometry) else _affine(geometry, count)
         changed = np.empty(images.shape, np.float32)
         step = max(1, min(_CHUNK_PIXELS // (height * width), _CHUNK_ROWS // height))
         for start in range(0, count, step):
             part = slice(start, start + step)
-            _resample(images[part], linear[part], shift[part], fill_mode, cval, out=changed[part])
+            if affine is None:
+                some = {name: values[part] for name, values in geometry.items()}
+                move_pixels(images[part], some, fill_mode, cval, out=changed[part])
+            else:
+                linear, shift = affine
+                _resample(images[part], linear[part], shift[part], fill_mode, cval, out=changed[part])
     if "channel_shift_intensity" in drawn:
         low, high = changed.min((1, 2, 3), keepdims=True), changed.max((1, 2, 3), keepdims=True)
         np.clip(changed + _per_image(drawn["channel_shift_intensity"]), low, high, out=changed)
@@ -150,6 +189,12 @@ def transform(images, drawn, fill_mode="nearest", cval=0.0):
         # Pillow, which Keras used for this, cuts to whole numbers before and after.
         np.floor(np.floor(changed) * _per_image(drawn["brightness"]), out=changed)
         np.minimum(changed, 255, out=changed)
+    if "contrast" in drawn:
+        change_contrast(changed, drawn["contrast"])
+    if "saturation" in drawn:
+        change_saturation(changed, drawn["saturation"])
+    if "hue" in drawn:
+        change_hue(changed, drawn["hue"])
     return changed
 
 
@@ -160,7 +205,8 @@ def _per_image(values):
 def _affine(drawn, count):
     """Where each output pixel comes from, about the centre: `source = linear @ target + shift`, in (x, y).
 
-    Keras multiplies rotation, shift, shear and zoom in this order; flips and quarter turns come on top.
+    Keras multiplies rotation, shift, shear and zoom in this order; flips and quarter turns come on top. A crop moves
+    the picture before any of them.
     """
     zero, one = np.zeros(count), np.ones(count)
     theta, shear = np.deg2rad(drawn.get("theta", zero)), np.deg2rad(drawn.get("shear", zero))
@@ -170,6 +216,8 @@ def _affine(drawn, count):
     linear[:, 0, 0], linear[:, 0, 1] = cos * zx, -np.sin(theta + shear) * zy
     linear[:, 1, 0], linear[:, 1, 1] = sin * zx, np.cos(theta + shear) * zy
     shift = np.stack([cos * tx - sin * ty, sin * tx + cos * ty], axis=1)
+    if "crop_x" in drawn:
+        shift += np.stack([drawn["crop_x"], drawn["crop_y"]], axis=1)
     if "flip_horizontal" in drawn:
         linear[:, :, 0] *= np.where(drawn["flip_horizontal"], -1, 1)[:, np.newaxis]
     if "flip_vertical" in drawn:
@@ -226,16 +274,3 @@ def _grid(height, width):
     grid = np.stack([x - (width / 2 - 0.5), y - (height / 2 - 0.5), np.ones(height * width)])
     grid.flags.writeable = False
     return grid
-
-
-def _cutout(images, share, draws_x, draws_y):
-    """Fills a square with its image's mean colour, in place (DeVries and Taylor 2017, arxiv.org/abs/1708.04552).
-
-    The square's centre is anywhere in the picture, so that it may reach over the rim, as in the paper.
-    """
-    _, height, width, _ = images.shape
-    half = share * min(height, width) / 2
-    in_rows = np.abs(np.arange(height) + 0.5 - (draws_y * height)[:, np.newaxis]) <= half
-    in_columns = np.abs(np.arange(width) + 0.5 - (draws_x * width)[:, np.newaxis]) <= half
-    square = in_rows[:, :, np.newaxis, np.newaxis] & in_columns[:, np.newaxis, :, np.newaxis]
-    np.copyto(images, images.mean((1, 2), keepdims=True), where=square)

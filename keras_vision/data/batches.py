@@ -3,11 +3,12 @@
 import keras
 import numpy as np
 
-from keras_vision.data.augmentation import augment, uniforms
+from keras_vision.data import mixup
+from keras_vision.data.augmentation import augment, generator, uniforms
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of a split: images as float32 in `[0, 255]`, labels one-hot.
+    """Batches of a split: images as float32 in `[0, 255]`, labels one-hot, or shares of two classes after mixup.
 
     The split stays uint8 in memory (or on disk, when it is memory-mapped); only a batch at a time is float.
 
@@ -15,7 +16,7 @@ class Batches(keras.utils.PyDataset):
         split: A `Split`.
         num_classes: Length of the one-hot labels.
         batch_size: Images a batch; the last batch of an epoch may be smaller.
-        augmentation: A `recipe.AugmentationSpec`, or None for the images as they are.
+        augmentation: A `recipe.AugmentationSpec`, an `Albumentations`, or None for the images as they are.
         shuffle: Whether each epoch has its own order.
         seed: Seed of order and augmentation.
 
@@ -37,19 +38,28 @@ class Batches(keras.utils.PyDataset):
 
     def start_epoch(self, epoch):
         """Draws the order and the random numbers of an epoch; any epoch can be started at any time."""
-        key = np.random.SeedSequence(self.seed, spawn_key=(1, epoch))
-        order = np.random.Generator(np.random.Philox(key)).permutation
-        self._order = order(len(self.split)) if self.shuffle else np.arange(len(self.split))
-        self._draws = uniforms(self.seed, epoch, len(self.split)) if self.augmentation else None
+        count = len(self.split)
+        self._order = generator(self.seed, 1, epoch).permutation(count) if self.shuffle else np.arange(count)
+        if self.augmentation is not None:
+            self._draws = uniforms(self.seed, epoch, count)
+            # A permutation, so that every image is a partner once.
+            self._partners = generator(self.seed, 3, epoch).permutation(count) if self.augmentation.mixup else None
 
     def __len__(self):
         return -(-len(self.split) // self.batch_size)
 
     def __getitem__(self, index):
         rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        images = self.split.images[rows]
-        if self.augmentation is None or self._draws is None:
-            images = images.astype(np.float32)
-        else:
-            images = augment(images, self.augmentation, self._draws[rows])
-        return images, self._one_hot[self.split.labels[rows]]
+        if self.augmentation is None:
+            return self.split.images[rows].astype(np.float32), self._labels(rows)
+        if self._partners is None:
+            return self._augmented(rows), self._labels(rows)
+        pairs = np.concatenate([rows, self._partners[rows]])
+        shares = mixup.shares(self.augmentation.mixup, self._draws[rows])
+        return mixup.mix(self._augmented(pairs), shares), mixup.mix(self._labels(pairs), shares)
+
+    def _augmented(self, rows):
+        return augment(self.split.images[rows], self.augmentation, self._draws[rows])
+
+    def _labels(self, rows):
+        return self._one_hot[self.split.labels[rows]]

@@ -16,8 +16,8 @@ from scipy import ndimage
 from keras_vision.data.borders import bring_inside
 from keras_vision.data.noise import add_noise
 
-# Columns of `uniforms`. What pictures have as well stands where it does there; all 16 are spent, so a new change has
-# to draw from a generator that the noise's column seeds, as the noise does.
+# Columns of `uniforms`, all of its first block. What pictures have as well stands where it does there; the second
+# block's columns from 28 on are free for pictures and volumes alike.
 _ROTATION = (0, 11, 12)  # About the depth, the height and the width axis.
 _SHIFT = (3, 2, 1)
 _ZOOM = (14, 5, 4)

@@ -45,6 +45,7 @@ def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
         train,
         validation_data=val,
         epochs=spec.epochs,
+        # After mixup, Keras weighs an image by the class with the larger share, see `data/mixup.py`.
         class_weight=class_weights(labels, num_classes, spec.class_weight),
         callbacks=[_StartEpoch(train), log, *_callbacks(spec, log_dir), *callbacks],
         # A bar on a terminal; elsewhere one line an epoch.

@@ -6,7 +6,7 @@ import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from keras_vision import derma
-from keras_vision.data import Batches, Split, augmentation
+from keras_vision.data import Batches, Split, albumentations_adapter, augmentation, mixup
 from keras_vision.data.augmentation import augment, transform, uniforms
 from keras_vision.recipe import AugmentationSpec, InputError
 
@@ -19,6 +19,7 @@ STRONG = {
     "horizontal_flip": True,
     "vertical_flip": True,
 }
+JITTER = {"contrast": 0.5, "saturation": 0.5, "hue": 0.2}
 COLOURED = {**STRONG, "rotation_range": 20, "channel_shift_range": 40, "brightness_range": (0.4, 1.7)}
 
 
@@ -61,6 +62,25 @@ def test_a_row_of_draws_depends_on_seed_epoch_and_index_alone():
     assert not np.array_equal(uniforms(3, 6, 8)[7], many[7])
     # Pinned: a run must be repeatable by the next version of this package.
     assert uniforms(0, 0, 2)[1, :2].tolist() == [0.9501286121836531, 0.26275972277240933]
+    assert uniforms(0, 0, 2)[1, 16:18].tolist() == [0.2766070377682909, 0.812344296173999]
+
+
+def test_no_two_changes_share_a_random_number():
+    others = {"DRAWS", "_BLOCK", "_CHUNK_PIXELS", "_LONGEST_ROW", "_CHUNK_ROWS"}
+    numbers = {name: value for name, value in vars(augmentation).items() if isinstance(value, int)}
+    columns = [value for name, value in numbers.items() if name not in others]
+    columns += range(augmentation.DRAWS)[augmentation._ERASING]
+    columns += [mixup._MIXUP, albumentations_adapter._GENERATORS]
+    # Columns 14 and 15 are spent on volumes.
+    assert sorted(columns) == [*range(14), *range(16, 28)]
+
+
+def test_a_new_stream_leaves_the_old_numbers_alone():
+    draws = uniforms(0, 0, 3000)
+    assert draws.shape == (3000, augmentation.DRAWS)
+    assert np.array_equal(draws[:, :16], augmentation.generator(0, 0, 0).random((3000, 16)))
+    # 32 columns: the largest of 496 correlations, 5 standard errors.
+    assert np.abs(np.corrcoef(draws.T) - np.eye(augmentation.DRAWS)).max() < 5 / np.sqrt(3000)
 
 
 def collect(batches):
@@ -72,9 +92,17 @@ def collect(batches):
     return images
 
 
-def test_batch_size_and_order_change_no_picture():
+@pytest.mark.parametrize(
+    "spec",
+    [
+        AugmentationSpec(**COLOURED, **JITTER, rotate90=True, cutout=0.3, noise=5, random_crop=4, random_erasing=0.5),
+        AugmentationSpec(**JITTER, horizontal_flip=True, rotate90=True, random_crop=4, random_erasing=0.5),
+        AugmentationSpec(random_crop=4, vertical_flip=True, fill_mode="constant"),
+    ],
+    ids=["all", "whole pixels", "crop"],
+)
+def test_batch_size_and_order_change_no_picture(spec):
     split = Split(pictures(150), np.arange(150) % 2)
-    spec = AugmentationSpec(**COLOURED, rotate90=True, cutout=0.3, noise=5)
     kinds = [(64, False), (7, True), (150, True), (1, False)]
     results = []
     for batch_size, shuffle in kinds:
@@ -217,7 +245,8 @@ def test_nothing_asked_is_nothing_done():
 def test_the_images_given_are_not_touched():
     images = pictures(20)
     before = images.copy()
-    augment(images, AugmentationSpec(**COLOURED, cutout=0.4), uniforms(0, 0, 20))
+    augment(images, AugmentationSpec(**COLOURED, **JITTER, cutout=0.4, random_erasing=1.0), uniforms(0, 0, 20))
+    augment(images, AugmentationSpec(**JITTER, random_crop=3), uniforms(0, 0, 20))
     assert np.array_equal(images, before)
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from keras_vision.data import Batches, Split, augment, augmentation, volume_augmentation
-from keras_vision.data.augmentation import DRAWS, uniforms
+from keras_vision.data.augmentation import uniforms
 from keras_vision.data.volume_augmentation import CUBE_ROTATIONS, parameters, transform
 from keras_vision.recipe import AugmentationSpec, InputError
 
@@ -214,7 +214,7 @@ def test_parameters_stay_in_their_ranges():
 def test_no_two_changes_share_a_random_number():
     names = ("_ROTATION", "_SHIFT", "_ZOOM", "_FLIP", "_CHANNEL_SHIFT", "_BRIGHTNESS", "_CUBE_ROTATION", "_NOISE")
     columns = np.concatenate([np.atleast_1d(getattr(volume_augmentation, name)) for name in names])
-    assert sorted(columns) == list(range(DRAWS))
+    assert sorted(columns) == list(range(16))
 
 
 def test_isotropic_zoom_keeps_balls_round():
@@ -288,6 +288,11 @@ def test_nothing_asked_is_nothing_done():
     [
         ({"shear_range": 5.0}, "--shear-range is for pictures alone"),
         ({"cutout": 0.3}, "--cutout is for pictures alone"),
+        ({"random_crop": 1}, "--random-crop is for pictures alone"),
+        ({"contrast": 0.1}, "--contrast is for pictures alone"),
+        ({"saturation": 0.1}, "--saturation is for pictures alone"),
+        ({"hue": 0.1}, "--hue is for pictures alone"),
+        ({"random_erasing": 0.1}, "--random-erasing is for pictures alone"),
         ({"rotate90": True}, "--rotate90 is for pictures alone"),
         ({"rotate_cube": True}, "--rotate-cube needs volumes with three equal sides"),
     ],

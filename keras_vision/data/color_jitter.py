@@ -1,0 +1,71 @@
+"""Contrast, saturation and hue in torchvision's meaning, on float images.
+
+The formulas are those of `torchvision.transforms.functional.adjust_contrast`, `adjust_saturation` and `adjust_hue`
+(https://docs.pytorch.org/vision/stable/transforms.html). ColorJitter draws their order anew for each image; here it is
+always contrast, saturation, hue.
+
+Every function changes float32 images of shape `(N, H, W, C)` in `[0, 255]` in place, each by its own number.
+"""
+
+import cv2
+import numpy as np
+
+
+def change_contrast(images, factors):
+    """Moves every value away from the image's mean grey, or towards it: 0 leaves that grey alone.
+
+    Args:
+        factors: Array, shape `(N,)`, of at least 0; 1 changes nothing.
+    """
+    count, _, _, channels = images.shape
+    # The mean of pictures without colours is that of all their values, as torchvision has it for one channel.
+    mean = (_gray(images) if channels == 3 else images).reshape(count, -1).mean(1, keepdims=True)
+    factors = np.asarray(factors, np.float32)[:, np.newaxis]
+    values = images.reshape(count, -1)
+    values *= factors
+    values += (1 - factors) * mean
+    np.clip(values, 0, 255, out=values)
+
+
+def change_saturation(images, factors):
+    """Moves every pixel of colour images away from its own grey, or towards it: 0 leaves a grey picture.
+
+    Args:
+        factors: Array, shape `(N,)`, of at least 0; 1 changes nothing.
+    """
+    count = len(images)
+    gray = cv2.cvtColor(_gray(images), cv2.COLOR_GRAY2RGB).reshape(count, -1)
+    values = images.reshape(count, -1)
+    values -= gray
+    values *= np.asarray(factors, np.float32)[:, np.newaxis]
+    values += gray
+    np.clip(values, 0, 255, out=values)
+
+
+def change_hue(images, shifts):
+    """Turns every colour of colour images around the circle of hues; lightness and saturation (of HSV) stay.
+
+    Args:
+        shifts: Array, shape `(N,)`, in `[-0.5, 0.5]`, of a whole turn; 0 changes nothing.
+    """
+    hsv = cv2.cvtColor(_rows(images), cv2.COLOR_RGB2HSV).reshape(images.shape)
+    hue = hsv[..., 0] + 360 * np.asarray(shifts, np.float32)[:, np.newaxis, np.newaxis]
+    hue[hue < 0] += 360
+    hue[hue >= 360] -= 360
+    hsv[..., 0] = hue
+    cv2.cvtColor(_rows(hsv), cv2.COLOR_HSV2RGB, dst=_rows(images))
+    np.clip(images, 0, 255, out=images)
+
+
+def _gray(images):
+    """Luma of colour images, .299 red + .587 green + .114 blue, shape `(N * H, W)`."""
+    return cv2.cvtColor(_rows(images), cv2.COLOR_RGB2GRAY)
+
+
+def _rows(images):
+    """The images as one tall picture, a view.
+
+    One row of it is one row of an image, so that an image's last bits do not depend on the others: OpenCV may compute
+    the end of a row with other instructions than its beginning.
+    """
+    return images.reshape(-1, *images.shape[2:])
