@@ -21,7 +21,8 @@ TRACK = ["-m", "keras_vision.fracture3d"]
 BEST = ["--recipe", "best"]
 COLUMNS = ("accuracy", "balanced_accuracy", "auc")
 # Name of a row: what is run, its flags, and on how many seeds it is run at most.
-RECIPES = {"baseline": (TRACK, [], 5), "best": (TRACK, BEST, 5)}
+NO_HEATMAPS = ["--explain", "none"]
+RECIPES = {"baseline": (TRACK, NO_HEATMAPS, 5), "best": (TRACK, [*BEST, *NO_HEATMAPS], 5)}
 CHOICES = {}
 
 
