@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 
+from keras_vision.training import torch_state
 from keras_vision.training.rate_curve import MIN_POINTS, RunningLoss, read_curve
 
 SWEEPS = {"exponential": np.geomspace, "linear": np.linspace}
@@ -135,13 +136,14 @@ def _borrowed(model):
     attributes = {name: vars(model)[name] for name in names if name in vars(model)}
     variables = [*model.variables, *model.metrics_variables]
     values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-    gradients = _take_gradients(model)
     optimizer = _like(model.optimizer)
     optimizer.build(model.trainable_variables)
     # Set as `compile` sets it: unnoticed by what keeps track of a model's parts.
     vars(model).update(optimizer=optimizer, train_function=None)
+    on_torch = keras.backend.backend() == "torch"
     try:
-        yield optimizer
+        with torch_state.kept(model.trainable_variables) if on_torch else contextlib.nullcontext():
+            yield optimizer
     finally:
         for name in names:
             vars(model).pop(name, None)
@@ -149,19 +151,6 @@ def _borrowed(model):
         model.reset_metrics()  # The loss's and the metrics' variables may be younger than the sweep.
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-        _take_gradients(model)
-        for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
-            if gradient is not None:
-                variable.value.grad = gradient
-
-
-def _take_gradients(model):
-    """Gradients that torch keeps beside each variable, None where there are none; they are taken away from there."""
-    gradients = []
-    for variable in model.trainable_variables if keras.backend.backend() == "torch" else ():
-        gradients.append(variable.value.grad)
-        variable.value.grad = None
-    return gradients or [None] * len(model.trainable_variables)
 
 
 def _like(optimizer):

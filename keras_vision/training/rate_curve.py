@@ -184,7 +184,8 @@ def _objection(losses, smoothed, smoothing, diverged):
     # From differences of neighbours, so that the curve itself does not count as noise; 1.4826 makes a median absolute
     # deviation a standard deviation, and the root is what smoothing leaves of it at the curve's ends.
     noise = 1.4826 * np.median(np.abs(np.diff(losses))) / math.sqrt(2)
-    error = noise * math.sqrt((1 - smoothing) / (1 + smoothing))
+    rounding = np.finfo(np.float32).eps * abs(smoothed[0])
+    error = noise * math.sqrt((1 - smoothing) / (1 + smoothing)) + rounding
     if smoothed[0] - smoothed.min() <= CLEAR_FALL * error:
         return "The loss never fell clearly below where it began, so no rate stands out: take more steps."
     return ""
