@@ -129,8 +129,8 @@ def read_curve(rates, losses, *, sweep="exponential", smoothing=0.8, divergence=
         valley = float(rates[_valley(smoothed[: lowest + 1])])
         if lowest == count - 1 and not diverged:
             remark = "The loss still fell at the highest rate: a sweep to a higher one would tell more."
-    points = (tuple(map(float, values)) for values in (rates, losses, smoothed))
-    return RateCurve(*points, sweep, steepest, valley, diverged, remark)
+    rates, losses, smoothed = (tuple(map(float, values)) for values in (rates, losses, smoothed))
+    return RateCurve(rates, losses, smoothed, sweep, steepest, valley, diverged, remark)
 
 
 class RunningLoss:
