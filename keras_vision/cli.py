@@ -19,6 +19,8 @@ from keras_vision import run_folder
 from keras_vision.recipe import InputError, override
 
 BACKENDS = ("tensorflow", "jax", "torch")
+# Of a learning-rate range test: enough for a curve to be read.
+SMOKE_STEPS = 12
 
 
 def run_track(track, named_recipes, description, argv=None):
@@ -35,14 +37,19 @@ def run_track(track, named_recipes, description, argv=None):
     """
     with exit_status() as status:
         options, recipe = parse(track, named_recipes, description, argv)
-        out = Path(options.out or Path("runs") / run_name(track, named_recipes, recipe, options.smoke))
-        run_folder.check(out, overwrite=options.overwrite)
+        find_rate = options.find_learning_rate
+        out = Path(options.out or Path("runs") / run_name(track, named_recipes, recipe, options.smoke, find_rate))
+        record = run_folder.RANGE_TEST if find_rate else run_folder.TRAINING
+        run_folder.check(out, overwrite=options.overwrite, record=record)
         if recipe.data.path is not None and not os.path.exists(recipe.data.path):
             raise InputError(f"--data names a file that does not exist: {recipe.data.path}.")
         choose_backend(options.backend)
 
-        tracks = import_quietly("keras_vision.track")
-        tracks.run(recipe, out, track=track, overwrite=options.overwrite)
+        if find_rate:
+            steps = SMOKE_STEPS if options.smoke else 100
+            import_quietly("keras_vision.learning_rates").find(recipe, out, overwrite=options.overwrite, steps=steps)
+        else:
+            import_quietly("keras_vision.track").run(recipe, out, track=track, overwrite=options.overwrite)
     return status.code
 
 
@@ -100,6 +107,12 @@ def parse(track, named_recipes, description, argv=None):
     parser.add_argument("--out", metavar="DIR", default=None, help=f"folder of the run (default: runs/{track}...)")
     parser.add_argument("--overwrite", action="store_true", default=False, help="replace a finished run")
     parser.add_argument("--smoke", action="store_true", default=False, help="try the whole track in seconds")
+    parser.add_argument(
+        "--find-learning-rate",
+        action="store_true",
+        default=False,
+        help="train nothing, but take 100 steps at learning rates from 1e-7 to 10, suggest one, and draw the curve",
+    )
     _add_knobs(parser, base)
     options = parser.parse_args(argv)
     return options, _turned(base, options)
@@ -132,7 +145,7 @@ def _turned(base, options):
     typed = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in vars(options).items()
-        if name not in ("recipe", "backend", "out", "overwrite", "smoke")
+        if name not in ("recipe", "backend", "out", "overwrite", "smoke", "find_learning_rate")
     }
     augmentation = {item.name for item in dataclasses.fields(base.augmentation)}
     if augmentation & typed.keys():
@@ -140,7 +153,7 @@ def _turned(base, options):
     return override(recipes.smoke(base) if options.smoke else base, **typed)
 
 
-def run_name(track, named_recipes, recipe, smoke=False):
+def run_name(track, named_recipes, recipe, smoke=False, find_learning_rate=False):
     """The run's folder under runs/ when `--out` is silent, such as `derma-augment` or `derma-best-seed2`."""
     default = named_recipes[next(iter(named_recipes))]
     parts = [track]
@@ -154,6 +167,8 @@ def run_name(track, named_recipes, recipe, smoke=False):
         parts.append(f"seed{recipe.seed}")
     if smoke:
         parts.append("smoke")
+    if find_learning_rate:
+        parts.append("learning-rates")
     return "-".join(parts)
 
 

@@ -9,15 +9,22 @@ from pathlib import Path
 
 from keras_vision.recipe import InputError
 
-RECORD = "report.json"
+# The last word of a run, by which a finished one is known: a training's and a learning-rate range test's.
+TRAINING = "report.json"
+RANGE_TEST = "learning_rates.json"
 MODEL = "model.keras"
 
 
-def check(out, *, overwrite=False):
+def check(out, *, overwrite=False, record=TRAINING):
     """Says no before hours of work, not after.
 
+    Args:
+        out: Folder of the run to be.
+        overwrite: Whether a finished run may be replaced.
+        record: File that a finished run of the same kind has; one of another kind is never replaced.
+
     Raises:
-        InputError: If `out` holds a finished run and `overwrite` is off, or anything that is no run.
+        InputError: If `out` holds a finished run and `overwrite` is off, or anything that is no run of this kind.
     """
     out = Path(out)
     try:
@@ -27,12 +34,12 @@ def check(out, *, overwrite=False):
             raise InputError(f"--out needs a folder, but {out} is a file. Choose another with --out DIR.")
         if not any(out.iterdir()):
             return
-        finished = (out / RECORD).is_file()
+        finished = (out / record).is_file()
     except (OSError, ValueError) as error:
         raise InputError(f"--out {str(out)!r} cannot be used: {error}. Choose another with --out DIR.") from error
     if not finished:
         raise InputError(
-            f"{out} holds files but no finished run ({RECORD} is missing), so it is left alone. "
+            f"{out} holds files but no finished run of this kind ({record} is missing), so it is left alone. "
             "Choose another folder with --out DIR."
         )
     if not overwrite:
@@ -40,14 +47,16 @@ def check(out, *, overwrite=False):
 
 
 @contextlib.contextmanager
-def create(out, *, overwrite=False):
+def create(out, *, overwrite=False, record=TRAINING):
     """Gives a folder to write into, beside `out`, and puts it in `out`'s place when the block ends well.
+
+    The arguments are those of `check`.
 
     When the block fails, what stood in `out` stays as it was, and the folder goes away, unless it holds a trained
     model: then it is kept and named. When only the last step fails, because somebody else has filled `out` meanwhile,
     say, the finished folder is kept and named.
     """
-    check(out, overwrite=overwrite)
+    check(out, overwrite=overwrite, record=record)
     out = Path(out).resolve()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +74,7 @@ def create(out, *, overwrite=False):
     # mkdtemp makes folders that only their owner can read; a run is as public as its parent's umask says.
     partial.chmod(0o777 & ~_umask())
     try:
-        check(out, overwrite=overwrite)
+        check(out, overwrite=overwrite, record=record)
         _replace(partial, out)
     except (OSError, InputError) as error:
         raise InputError(f"The run is finished and lies in {partial}; it could not be moved: {error}") from error

@@ -53,7 +53,10 @@ def run(recipe, out_dir, *, track="run", overwrite=False):
     with run_folder.create(out_dir, overwrite=overwrite) as folder:
         keras.utils.set_random_seed(recipe.seed)
         splits = data.load_splits(recipe.data, recipe.seed)
-        _announce(recipe, splits)
+        announce(splits)
+        print(
+            f"Recipe {recipe.name} on {keras.backend.backend()}, at most {recipe.training.epochs} epochs.", flush=True
+        )
         train, val, judged = _batches(recipe, splits)
         model = models.build(recipe.model, splits.image_shape, splits.num_classes)
         reasons.check(recipe, model)
@@ -73,16 +76,17 @@ def run(recipe, out_dir, *, track="run", overwrite=False):
     return TrackResult(Path(out_dir), model, history, report)
 
 
-def _announce(recipe, splits):
+def announce(splits):
+    """Says which data it is, and how many images of each class."""
     print(f"Data: {splits.source.name}. {splits.source.description}. Images of shape {splits.image_shape}.")
     print(f"{'class':<50}" + "".join(f"{name:>8}" for name in splits.named()))
     for label, name in enumerate(splits.class_names):
         print(f"{name[:49]:<50}" + "".join(f"{counts[label]:>8}" for counts in splits.counts().values()))
-    print(f"Recipe {recipe.name} on {keras.backend.backend()}, at most {recipe.training.epochs} epochs.", flush=True)
 
 
-def _batches(recipe, splits):
-    train = data.Batches(
+def train_batches(recipe, splits):
+    """The training split's batches, augmented where the recipe says so."""
+    return data.Batches(
         splits.train,
         splits.num_classes,
         recipe.training.batch_size,
@@ -90,6 +94,10 @@ def _batches(recipe, splits):
         shuffle=True,
         seed=recipe.seed,
     )
+
+
+def _batches(recipe, splits):
+    train = train_batches(recipe, splits)
     val = data.Batches(splits.val, splits.num_classes, PREDICT_BATCH)
     judged = data.Batches(splits.named()[recipe.evaluation.judge_on], splits.num_classes, PREDICT_BATCH)
     return train, val, judged
@@ -99,12 +107,11 @@ def _report(recipe, track, splits, model, history, val, judged):
     spec = recipe.evaluation
     probabilities, judgement = _judge(recipe, model, judged)
     validation = judgement if spec.judge_on == "val" else _judge(recipe, model, val)[1]
-    source = dataclasses.asdict(splits.source)
     return evaluation.Report(
         title=f"{track}, recipe {recipe.name}" + (", augmented" if recipe.augment else ""),
         recipe=dataclasses.asdict(recipe),
-        environment=_environment(),
-        data={**source, "counts": splits.counts()},
+        environment=environment(),
+        data=data_record(splits),
         class_names=splits.class_names,
         epochs=history.epochs,
         best_epoch=history.best_epoch,
@@ -127,7 +134,13 @@ def _judge(recipe, model, batches):
     return probabilities, evaluation.judge(batches.split.labels, probabilities, resamples=resamples, seed=seed)
 
 
-def _environment():
+def data_record(splits):
+    """Where the data comes from and how much there is of it, JSON-ready."""
+    return {**dataclasses.asdict(splits.source), "counts": splits.counts()}
+
+
+def environment():
+    """Versions and the machine's kind, by name."""
     packages = ("keras-vision", "keras", "numpy", "scikit-learn", "opencv-python-headless", keras.backend.backend())
     return {
         "backend": keras.backend.backend(),
@@ -145,11 +158,14 @@ def _version(package):
         return "unknown"  # A checkout that was put on the path instead of being installed.
 
 
-def _write_training(folder, recipe, model, splits, history, report):
+def write_circumstances(folder, recipe, environment, data):
+    """Writes `recipe.json` and `environment.json`: what ran, with which versions, on which data."""
     (folder / "recipe.json").write_text(recipe.to_json(), "utf-8")
-    (folder / "environment.json").write_text(
-        json.dumps({**report.environment, "data": report.data}, indent=2) + "\n", "utf-8"
-    )
+    (folder / "environment.json").write_text(json.dumps({**environment, "data": data}, indent=2) + "\n", "utf-8")
+
+
+def _write_training(folder, recipe, model, splits, history, report):
+    write_circumstances(folder, recipe, report.environment, report.data)
     (folder / "labels.txt").write_text("\n".join(splits.class_names) + "\n", "utf-8")
     (folder / "history.csv").write_text(history.to_csv(), "utf-8")
     (folder / "predictions.csv").write_text(_predictions(report), "utf-8")

@@ -26,7 +26,16 @@ def test_help_imports_neither_numpy_nor_a_framework():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for flag in ("--augment", "--recipe", "--backend", "--class-weight", "--rotation-range", "--smoke", "--overwrite"):
+    for flag in (
+        "--augment",
+        "--recipe",
+        "--backend",
+        "--class-weight",
+        "--rotation-range",
+        "--smoke",
+        "--overwrite",
+        "--find-learning-rate",
+    ):
         assert flag in done.stdout
     assert "(default: 150)" in done.stdout
 
@@ -63,11 +72,13 @@ def test_typed_flags_outlive_smoke():
         (["--recipe", "best"], "derma-best"),
         (["--recipe", "best", "--no-augment"], "derma-best-plain"),
         (["--augment", "--seed", "2", "--smoke"], "derma-augment-seed2-smoke"),
+        (["--recipe", "best", "--find-learning-rate"], "derma-best-learning-rates"),
+        (["--smoke", "--find-learning-rate"], "derma-smoke-learning-rates"),
     ],
 )
 def test_the_run_is_named_after_what_was_typed(argv, name):
     options, recipe = parse(*argv)
-    assert cli.run_name("derma", derma.RECIPES, recipe, options.smoke) == name
+    assert cli.run_name("derma", derma.RECIPES, recipe, options.smoke, options.find_learning_rate) == name
 
 
 @pytest.mark.parametrize(
@@ -110,6 +121,13 @@ def test_a_folder_that_is_taken_is_seen_before_keras_is_imported(capsys, monkeyp
     (tmp_path / "report.json").write_text("{}")
     assert derma.main(["--data", "synthetic", "--out", str(tmp_path)]) == 2
     assert_one_sentence(capsys, "--overwrite")
+
+
+def test_a_range_test_never_takes_the_place_of_a_training(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "choose_backend", lambda backend: pytest.fail("too late"))
+    (tmp_path / "report.json").write_text("{}")
+    assert derma.main(["--data", "synthetic", "--find-learning-rate", "--overwrite", "--out", str(tmp_path)]) == 2
+    assert_one_sentence(capsys, "learning_rates.json is missing")
 
 
 def test_a_backend_that_nobody_knows(capsys, monkeypatch, tmp_path):

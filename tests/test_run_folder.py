@@ -47,6 +47,19 @@ def test_a_finished_run_stays_unless_overwriting_succeeds(tmp_path):
     assert (out / "report.json").read_text() == "second"
 
 
+def test_a_run_of_one_kind_is_replaced_by_its_own_kind_alone(tmp_path):
+    out = tmp_path / "one"
+    with run_folder.create(out, record=run_folder.RANGE_TEST) as partial:
+        (partial / "learning_rates.json").write_text("first")
+    with pytest.raises(InputError, match="--overwrite"):
+        run_folder.check(out, record=run_folder.RANGE_TEST)
+    with pytest.raises(InputError, match="report.json is missing"):
+        run_folder.check(out, overwrite=True)
+    with run_folder.create(out, overwrite=True, record=run_folder.RANGE_TEST) as partial:
+        (partial / "learning_rates.json").write_text("second")
+    assert (out / "learning_rates.json").read_text() == "second"
+
+
 def test_an_empty_folder_may_be_filled(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")

@@ -1,8 +1,19 @@
-"""Fitting: losses, class weights, schedules, distillation, callbacks, and the history that they leave."""
+"""Fitting: losses, class weights, schedules, range test, distillation, callbacks, and the history that they leave."""
 
 from keras_vision.training.class_weights import class_weights
 from keras_vision.training.distillation import student_of
-from keras_vision.training.fit import fit
+from keras_vision.training.fit import compile_model, fit
 from keras_vision.training.history import History
+from keras_vision.training.range_test import range_test
+from keras_vision.training.rate_curve import RateCurve, read_curve
 
-__all__ = ["History", "class_weights", "fit", "student_of"]
+__all__ = [
+    "History",
+    "RateCurve",
+    "class_weights",
+    "compile_model",
+    "fit",
+    "range_test",
+    "read_curve",
+    "student_of",
+]

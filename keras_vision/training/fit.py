@@ -32,11 +32,7 @@ def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
         A `History`.
     """
     labels, num_classes = train.split.labels, model.output_shape[-1]
-    model.compile(
-        optimizer=_optimizer(spec, steps_per_epoch=len(train)),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=spec.label_smoothing),
-        metrics=["accuracy"],
-    )
+    compile_model(model, spec, steps_per_epoch=len(train))
     if spec.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard.")
     log = _EpochLog()
@@ -62,6 +58,24 @@ def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
     losses = [figures["val_loss"] for figures in log.epochs]
     best = int(np.argmin(losses)) + 1 if spec.patience else len(losses)
     return History(tuple(log.epochs), best, seconds)
+
+
+def compile_model(model, spec, *, steps_per_epoch):
+    """Gives a model the optimizer, loss and metrics of a recipe.
+
+    Args:
+        model: A `keras.Model` that returns logits.
+        spec: A `recipe.TrainingSpec`.
+        steps_per_epoch: Batches an epoch, by which schedules count.
+
+    Raises:
+        InputError: If the schedule does not fit into the epochs.
+    """
+    model.compile(
+        optimizer=_optimizer(spec, steps_per_epoch),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=spec.label_smoothing),
+        metrics=["accuracy"],
+    )
 
 
 def _optimizer(spec, steps_per_epoch):

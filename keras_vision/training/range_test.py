@@ -1,0 +1,167 @@
+"""Learning-rate range test: a few steps at rising rates tell which rates a network learns at, and it is as before."""
+
+import contextlib
+import itertools
+import sys
+
+import keras
+import numpy as np
+
+from keras_vision.training import torch_state
+from keras_vision.training.rate_curve import MIN_POINTS, RunningLoss, read_curve
+
+SWEEPS = {"exponential": np.geomspace, "linear": np.linspace}
+
+
+def range_test(
+    model,
+    batches,
+    *,
+    low=1e-7,
+    high=10.0,
+    steps=100,
+    sweep="exponential",
+    smoothing=0.8,
+    divergence=4.0,
+    class_weight=None,
+    verbose="auto",
+):
+    """Trains for some steps at rising learning rates, says what it saw, and leaves everything as it was.
+
+    The steps are taken by a second optimizer like the model's own, with empty slots, as at the start of a `fit`. The
+    model's optimizer is never touched; weights, statistics, random seeds, metrics and gradients of the model get their
+    values back, also when the sweep fails or is interrupted.
+
+    Two rates are suggested. *Steepest fall* is where the smoothed loss falls most from one step to the next. *Valley*
+    is fastai's default: two thirds along the longest fall of the loss, for that is said to be steep and still far from
+    where it turns (its documentation says two thirds, its code goes half the way; here it is two thirds).
+
+    Args:
+        model: A compiled and built `keras.Model`, with any loss and any Keras optimizer, schedule or not.
+        batches: A `keras.utils.PyDataset`, or what can be iterated again and again, of `(images, labels)` or
+            `(images, labels, sample weights)`. It is begun anew when it ends, each time with `start_epoch(number)`
+            where it has that, and brought back to `start_epoch(0)`.
+        low: First learning rate, above 0 (0 itself for a linear sweep).
+        high: Last learning rate, above `low`.
+        steps: Rates between them, both included; 10 or more.
+        sweep: `exponential` for equal ratios, `linear` for equal differences.
+        smoothing: How much a neighbour counts against the loss itself, its neighbour that much less; in `[0, 1)`.
+        divergence: The sweep stops when the average of the last losses is above this multiple of its lowest value;
+            above 1.
+        class_weight: `{class: weight}`, as `keras.Model.fit` takes it.
+        verbose: Whether to show Keras's progress bar; `"auto"` shows it on a terminal.
+
+    Returns:
+        A `RateCurve`.
+
+    Raises:
+        ValueError: If the model is not compiled or built, the batches run out, or an argument is out of range.
+
+    Reference:
+        Smith 2017, https://arxiv.org/abs/1506.01186, section 3.3.
+    """
+    _check(model, low, high, steps, sweep, smoothing, divergence)
+    rates, losses = SWEEPS[sweep](low, high, steps), []
+    running = RunningLoss(smoothing, divergence)
+    bar = keras.utils.Progbar(steps) if (sys.stdout.isatty() if verbose == "auto" else verbose) else None
+    with _borrowed(model) as optimizer, _endless(batches) as stream:
+        # Optimizers that add up gradients move the weights only every so many batches.
+        every = getattr(optimizer, "inner_optimizer", optimizer).gradient_accumulation_steps or 1
+        # A batch's loss is that of the weights before its step, so each rate is judged by the batch after it.
+        for number, rate in enumerate([*rates, rates[-1]]):
+            optimizer.learning_rate = float(rate)
+            loss = float(np.mean([_step(model, next(stream), class_weight) for _ in range(every)]))
+            losses.append(loss)
+            if bar:
+                bar.update(number, [("loss", loss)], finalize=False)
+            if diverged := running.ran_away(loss):
+                break
+    if bar:
+        print()
+    after = losses[1:]
+    return read_curve(
+        rates[: len(after)], after, sweep=sweep, smoothing=smoothing, divergence=divergence, diverged=diverged
+    )
+
+
+def _check(model, low, high, steps, sweep, smoothing, divergence):
+    if getattr(model, "optimizer", None) is None or not model.built:
+        raise ValueError("A range test takes a model that is compiled and built. Received one that is not.")
+    if sweep not in SWEEPS:
+        raise ValueError(f"A sweep is one of {', '.join(SWEEPS)}. Received: sweep={sweep!r}.")
+    if not (0 < low < high or (low == 0 < high and sweep == "linear")) or not np.isfinite(high):
+        raise ValueError(f"A sweep goes from a low rate, above 0, to a high one. Received: low={low}, high={high}.")
+    if steps < MIN_POINTS:
+        raise ValueError(f"A range test takes {MIN_POINTS} steps or more. Received: steps={steps}.")
+    if not 0 <= smoothing < 1 or not divergence > 1:
+        raise ValueError(
+            "Smoothing is from 0 to less than 1, and divergence a factor above 1. "
+            f"Received: smoothing={smoothing}, divergence={divergence}."
+        )
+
+
+def _step(model, batch, class_weight):
+    return model.train_on_batch(*batch, class_weight=class_weight, return_dict=True)["loss"]
+
+
+@contextlib.contextmanager
+def _endless(batches):
+    """Gives the batches of epoch after epoch, and ends with the first epoch started anew."""
+    start = getattr(batches, "start_epoch", lambda epoch: None)
+
+    def stream():
+        for epoch in itertools.count():
+            start(epoch)
+            count = 0
+            # A PyDataset knows its length and does not end when it is iterated.
+            sized = isinstance(batches, keras.utils.PyDataset)
+            for batch in map(batches.__getitem__, range(len(batches))) if sized else batches:
+                count += 1
+                yield batch
+            if not count:
+                raise ValueError(f"A range test needs batches that can be begun anew. Epoch {epoch + 1} had none.")
+
+    try:
+        yield stream()
+    finally:
+        start(0)
+
+
+@contextlib.contextmanager
+def _borrowed(model):
+    """Gives a second optimizer to train the model with, and takes all back that the training changed."""
+    # Compiled functions hold on to the optimizer that they were made with. The last two are Keras's on JAX: a step that
+    # is interrupted leaves there what it would later write into the variables.
+    names = ("optimizer", "train_function", "_jax_state", "_jax_state_synced")
+    attributes = {name: vars(model)[name] for name in names if name in vars(model)}
+    variables = [*model.variables, *model.metrics_variables]
+    values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    optimizer = _like(model.optimizer)
+    optimizer.build(model.trainable_variables)
+    # Set as `compile` sets it: unnoticed by what keeps track of a model's parts.
+    vars(model).update(optimizer=optimizer, train_function=None)
+    on_torch = keras.backend.backend() == "torch"
+    try:
+        with torch_state.kept(model.trainable_variables) if on_torch else contextlib.nullcontext():
+            yield optimizer
+    finally:
+        for name in names:
+            vars(model).pop(name, None)
+        vars(model).update(attributes)
+        model.reset_metrics()  # The loss's and the metrics' variables may be younger than the sweep.
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+def _like(optimizer):
+    """An optimizer of the same settings, with nothing learnt yet, whose learning rate is a variable."""
+    config = optimizer.get_config()
+    if hasattr(optimizer, "inner_optimizer"):  # The loss scaling that Keras puts around one for half precision.
+        del config["inner_optimizer"]
+        return type(optimizer)(_like(optimizer.inner_optimizer), **config)
+    twin = type(optimizer).from_config({**config, "learning_rate": 0.0})
+    # Which variables have no weight decay is the one setting that a config lacks.
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+        if hasattr(optimizer, name):
+            setattr(twin, name, getattr(optimizer, name))
+    return twin
