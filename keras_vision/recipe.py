@@ -98,7 +98,10 @@ class DataSpec(_Checked):
         metavar="N",
     )
     val_share: float = knob(
-        0.1, "share of the training images kept for validation, for data without a validation split", low=0.001, high=0.9
+        0.1,
+        "share of the training images kept for validation, for data without a validation split",
+        low=0.001,
+        high=0.9,
     )
 
     data_description: str | None = knob(

@@ -42,13 +42,13 @@ def read(path, *, names=None, val_share=0.1, seed=0):
         if keys[0] in arrays:
             images = as_images(arrays.pop(keys[0]), f"{path}: {keys[0]}")
             splits[name] = Split(images, as_labels(arrays.pop(keys[1]), f"{path}: {keys[1]}"))
+    # Many files are called after a data set of Keras's, and nothing in them shows whether they are the original.
+    source_name = path.stem if layout == MEDMNIST[0] and "val" in splits else path.name
     if "val" not in splits:
         splits["train"], splits["val"] = take_validation(splits["train"], val_share, seed, str(path))
         described += f"; validation: {100 * val_share:g} % of each class of its training images, drawn from seed {seed}"
     class_names = _class_names(path, splits, names)
-    # Many files are called after a data set of Keras's, and nothing in them shows whether they are the original.
-    name = path.name if layout == KERAS[0] else path.stem
-    source = Source(name, described, "unknown", {path.name: file_sha256(path)})
+    source = Source(source_name, described, "unknown", {path.name: file_sha256(path)})
     return Splits(**splits, class_names=class_names, source=source)
 
 
