@@ -313,6 +313,8 @@ class ExplanationSpec(_Checked):
 
     def __post_init__(self):
         super().__post_init__()
+        if isinstance(self.explained_layer, str):
+            object.__setattr__(self, "explained_layer", (self.explained_layer,))
         if self.explain == "integrated-gradients" and self.explained_layer is not None:
             raise InputError(
                 "--explained-layer goes with methods that weigh feature maps; integrated-gradients explains pixels. "

@@ -53,7 +53,7 @@ def home(monkeypatch, tmp_path):
 
 
 def numbers(split):
-    return split.images[:, 0, 0, 0].astype(int) + 256 * split.images[:, 0, 1, 0]
+    return split.images[:, 0, 0, 0].astype(int) + 256 * split.images[:, 0, 1, 0].astype(int)
 
 
 def test_a_validation_split_is_taken_from_train_class_by_class(write_keras_npz):
