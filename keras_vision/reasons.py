@@ -60,7 +60,7 @@ def _panels(spec, model, report, rows):
 
 
 def _of_layers(spec):
-    return f" of {', '.join(spec.explained_layer)}, from left to right" if spec.explained_layer else ""
+    return f" of {', '.join(spec.explained_layer)}, in this order" if spec.explained_layer else ""
 
 
 def likeness(recipe, model, content, twin, images):

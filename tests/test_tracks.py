@@ -281,8 +281,8 @@ def test_small_pictures_go_the_whole_way_with_several_layers_explained(tmp_path,
     assert report["data"]["name"] == "cifar10.npz"
     assert report["data"]["counts"] == {"train": [3] * 10, "val": [1] * 10, "test": [2] * 10}
     assert report["recipe"]["explanation"]["explained_layer"] == layers
-    assert "layer1_2_relu2, layer3_2_relu2, from left to right" in report["heatmaps"]
-    assert "layer1_2_relu2, layer3_2_relu2, from left to right" in (out / "report.html").read_text("utf-8")
+    assert "layer1_2_relu2, layer3_2_relu2, in this order" in report["heatmaps"]
+    assert "layer1_2_relu2, layer3_2_relu2, in this order" in (out / "report.html").read_text("utf-8")
     assert (out / "figures" / "surest_mistakes.png").is_file()
 
 
