@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-TRACKS = ("derma", "fracture3d")
+TRACKS = ("derma", "fracture3d", "cifar")
 COMMANDS = ("compare", "predict", "explain", "audit")
 
 

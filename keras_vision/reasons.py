@@ -32,7 +32,7 @@ def explain(recipe, model, report):
     figures = {name: _panels(spec, model, report, chosen) for name, chosen in rows.items() if len(chosen)}
     return dataclasses.replace(
         report,
-        heatmaps=f"Warm places speak for the predicted class ({spec.explain}). The first "
+        heatmaps=f"Warm places speak for the predicted class ({spec.explain}{_of_layers(spec)}). The first "
         f"{spec.explained_per_class} images of each class on the {report.split} split, rightly classified or not.",
         heatmap_figures=figures,
         faithfulness=tuple(faithfulness(recipe, model, report)),
@@ -42,7 +42,8 @@ def explain(recipe, model, report):
 def check(recipe, model):
     """Raises an `InputError` before the training where the heatmaps after it could not be made."""
     if recipe.explanation.explain not in ("none", "integrated-gradients"):
-        explanation.feature_layer(model, recipe.explanation.explained_layer)
+        for layer in recipe.explanation.explained_layer or (None,):
+            explanation.feature_layer(model, layer)
 
 
 def of_each_class(labels, count):
@@ -55,7 +56,11 @@ def _panels(spec, model, report, rows):
     heatmaps = method(model, report.images[rows], layers=spec.explained_layer)
     names = [evaluation.shorten(name, NAME_LENGTH) for name in report.class_names]
     captions = [explanation.caption(report.probabilities[row], names, report.labels[row]) for row in rows]
-    return explanation.panels(report.images[rows], heatmaps, captions)
+    return explanation.panels(report.images[rows], heatmaps, captions, layers=spec.explained_layer)
+
+
+def _of_layers(spec):
+    return f" of {', '.join(spec.explained_layer)}, in this order" if spec.explained_layer else ""
 
 
 def likeness(recipe, model, content, twin, images):

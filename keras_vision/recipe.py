@@ -87,7 +87,7 @@ class DataSpec(_Checked):
 
     data: str = knob(
         "dermamnist",
-        "a MedMNIST name, the path of an .npz in MedMNIST layout, 'synthetic' or 'synthetic3d'",
+        "a MedMNIST name, cifar10, the path of an .npz in MedMNIST's or Keras's layout, 'synthetic' or 'synthetic3d'",
     )
     size: int = knob(28, "side of the images in pixels, for MedMNIST names and synthetic data", low=8, high=512)
     limit: int | None = knob(
@@ -96,6 +96,12 @@ class DataSpec(_Checked):
         type=int,
         low=1,
         metavar="N",
+    )
+    val_share: float = knob(
+        0.1,
+        "share of the training images kept for validation, for data without a validation split",
+        low=0.001,
+        high=0.9,
     )
 
     data_description: str | None = knob(
@@ -112,13 +118,22 @@ class DataSpec(_Checked):
         return path if path.suffix or len(path.parts) > 1 else None
 
 
+ARCHITECTURES = ("plain_cnn", "plain_cnn_3d", "small_resnet", "cifar_resnet", "resnet18")
+
+
 @dataclass(frozen=True)
 class ModelSpec(_Checked):
     """Which network; `models.ARCHITECTURES` lists them."""
 
-    architecture: str = knob("plain_cnn", "network", choices=("plain_cnn", "plain_cnn_3d", "small_resnet"))
+    architecture: str = knob("plain_cnn", "network", choices=ARCHITECTURES)
     width: int = knob(32, "filters of the first block; the later blocks have multiples of it", low=1, high=1024)
     dropout_scale: float = knob(1.0, "factor on the network's dropout rates", low=0.0, high=1.5)
+    stem: str = knob(
+        "cifar",
+        "first layers of resnet18 and cifar_resnet: 3 x 3 for small pictures, or 7 x 7 and pooling, a quarter the side",
+        choices=("cifar", "imagenet"),
+    )
+    head_dropout: float = knob(0.0, "dropout before the last layer of resnet18 and cifar_resnet", low=0.0, high=0.9)
 
 
 PICTURES_ONLY = (
@@ -245,9 +260,11 @@ class TrainingSpec(_Checked):
 
     epochs: int = knob(150, "passes over the training split, at most", low=1)
     batch_size: int = knob(64, "images per step", low=1)
-    optimizer: str = knob("adam", "optimizer", choices=("adam", "adamw"))
+    optimizer: str = knob("adam", "optimizer", choices=("adam", "adamw", "sgd"))
+    momentum: float = knob(0.9, "momentum, for sgd", low=0.0, high=0.9999)
+    nesterov: bool = knob(False, "Nesterov's momentum, for sgd")
     learning_rate: float = knob(0.001, "learning rate, before the schedule", low=1e-9)
-    weight_decay: float = knob(0.0, "decoupled weight decay, for adamw", low=0.0)
+    weight_decay: float = knob(0.0, "decoupled weight decay, for adamw and sgd", low=0.0)
     schedule: str = knob(
         "plateau",
         "learning rate: cut it when the validation loss stalls, lower it along a cosine, or keep it",
@@ -322,8 +339,12 @@ class ExplanationSpec(_Checked):
     explain: str = knob(
         "grad-cam", "method of the report's heatmaps, or none", choices=(*EXPLANATION_METHODS, "none"), metavar="METHOD"
     )
-    explained_layer: str | None = knob(
-        None, "layer whose feature maps are weighed (default: the last convolution's)", type=str, metavar="NAME"
+    explained_layer: tuple[str, ...] | None = knob(
+        None,
+        "layers whose feature maps are weighed, a heatmap for each (default: the last convolution's)",
+        type=str,
+        nargs="+",
+        metavar="NAME",
     )
     explained_per_class: int = knob(2, "images of each class shown with their heatmap", low=0, high=50)
     faithfulness_images: int = knob(
@@ -332,10 +353,12 @@ class ExplanationSpec(_Checked):
 
     def __post_init__(self):
         super().__post_init__()
+        if isinstance(self.explained_layer, str):
+            object.__setattr__(self, "explained_layer", (self.explained_layer,))
         if self.explain == "integrated-gradients" and self.explained_layer is not None:
             raise InputError(
                 "--explained-layer goes with methods that weigh feature maps; integrated-gradients explains pixels. "
-                f"Received: {self.explained_layer!r}."
+                f"Received: {' '.join(self.explained_layer)}."
             )
 
 

@@ -49,7 +49,17 @@ def test_frameworks_are_imported_nowhere_but_in_their_files(module):
 
 @pytest.mark.parametrize(
     "module",
-    ["__init__.py", "__main__.py", "cli.py", "recipe.py", "run_folder.py", "derma.py", "audit.py", "predict.py"],
+    [
+        "__init__.py",
+        "__main__.py",
+        "cli.py",
+        "recipe.py",
+        "run_folder.py",
+        "derma.py",
+        "cifar.py",
+        "audit.py",
+        "predict.py",
+    ],
 )
 def test_what_reads_flags_needs_the_standard_library_alone(module):
     import sys

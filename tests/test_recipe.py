@@ -57,6 +57,13 @@ def test_a_value_out_of_range_names_its_flag_and_what_was_received(knob, message
     assert "Received" in str(caught.value)
 
 
+def test_one_layer_or_several_are_explained():
+    for given, expected in ((None, None), ("late", ("late",)), (("early", "late"), ("early", "late"))):
+        assert override(Recipe(), explained_layer=given).explanation.explained_layer == expected
+    with pytest.raises(InputError, match="explains pixels. Received: early late"):
+        override(Recipe(), explain="integrated-gradients", explained_layer=("early", "late"))
+
+
 def test_words_and_powers_of_class_weights():
     assert [class_weight_power(text) for text in ("none", "balanced", "0.25")] == [0.0, 1.0, 0.25]
 

@@ -1,5 +1,6 @@
 """Every track, whole, in smoke size; then what people do with the files."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vision import compare, derma, evaluation, explanation, fracture3d, quantization, track
+from keras_vision import cifar, compare, derma, evaluation, explanation, fracture3d, quantization, track
 from keras_vision.data import medmnist
 from keras_vision.recipe import override, smoke
 
@@ -263,3 +264,44 @@ def test_volumes_go_the_whole_way_to_integer_files(tmp_path):
     # An untrained network has ties in steps of 1/256, so its classes tell nothing.
     assert files["qat"]["simulation"]["within_a_step"] >= 0.99
     assert (out / "figures" / "heatmaps.png").is_file()
+
+
+@pytest.mark.backend
+def test_small_pictures_go_the_whole_way_with_several_layers_explained(tmp_path, write_npz):
+    """The document's network on a file without a validation split, as `--data FILE.npz` gives it."""
+    path = write_npz(
+        "cifar10.npz", shape=(16, 16, 3), num_classes=10, counts=(40, 0, 20), val_images=None, val_labels=None
+    )
+    out = tmp_path / "run"
+    layers = ["layer1_2_relu2", "layer3_2_relu2"]
+    flags = ["--data", str(path), "--smoke", "--epochs", "1", "--width", "2", "--misclassified", "5"]
+    assert cifar.main([*flags, "--augment", "--explained-layer", *layers, "--out", str(out)]) == 0
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    assert report["class_names"][9] == "truck"
+    assert report["data"]["name"] == "cifar10.npz"
+    assert report["data"]["counts"] == {"train": [3] * 10, "val": [1] * 10, "test": [2] * 10}
+    assert report["recipe"]["explanation"]["explained_layer"] == layers
+    assert "layer1_2_relu2, layer3_2_relu2, in this order" in report["heatmaps"]
+    assert "layer1_2_relu2, layer3_2_relu2, in this order" in (out / "report.html").read_text("utf-8")
+    assert (out / "figures" / "surest_mistakes.png").is_file()
+
+
+@pytest.mark.backend
+def test_resnet18_runs_whole(tmp_path):
+    recipe = override(
+        smoke(cifar.RECIPES["resnet18"]), data="synthetic", size=16, width=2, limit=40, epochs=1, explain="none"
+    )
+    result = track.run(recipe, tmp_path / "run", track="cifar")
+    assert recipe.augment
+    assert result.model.name == "resnet18"
+    assert result.report.probabilities.shape == (len(result.report.labels), 7)
+    assert type(result.model.optimizer).__name__ == "SGD"
+
+
+def test_regularized_is_resnet18_with_the_documents_dropout_and_augmentation():
+    recipe = cifar.RECIPES["regularized"]
+    assert dataclasses.replace(recipe.model, head_dropout=0.0) == cifar.RECIPES["resnet18"].model
+    assert recipe.model.head_dropout == 0.5
+    assert recipe.augment
+    assert recipe.augmentation.horizontal_flip
+    assert recipe.augmentation.rotation_range > 0

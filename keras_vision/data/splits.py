@@ -91,6 +91,45 @@ def _first(split, limit):
     return Split(split.images[index], split.labels[index])
 
 
+def take_validation(split, share, seed, where):
+    """Parts a split into one to train on and one to choose by, each class in proportion.
+
+    The images are not copied: those for validation change places with others until they stand at the end, and both
+    splits are views. At least one image of each class stays in train.
+
+    Args:
+        split: A `Split` whose arrays may be reordered in place.
+        share: Share of each class that goes to validation.
+        seed: Decides which images go.
+        where: Name of the file or data set, for the message.
+
+    Returns:
+        Two `Split`s, for training and for validation.
+
+    Raises:
+        InputError: If images and labels differ in number.
+    """
+    _check_count("train", split, where)
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(2,))))
+    chosen = np.zeros(len(split), bool)
+    for label, count in zip(*np.unique(split.labels, return_counts=True), strict=True):
+        taken = min(count - 1, max(1, round(share * count)))
+        chosen[rng.permutation(np.flatnonzero(split.labels == label))[:taken]] = True
+    end = len(split) - np.count_nonzero(chosen)
+    goes, stays = np.flatnonzero(chosen[:end]), end + np.flatnonzero(~chosen[end:])
+    for array in (split.images, split.labels):
+        array[goes], array[stays] = array[stays], array[goes]
+    return tuple(Split(split.images[part], split.labels[part]) for part in (slice(end), slice(end, None)))
+
+
+def _check_count(name, split, where):
+    if len(split.images) != len(split.labels):
+        raise InputError(
+            f"{where}: every image needs one label, but {name} has {len(split.images)} images "
+            f"and {len(split.labels)} labels."
+        )
+
+
 def check_splits(splits, where):
     """Refuses data that no network can learn from, before any work is done on it.
 
@@ -102,11 +141,7 @@ def check_splits(splits, where):
             a label is no class, or a class has no image in train.
     """
     for name, split in splits.named().items():
-        if len(split.images) != len(split.labels):
-            raise InputError(
-                f"{where}: every image needs one label, but {name} has {len(split.images)} images "
-                f"and {len(split.labels)} labels."
-            )
+        _check_count(name, split, where)
         if len(split) == 0:
             raise InputError(f"{where}: the split {name} is empty; each of train, val and test needs images.")
         if split.images.shape[1:] != splits.train.images.shape[1:]:

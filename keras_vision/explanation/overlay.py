@@ -67,40 +67,48 @@ def caption(probabilities, class_names, label=None):
     return "\n".join([*lines, f"predicted: {class_names[predicted]} {probabilities[predicted]:.2f}"])
 
 
-def panels(images, heatmaps, captions, *, colormap="turbo", opacity=0.5, columns=4):
+def panels(images, heatmaps, captions, *, layers=None, colormap="turbo", opacity=0.5, columns=4):
     """Each image and, beside it, the same with its heatmap; of a volume, slices and below them the same with heat.
 
     Args:
         images: In `[0, 255]`, shape `(N, H, W, C)` or `(N, D, H, W, C)`.
-        heatmaps: In `[0, 1]`, shape `(N, H, W)` or `(N, D, H, W)`.
+        heatmaps: In `[0, 1]`, shape `(N, H, W)` or `(N, D, H, W)`; with `layers` a list of such arrays, one for each.
         captions: N texts, see `caption`.
-        columns: Pairs of pictures in a row; of volumes, which are wider, half as many.
+        layers: Names of the layers that the heatmaps are of; they stand on top, in the order of the pictures.
+        columns: Pairs of pictures in a row; of more than two pictures, and of volumes, which are wider, fewer.
 
     Returns:
         A matplotlib figure.
     """
+    stacks = [heatmaps] if layers is None else heatmaps
     volumes = np.ndim(images[0]) == 4
-    draw, width, height = (_slices, 5.8, 1.8) if volumes else (_pair, 2.9, 1.95)
-    columns = min(-(-columns // 2) if volumes else columns, len(images))
+    pictures = 1 + len(stacks)
+    if volumes:
+        draw, width, height, columns = _slices, 5.8, 0.9 * pictures, -(-columns // 2)
+    else:
+        draw, width, height, columns = _row, 1.45 * pictures, 1.95, max(1, 2 * columns // pictures)
+    columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    if layers is not None:
+        figure.suptitle(" | ".join(["image", *layers]), fontsize=8)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for axes, image, heatmap, text in zip(grid.flat, images, heatmaps, captions, strict=False):
-        axes.imshow(draw(image, heatmap, {"colormap": colormap, "opacity": opacity}))
+    for axes, image, maps, text in zip(grid.flat, images, zip(*stacks, strict=True), captions, strict=False):
+        axes.imshow(draw(image, maps, {"colormap": colormap, "opacity": opacity}))
         axes.set_title(text, fontsize=6.5)
     return figure
 
 
-def _pair(picture, heatmap, colours):
-    return np.hstack([to_rgb(picture), overlay(picture, heatmap, **colours)])
+def _row(picture, heatmaps, colours):
+    return np.hstack([to_rgb(picture), *(overlay(picture, heatmap, **colours) for heatmap in heatmaps)])
 
 
-def _slices(volume, heatmap, colours):
+def _slices(volume, heatmaps, colours):
     shown = {"slices": PANEL_SLICES, "columns": PANEL_SLICES}
-    plain = montage(volume, heatmap, **colours | {"opacity": 0}, **shown)
-    return np.vstack([plain, montage(volume, heatmap, **colours, **shown)])
+    plain = montage(volume, heatmaps[0], **colours | {"opacity": 0}, **shown)
+    return np.vstack([plain, *(montage(volume, heatmap, **colours, **shown) for heatmap in heatmaps)])
 
 
 def montage(volume, heatmap, *, colormap="turbo", opacity=0.5, slices=16, columns=4):

@@ -5,9 +5,16 @@ Every network takes images in `[0, 255]` and scales them itself, so that its `.k
 
 from keras_vision.models.plain_cnn import plain_cnn
 from keras_vision.models.plain_cnn_3d import plain_cnn_3d
+from keras_vision.models.resnet import cifar_resnet, resnet18, torchvision_names
 from keras_vision.models.small_resnet import small_resnet
 
-ARCHITECTURES = {"plain_cnn": plain_cnn, "plain_cnn_3d": plain_cnn_3d, "small_resnet": small_resnet}
+ARCHITECTURES = {
+    "plain_cnn": plain_cnn,
+    "plain_cnn_3d": plain_cnn_3d,
+    "small_resnet": small_resnet,
+    "cifar_resnet": cifar_resnet,
+    "resnet18": resnet18,
+}
 
 
 def build(spec, image_shape, num_classes):
@@ -27,4 +34,13 @@ def build(spec, image_shape, num_classes):
     return ARCHITECTURES[spec.architecture](spec, image_shape, num_classes)
 
 
-__all__ = ["ARCHITECTURES", "build", "plain_cnn", "plain_cnn_3d", "small_resnet"]
+__all__ = [
+    "ARCHITECTURES",
+    "build",
+    "cifar_resnet",
+    "plain_cnn",
+    "plain_cnn_3d",
+    "resnet18",
+    "small_resnet",
+    "torchvision_names",
+]

@@ -94,7 +94,12 @@ def _optimizer(spec, steps_per_epoch):
     average = {"use_ema": True, "ema_momentum": spec.ema_momentum} if spec.ema_momentum else {}
     if spec.optimizer == "adam":
         return keras.optimizers.Adam(rate, **average)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=spec.weight_decay, **average)
+    if spec.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(
+            rate, spec.momentum, nesterov=spec.nesterov, weight_decay=spec.weight_decay, **average
+        )
+    else:
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=spec.weight_decay, **average)
     # Scales and shifts of a normalization are not what weight decay is for (He et al. 2019, arxiv.org/abs/1812.01187).
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer

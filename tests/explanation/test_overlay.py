@@ -49,6 +49,27 @@ def test_panels_show_each_image_beside_its_heatmap_with_its_caption():
     assert picture[:, 6:].any()
 
 
+def test_panels_of_several_layers_show_a_heatmap_for_each_and_name_them():
+    images = np.zeros((5, 4, 6, 3), np.uint8)
+    heat = [np.zeros((5, 4, 6)), np.ones((5, 4, 6)), np.zeros((5, 4, 6))]
+    figure = explanation.panels(images, heat, ["x"] * 5, layers=["early", "middle", "late"], colormap=RAMP, opacity=1)
+    assert figure.get_suptitle() == "image | early | middle | late"
+    picture = figure.axes[0].images[0].get_array()
+    assert picture.shape == (4, 24, 3)
+    assert [picture[0, column, 0] for column in (0, 6, 12, 18)] == [0, 0, 255, 0]
+    # Rows of eight pictures, as with one layer.
+    assert figure.axes[0].get_gridspec().ncols == 2
+    assert explanation.panels(images, heat[0], ["x"] * 5).axes[0].get_gridspec().ncols == 4
+
+
+def test_panels_of_volumes_have_a_row_of_slices_for_each_layer():
+    volumes, heat = np.zeros((1, 8, 4, 5, 1), np.uint8), np.ones((1, 8, 4, 5))
+    figure = explanation.panels(volumes, [0 * heat, heat], ["x"], layers=["a", "b"], colormap=RAMP, opacity=1)
+    picture = figure.axes[0].images[0].get_array()
+    assert picture.shape == (12, 40, 3)
+    assert [picture[row, 0, 0] for row in (0, 4, 8)] == [0, 0, 255]
+
+
 def test_panels_of_volumes_show_slices_above_the_same_with_their_heat():
     volumes, heat = np.zeros((3, 16, 4, 5, 1), np.uint8), np.zeros((3, 16, 4, 5))
     volumes[0, 7], heat[0, 7] = 77, 1

@@ -3,11 +3,18 @@ import numpy as np
 import pytest
 
 from keras_vision import derma, models
-from keras_vision.recipe import InputError, ModelSpec
+from keras_vision.recipe import ARCHITECTURES, InputError, ModelSpec
 
 pytestmark = pytest.mark.backend
 PICTURES, VOLUMES = (28, 28, 3), (16, 18, 20, 1)
-TAKEN = [("plain_cnn", PICTURES), ("plain_cnn_3d", VOLUMES), ("small_resnet", PICTURES), ("small_resnet", VOLUMES)]
+TAKEN = [
+    ("plain_cnn", PICTURES),
+    ("plain_cnn_3d", VOLUMES),
+    ("small_resnet", PICTURES),
+    ("small_resnet", VOLUMES),
+    ("cifar_resnet", PICTURES),
+    ("resnet18", PICTURES),
+]
 
 
 @pytest.fixture(scope="module", params=TAKEN, ids=lambda pair: f"{pair[0]}-{len(pair[1])}")
@@ -17,7 +24,7 @@ def model(request):
 
 
 def test_every_architecture_is_tested():
-    assert {name for name, _ in TAKEN} == set(models.ARCHITECTURES)
+    assert {name for name, _ in TAKEN} == set(models.ARCHITECTURES) == set(ARCHITECTURES)
 
 
 def test_images_in_logits_out(model):
@@ -41,7 +48,7 @@ def test_a_normalization_stands_between_each_convolution_and_its_activation(mode
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (64, 64, 3), (32, 40, 3)])
-@pytest.mark.parametrize("name", ["plain_cnn", "small_resnet"])
+@pytest.mark.parametrize("name", ["plain_cnn", "small_resnet", "cifar_resnet", "resnet18"])
 def test_other_shapes(name, shape):
     model = models.build(ModelSpec(architecture=name, width=4), shape, 2)
     assert model.predict(np.zeros((1, *shape)), verbose=0).shape == (1, 2)

@@ -5,6 +5,7 @@ import pytest
 from keras_vision import training
 from keras_vision.data import Batches, Split
 from keras_vision.recipe import InputError, TrainingSpec
+from keras_vision.training.fit import _optimizer
 
 pytestmark = pytest.mark.backend
 
@@ -111,12 +112,40 @@ def test_logit_adjustment_takes_log_frequencies_off_the_logits(halves):
     np.testing.assert_allclose(adjusted - plain, np.tile([0.203, 0.549], (90, 1)), atol=1e-3)
 
 
-def test_weight_decay_spares_normalizations_and_biases(halves):
-    model = fitted(halves, epochs=1, optimizer="adamw", weight_decay=0.1)[0]
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_weight_decay_spares_normalizations_and_biases(halves, optimizer):
+    model = fitted(halves, epochs=1, optimizer=optimizer, weight_decay=0.1)[0]
     decayed = {
         var.path.rpartition("/")[2] for var in model.trainable_variables if model.optimizer._use_weight_decay(var)
     }
     assert decayed == {"kernel"}
+
+
+@pytest.mark.parametrize(
+    ("knobs", "expected"),
+    [
+        # Two steps with a gradient of 1 and a rate of .01, from 0: v = -.01 and -.019 with momentum .9, and Nesterov's
+        # takes .9 v - .01 of each.
+        ({"momentum": 0.0}, -0.02),
+        ({"momentum": 0.9}, -0.029),
+        ({"momentum": 0.9, "nesterov": True}, -0.0461),
+        # The decay takes a hundredth of 10 % of the weight at each step, whatever the momentum: first of 0, then of
+        # the first step's -.01.
+        ({"momentum": 0.0, "weight_decay": 0.1}, -0.02 + 0.01 * 0.1 * 0.01),
+    ],
+)
+def test_sgd_by_hand(knobs, expected):
+    optimizer = _optimizer(TrainingSpec(optimizer="sgd", learning_rate=0.01, schedule="constant", **knobs), 1)
+    weight = keras.Variable([0.0], name="kernel")
+    optimizer.build([weight])
+    for _ in range(2):
+        optimizer.apply([keras.ops.convert_to_tensor([1.0])])
+    assert float(keras.ops.convert_to_numpy(weight)[0]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_sgd_learns(halves):
+    history = fitted(halves, epochs=6, optimizer="sgd", nesterov=True)[1]
+    assert history.epochs[-1]["loss"] < 0.8 * history.epochs[0]["loss"]
 
 
 def test_tensorboard_logs_are_written(halves, tmp_path):

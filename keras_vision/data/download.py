@@ -1,0 +1,70 @@
+"""Files of known data sets: where they may lie, whether they are what they should be, and how they come."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from keras_vision.recipe import InputError
+
+
+def data_folders(home):
+    """Where a data set's file may lie: the folder `KERAS_VISION_DATA`, if there is one, then `home`."""
+    named = os.environ.get("KERAS_VISION_DATA")
+    return [*([Path(named).expanduser()] if named else []), home]
+
+
+def check_hash(path, algorithm, expected, what):
+    """Refuses a file whose content is not the expected one.
+
+    Args:
+        algorithm: `md5` or `sha256`.
+        expected: The hash as lower-case hexadecimal text.
+        what: What the file should be, for the message.
+
+    Raises:
+        InputError: With both hashes.
+    """
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if found != expected:
+        name = {"md5": "MD5", "sha256": "SHA-256"}[algorithm]
+        raise InputError(
+            f"{path} is not {what}: its {name} is {found}, {expected} is needed. Delete it to download it anew, "
+            "or name another file with --data PATH."
+        )
+
+
+def download(url, file_name, folders, algorithm, expected):
+    """Fetches a file into the last of the folders and checks it.
+
+    Args:
+        folders: Where the file was looked for; see `data_folders`.
+        algorithm: `md5` or `sha256`.
+        expected: The hash as lower-case hexadecimal text.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        InputError: If the download fails; the message names the ways out.
+    """
+    import keras
+
+    folder = folders[-1]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"Downloading {url}", flush=True)
+        fetched = keras.utils.get_file(
+            file_name, url, file_hash=expected, hash_algorithm=algorithm, cache_dir=folder, cache_subdir=""
+        )
+        return Path(fetched)
+    except Exception as error:  # get_file raises a bare Exception for a failed download, ValueError for a wrong hash.
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{file_name} is neither in {' nor in '.join(map(str, folders))}, and downloading it failed ({reason}). "
+            f"Three ways out: fetch {url} by hand and put it at {folder / file_name}; "
+            "name a file that you have with --data PATH; or try the track with --data synthetic."
+        ) from error

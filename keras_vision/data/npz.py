@@ -1,0 +1,147 @@
+"""Pictures and volumes from .npz files, in MedMNIST's layout or in that of Keras's data sets.
+
+MedMNIST's: `train_images`, `train_labels`, `val_images`, ... `test_labels`. Keras's: `x_train`, `y_train`, `x_test`,
+`y_test`. In both the validation split may be missing; it is then taken from the training split. Images are uint8, of
+shape `(N, H, W)`, `(N, H, W, 3)` or, in 3D, `(N, D, H, W)`; labels are integers, of shape `(N,)` or `(N, 1)`.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from keras_vision.data.splits import Source, Split, Splits, file_sha256, take_validation
+from keras_vision.recipe import InputError
+
+MAX_CLASSES = 10_000
+# Name of the layout, of a split's images and of its labels.
+MEDMNIST = ("MedMNIST layout", "{}_images", "{}_labels")
+KERAS = ("the layout of Keras's data sets", "x_{}", "y_{}")
+
+
+def read(path, *, names=None, val_share=0.1, seed=0):
+    """The splits of an .npz file.
+
+    Class names come from `NAME.labels.txt` beside the file (one a line), else they are those that the file's name tells
+    of, else `class_0`, `class_1`, ...
+
+    Args:
+        names: Function from the path to the names of the classes or None, for files that are called after a data set.
+        val_share: Share of the training images that is kept for validation, where the file has no validation split.
+        seed: Decides which images these are.
+
+    Raises:
+        InputError: If the file is not such an .npz.
+    """
+    path = Path(path)
+    (layout, images_key, labels_key), arrays = _read_arrays(path)
+    splits, described = {}, f"The file {path.name}, in {layout}"
+    for name in ("train", "val", "test"):
+        keys = images_key.format(name), labels_key.format(name)
+        if keys[0] in arrays:
+            images = as_images(arrays.pop(keys[0]), f"{path}: {keys[0]}")
+            splits[name] = Split(images, as_labels(arrays.pop(keys[1]), f"{path}: {keys[1]}"))
+    # Many files are called after a data set of Keras's, and nothing in them shows whether they are the original.
+    source_name = path.stem if layout == MEDMNIST[0] and "val" in splits else path.name
+    if "val" not in splits:
+        splits["train"], splits["val"] = take_validation(splits["train"], val_share, seed, str(path))
+        described += f"; validation: {100 * val_share:g} % of each class of its training images, drawn from seed {seed}"
+    class_names = _class_names(path, splits, names)
+    source = Source(source_name, described, "unknown", {path.name: file_sha256(path)})
+    return Splits(**splits, class_names=class_names, source=source)
+
+
+def _read_arrays(path):
+    """The file's layout and its arrays by key."""
+    if path.suffix != ".npz":
+        raise InputError(f"--data takes an .npz in MedMNIST layout or in that of Keras's data sets. Received: {path}.")
+    try:
+        with path.open("rb") as opened:
+            if not zipfile.is_zipfile(opened):
+                size = path.stat().st_size
+                raise InputError(f"{path} ({size} bytes) is damaged or no .npz file; it was perhaps not copied whole.")
+            opened.seek(0)
+            file = np.load(opened, allow_pickle=False)
+            layout, keys = _keys(path, file.files)
+            arrays = {key: file[key] for key in keys}
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"{path} says that it holds more than this machine's memory ({error}).") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is damaged ({error}); it was perhaps not copied whole.") from error
+    except ValueError as error:
+        if "pickle" in str(error):
+            raise InputError(f"{path} holds pickled objects, which can run code when read; it is refused.") from error
+        raise InputError(f"{path} is damaged ({error}).") from error
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{path} is damaged: {key} is no array.")
+    return layout, arrays
+
+
+def _keys(path, there):
+    """The layout that a file has, and the keys to read; the validation split's only where one of them is there."""
+    layout = KERAS if "x_train" in there else MEDMNIST
+    splits = {name: [pattern.format(name) for pattern in layout[1:]] for name in ("train", "val", "test")}
+    if not set(splits["val"]) & set(there):
+        del splits["val"]
+    keys = [key for pair in splits.values() for key in pair]
+    missing = [key for key in keys if key not in there]
+    if missing:
+        raise InputError(f"{path} is not in {layout[0]}: it lacks {', '.join(missing)}. It has: {', '.join(there)}.")
+    return layout, keys
+
+
+def as_images(images, where):
+    if images.dtype != np.uint8:
+        raise InputError(f"{where} must be uint8, 0 to 255. Received: dtype {images.dtype}.")
+    # (N, H, W, 3) is a colour picture and (N, D, H, W) a gray volume: only the last axis can tell them apart.
+    if images.ndim == 3 or (images.ndim == 4 and images.shape[-1] not in (1, 3)):
+        images = images[..., np.newaxis]
+    if images.ndim not in (4, 5) or images.shape[-1] not in (1, 3):
+        raise InputError(
+            f"{where} must have shape (N, H, W), (N, H, W, 3), (N, D, H, W) or (N, D, H, W, 3). "
+            f"Received: shape {images.shape}."
+        )
+    return images
+
+
+def as_labels(labels, where):
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        raise InputError(
+            f"{where} has {labels.shape[1]} labels an image (as ChestMNIST has); one label an image is needed. "
+            f"Received: shape {labels.shape}."
+        )
+    if labels.ndim not in (1, 2) or not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(
+            f"{where} must be integers of shape (N, 1). Received: shape {labels.shape}, dtype {labels.dtype}."
+        )
+    return labels.reshape(-1).astype(np.int64)
+
+
+def _class_names(path, splits, names):
+    labels_file = path.with_name(path.stem + ".labels.txt")
+    if labels_file.is_file():
+        return _read_names(labels_file)
+    known = names(path) if names else None
+    if known is not None:
+        return known
+    highest = max((int(split.labels.max()) for split in splits.values() if len(split)), default=0)
+    if highest >= MAX_CLASSES:
+        raise InputError(f"{path}: labels must name at most {MAX_CLASSES} classes. Received: the label {highest}.")
+    return tuple(f"class_{label}" for label in range(highest + 1))
+
+
+def _read_names(labels_file):
+    try:
+        lines = labels_file.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{labels_file} cannot be read as UTF-8 text: {error}.") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if len(set(names)) != len(names):
+        raise InputError(f"{labels_file} names a class twice.")
+    return names

@@ -1,0 +1,137 @@
+"""Residual networks of basic blocks: ResNet18, with a stem for ImageNet's pictures or CIFAR's, and one for CIFAR-10.
+
+Layers have torchvision's names with `_` for `.`, such as `layer1_0_conv1`, but for the last, `logits` (there `fc`).
+Paddings are torch's, the same on both sides: Keras's "same" pads a convolution with stride 2 on the right alone.
+"""
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_vision.models.shapes import require_pictures
+
+# torch's, so that its weights mean the same here; its momentum .1 counts the other way.
+NORM_EPSILON, NORM_MOMENTUM = 1e-5, 0.9
+# Of ImageNet's pixels in [0, 1], red, green, blue: what torchvision's weights expect to be taken off and divided by.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def cifar_resnet(spec, image_shape, num_classes):
+    """The CIFAR-10 document's network: sections of 3 blocks with 1, 2 and 4 times the width, 1.1 M parameters.
+
+    Args:
+        spec: A `recipe.ModelSpec`; `width` is the first section's filters, 32 in the document.
+        image_shape: `(H, W, C)`, at least 8 a side; 32 with the ImageNet stem.
+        num_classes: Number of logits.
+    """
+    return _resnet("cifar_resnet", (3, 3, 3), spec, image_shape, num_classes)
+
+
+def resnet18(spec, image_shape, num_classes):
+    """ResNet18: sections of 2 blocks with 1, 2, 4 and 8 times the width, 11.2 M parameters at its width of 64.
+
+    Args:
+        spec: A `recipe.ModelSpec`; with `stem` "imagenet" it is torchvision's network, layer by layer.
+        image_shape: `(H, W, C)`, at least 8 a side; 32 with the ImageNet stem.
+        num_classes: Number of logits.
+    """
+    return _resnet("resnet18", (2, 2, 2, 2), spec, image_shape, num_classes)
+
+
+def _resnet(name, sections, spec, image_shape, num_classes):
+    """Stem, sections of blocks, global average pooling, dropout where asked for, logits.
+
+    Args:
+        sections: Number of blocks in each; every section but the first halves the image and doubles the filters.
+
+    Reference:
+        He et al. 2016, https://arxiv.org/abs/1512.03385, section 3.3, shortcuts of kind B.
+    """
+    require_pictures(name, image_shape, at_least=8 if spec.stem == "cifar" else 32)
+    images = keras.Input(image_shape, name="images")
+    x = _stem(_rescaling(spec.stem, image_shape[-1])(images), spec)
+    for section, blocks in enumerate(sections):
+        for block in range(blocks):
+            stride = 2 if section and not block else 1
+            x = _block(x, spec.width * 2**section, stride, f"layer{section + 1}_{block}")
+    x = layers.GlobalAveragePooling2D(name="avgpool")(x)
+    if spec.head_dropout:
+        x = layers.Dropout(min(0.9, spec.head_dropout * spec.dropout_scale), name="dropout")(x)
+    return keras.Model(images, layers.Dense(num_classes, name="logits")(x), name=name)
+
+
+def _rescaling(stem, channels):
+    """Pixels as the stem expects them: from -1 to 1, or with ImageNet's mean and deviation taken out."""
+    if stem == "cifar":
+        return layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")
+    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
+    if channels == 1:
+        mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
+    return layers.Rescaling((1 / (255 * std)).tolist(), offset=(-mean / std).tolist(), name="rescaling")
+
+
+def _stem(x, spec):
+    if spec.stem == "cifar":
+        return layers.ReLU(name="relu")(_convolution(x, spec.width, 3, 1, "conv1", "bn1"))
+    x = layers.ReLU(name="relu")(_convolution(x, spec.width, 7, 2, "conv1", "bn1"))
+    # torch pads with -inf, which after a ReLU is the same as 0.
+    return layers.MaxPooling2D(3, strides=2, name="maxpool")(layers.ZeroPadding2D(1, name="maxpool_pad")(x))
+
+
+def _block(x, filters, stride, name):
+    """Two convolutions, added to what came in, or to its projection where the shape changes."""
+    shortcut = x
+    if stride > 1 or x.shape[-1] != filters:
+        shortcut = _convolution(x, filters, 1, stride, f"{name}_downsample_0", f"{name}_downsample_1")
+    x = _convolution(x, filters, 3, stride, f"{name}_conv1", f"{name}_bn1")
+    x = layers.ReLU(name=f"{name}_relu1")(x)
+    x = _convolution(x, filters, 3, 1, f"{name}_conv2", f"{name}_bn2")
+    return layers.ReLU(name=f"{name}_relu2")(layers.Add(name=f"{name}_add")([x, shortcut]))
+
+
+def _convolution(x, filters, kernel, stride, name, norm):
+    if stride > 1 and kernel > 1:
+        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    x = layers.Conv2D(
+        filters,
+        kernel,
+        strides=stride,
+        padding="same" if stride == 1 else "valid",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
+    return layers.BatchNormalization(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON, name=norm)(x)
+
+
+def torchvision_names(model):
+    """Where each of torchvision's weights belongs in a network of this file.
+
+    Kernels are there `(out, in, height, width)` and here `(height, width, in, out)`; the last layer's are `(out, in)`
+    and `(in, out)`. torchvision's `num_batches_tracked` have no counterpart.
+
+    Args:
+        model: From `resnet18`, or `cifar_resnet` for a torch network of such blocks.
+
+    Returns:
+        `{torchvision's name: (layer, variable)}`, such as `{"layer1.0.conv1.weight": ("layer1_0_conv1", "kernel")}`.
+    """
+    normalization = {
+        "weight": "gamma",
+        "bias": "beta",
+        "running_mean": "moving_mean",
+        "running_var": "moving_variance",
+    }
+    found = {}
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            variables = normalization
+        elif isinstance(layer, layers.Conv2D):
+            variables = {"weight": "kernel"}
+        elif isinstance(layer, layers.Dense):
+            variables = {"weight": "kernel", "bias": "bias"}
+        else:
+            continue
+        there = "fc" if layer.name == "logits" else layer.name.replace("_", ".")
+        found |= {f"{there}.{name}": (layer.name, variable) for name, variable in variables.items()}
+    return found
