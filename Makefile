@@ -25,7 +25,7 @@ demo: .venv/installed
 	$(BIN)/python -m keras_vision.derma --augment --data synthetic --epochs 30 --out runs/demo --overwrite
 
 test: .venv/installed-dev
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -m "not backend"
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -m "not backend"
 	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(BIN)/python -m pytest -m backend; done
 
 lint: .venv/installed-dev

@@ -8,8 +8,6 @@ import pytest
 
 from keras_vision import derma, fracture3d, training
 
-pytestmark = pytest.mark.backend
-
 FILES = {"recipe.json", "environment.json", "learning_rates.json", "learning_rates.csv", "learning_rates.png"}
 TRACKS = [
     (derma, ["--data", "synthetic"]),

@@ -286,7 +286,6 @@ def test_small_pictures_go_the_whole_way_with_several_layers_explained(tmp_path,
     assert (out / "figures" / "surest_mistakes.png").is_file()
 
 
-@pytest.mark.backend
 def test_resnet18_runs_whole(tmp_path):
     recipe = override(
         smoke(cifar.RECIPES["resnet18"]), data="synthetic", size=16, width=2, limit=40, epochs=1, explain="none"

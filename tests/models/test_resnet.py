@@ -13,8 +13,6 @@ from keras_vision import cifar, models, quantization
 from keras_vision.models.resnet import IMAGENET_MEAN, IMAGENET_STD
 from keras_vision.recipe import InputError, ModelSpec
 
-pytestmark = pytest.mark.backend
-
 
 @pytest.fixture(scope="module")
 def torchvision_models():
@@ -54,6 +52,7 @@ def take_weights(model, network):
         getattr(model.get_layer(layer), variable).assign(value)
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize(("size", "channels"), [((64, 64), 3), ((45, 58), 3), ((64, 64), 1)])
 def test_logits_are_those_of_torchvision(torchvision_models, size, channels):
     torch.manual_seed(0)
@@ -120,6 +119,7 @@ def test_pictures_that_are_too_small(stem, side):
         models.build(ModelSpec(architecture="resnet18", stem=stem), (64, side, 3), 10)
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize(
     ("architecture", "stem", "channels"),
     [("cifar_resnet", "cifar", 3), ("resnet18", "cifar", 1), ("resnet18", "imagenet", 3)],
