@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from keras_vision import data, models, run_folder, track, training
+from keras_vision import data, run_folder, track, training
 
 RECORD = run_folder.RANGE_TEST
 DOTS_PER_INCH = 110
@@ -36,7 +36,7 @@ def find(recipe, out_dir, *, overwrite=False, steps=100):
         splits = data.load_splits(recipe.data, recipe.seed)
         track.announce(splits)
         train = track.train_batches(recipe, splits)
-        model = models.build(recipe.model, splits.image_shape, splits.num_classes)
+        model = track.network(recipe, splits)
         training.compile_model(model, spec, steps_per_epoch=len(train))
         print(
             f"Learning-rate range test of recipe {recipe.name} on {keras.backend.backend()}, {steps} steps.", flush=True

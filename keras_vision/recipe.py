@@ -118,7 +118,7 @@ class DataSpec(_Checked):
         return path if path.suffix or len(path.parts) > 1 else None
 
 
-ARCHITECTURES = ("plain_cnn", "plain_cnn_3d", "small_resnet", "cifar_resnet", "resnet18")
+ARCHITECTURES = ("plain_cnn", "plain_cnn_3d", "small_resnet", "cifar_resnet", "resnet18", "whitened_cnn")
 
 
 @dataclass(frozen=True)
@@ -195,6 +195,9 @@ class AugmentationSpec(_Checked):
     )
     noise: float = knob(0.0, "add Gaussian noise of this standard deviation, of 255", low=0, high=255)
     horizontal_flip: bool = knob(False, "mirror left and right, half the time")
+    alternate_flips: bool = knob(
+        False, "with --horizontal-flip: each second epoch mirror just the images that the one before did not"
+    )
     vertical_flip: bool = knob(False, "mirror top and bottom, half the time")
     depth_flip: bool = knob(False, "mirror a volume front and back, half the time")
     rotate90: bool = knob(False, "turn a picture by 0, 90, 180 or 270 degrees")
@@ -267,12 +270,12 @@ class TrainingSpec(_Checked):
     weight_decay: float = knob(0.0, "decoupled weight decay, for adamw and sgd", low=0.0)
     schedule: str = knob(
         "plateau",
-        "learning rate: cut it when the validation loss stalls, lower it along a cosine, or keep it",
-        choices=("plateau", "cosine", "constant"),
+        "learning rate: cut it when the validation loss stalls, lower it along a cosine or a line, or keep it",
+        choices=("plateau", "cosine", "linear", "constant"),
     )
     plateau_patience: int = knob(5, "epochs without a better validation loss before the rate is cut", low=1)
     plateau_factor: float = knob(0.5, "what a cut multiplies the rate by", low=0.01, high=0.99)
-    warmup_epochs: float = knob(0.0, "epochs over which a cosine schedule rises to the learning rate", low=0.0)
+    warmup_epochs: float = knob(0.0, "epochs over which a cosine or linear schedule rises to its rate", low=0.0)
     patience: int = knob(
         15,
         "stop after this many epochs without a better validation loss; 0 never stops early",
@@ -295,6 +298,12 @@ class TrainingSpec(_Checked):
         "average the weights over steps with this momentum and keep the average; 0 is off",
         low=0.0,
         high=0.99999,
+    )
+    precision: str = knob(
+        "float32",
+        "numbers that the training computes with; mixed_bfloat16 is quicker on processors and accelerators that have "
+        "it, and the finished model is float32 all the same",
+        choices=("float32", "mixed_bfloat16"),
     )
     tensorboard: bool = knob(False, "write TensorBoard logs into the run's folder")
 

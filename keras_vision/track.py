@@ -58,9 +58,10 @@ def run(recipe, out_dir, *, track="run", overwrite=False):
             f"Recipe {recipe.name} on {keras.backend.backend()}, at most {recipe.training.epochs} epochs.", flush=True
         )
         train, val, judged = _batches(recipe, splits)
-        model = models.build(recipe.model, splits.image_shape, splits.num_classes)
+        model = network(recipe, splits)
         reasons.check(recipe, model)
         history = training.fit(model, train, val, recipe.training, log_dir=folder / "tensorboard")
+        model = _in_float32(recipe, splits, model)
         report = _report(recipe, track, splits, model, history, val, judged)
         # Before the heatmaps and files, which can take minutes: a training that was interrupted there is not lost.
         _write_training(folder, recipe, model, splits, history, report)
@@ -74,6 +75,25 @@ def run(recipe, out_dir, *, track="run", overwrite=False):
     print(f"{history.seconds / 60:.1f} minutes of training; weights of epoch {history.best_epoch}")
     print(f"Report: {Path(out_dir) / 'report.html'}")
     return TrackResult(Path(out_dir), model, history, report)
+
+
+def network(recipe, splits):
+    """The untrained network of a recipe, computing in its precision."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.training.precision)
+    try:
+        return models.build(recipe.model, splits.image_shape, splits.num_classes, splits.train.images)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _in_float32(recipe, splits, trained):
+    """The same network with the same weights, computing in float32, for all that comes after the training."""
+    if recipe.training.precision == "float32":
+        return trained
+    model = models.build(recipe.model, splits.image_shape, splits.num_classes)
+    model.set_weights(trained.get_weights())
+    return model
 
 
 def announce(splits):

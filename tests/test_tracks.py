@@ -297,6 +297,28 @@ def test_resnet18_runs_whole(tmp_path):
     assert type(result.model.optimizer).__name__ == "SGD"
 
 
+@pytest.mark.backend
+def test_fast_runs_whole_in_half_precision_and_leaves_a_float32_model(tmp_path):
+    recipe = override(
+        smoke(cifar.RECIPES["fast"]),
+        data="synthetic",
+        size=16,
+        width=2,
+        limit=40,
+        epochs=1,
+        warmup_epochs=0.5,
+        explain="none",
+        precision="mixed_bfloat16",
+    )
+    result = track.run(recipe, tmp_path / "run", track="cifar")
+    assert keras.config.dtype_policy().name == "float32"
+    assert {layer.compute_dtype for layer in result.model.layers} == {"float32"}
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    found = evaluation.softmax(model.predict(result.report.images, verbose=0))
+    np.testing.assert_allclose(found, result.report.probabilities, atol=1e-5)
+    assert not np.allclose(model.get_layer("whitening").get_weights()[0], 0)
+
+
 def test_regularized_is_resnet18_with_the_documents_dropout_and_augmentation():
     recipe = cifar.RECIPES["regularized"]
     assert dataclasses.replace(recipe.model, head_dropout=0.0) == cifar.RECIPES["resnet18"].model

@@ -56,14 +56,22 @@ def generator(seed, purpose, epoch):
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(purpose, epoch))))
 
 
-def uniforms(seed, epoch, count):
+def uniforms(seed, epoch, count, *, alternate_flips=False):
     """Random numbers for `count` images: row `i` depends on `(seed, epoch, i)` and on nothing else.
+
+    Args:
+        alternate_flips: Whether an odd epoch mirrors left and right just what the epoch before did not. Two epochs then
+            show each image once either way: Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.6.
 
     Returns:
         Float array, shape `(count, DRAWS)`, in `[0, 1)`.
     """
     # A counter-based generator: its numbers are a function of key and position, so no row needs the rows before it.
-    return np.concatenate([generator(seed, purpose, epoch).random((count, _BLOCK)) for purpose in (0, 2)], axis=1)
+    draws = np.concatenate([generator(seed, purpose, epoch).random((count, _BLOCK)) for purpose in (0, 2)], axis=1)
+    if alternate_flips and epoch % 2:
+        before = generator(seed, 0, epoch - 1).random((count, _BLOCK))[:, _FLIP_HORIZONTAL]
+        draws[:, _FLIP_HORIZONTAL] = (before + 0.5) % 1
+    return draws
 
 
 def augment(images, spec, draws):

@@ -41,7 +41,8 @@ class Batches(keras.utils.PyDataset):
         count = len(self.split)
         self._order = generator(self.seed, 1, epoch).permutation(count) if self.shuffle else np.arange(count)
         if self.augmentation is not None:
-            self._draws = uniforms(self.seed, epoch, count)
+            alternate = getattr(self.augmentation, "alternate_flips", False)
+            self._draws = uniforms(self.seed, epoch, count, alternate_flips=alternate)
             # A permutation, so that every image is a partner once.
             self._partners = generator(self.seed, 3, epoch).permutation(count) if self.augmentation.mixup else None
 

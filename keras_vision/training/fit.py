@@ -80,11 +80,12 @@ def compile_model(model, spec, *, steps_per_epoch):
 
 def _optimizer(spec, steps_per_epoch):
     rate: Any = spec.learning_rate
+    warmup, steps = round(spec.warmup_epochs * steps_per_epoch), spec.epochs * steps_per_epoch
+    if spec.schedule in ("cosine", "linear") and warmup >= steps:
+        raise InputError(f"--warmup-epochs must be less than --epochs. Received: {spec.warmup_epochs}.")
+    if spec.schedule == "linear":
+        rate = RiseAndFall(rate, warmup, steps)
     if spec.schedule == "cosine":
-        warmup = round(spec.warmup_epochs * steps_per_epoch)
-        steps = spec.epochs * steps_per_epoch
-        if warmup >= steps:
-            raise InputError(f"--warmup-epochs must be less than --epochs. Received: {spec.warmup_epochs}.")
         rate = keras.optimizers.schedules.CosineDecay(
             rate if not warmup else rate / warmup,
             steps - warmup,
@@ -103,6 +104,31 @@ def _optimizer(spec, steps_per_epoch):
     # Scales and shifts of a normalization are not what weight decay is for (He et al. 2019, arxiv.org/abs/1812.01187).
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+@keras.saving.register_keras_serializable("keras_vision")
+class RiseAndFall(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that rises from nothing to its peak in a straight line, and falls back in another.
+
+    Args:
+        peak: The highest rate.
+        warmup_steps: Steps until it is reached.
+        steps: Steps until it is 0 again.
+    """
+
+    def __init__(self, peak, warmup_steps, steps):
+        super().__init__()
+        self.peak, self.warmup_steps, self.steps = peak, warmup_steps, steps
+
+    def __call__(self, step):
+        # The first step counts as one, so that none is taken at no rate.
+        step = keras.ops.cast(step, "float32") + 1
+        rise = step / max(1, self.warmup_steps)
+        fall = (self.steps + 1 - step) / (self.steps + 1 - self.warmup_steps)
+        return self.peak * keras.ops.clip(keras.ops.minimum(rise, fall), 0.0, 1.0)
+
+    def get_config(self):
+        return {"peak": self.peak, "warmup_steps": self.warmup_steps, "steps": self.steps}
 
 
 def _adjust_logits(model, counts, strength):

@@ -165,6 +165,20 @@ def test_any_size_gives_the_pictures_of_keras(shape):
     assert np.array_equal(transform(image[1:], {key: values[1:] for key, values in drawn.items()}), changed[1:])
 
 
+def test_alternate_flips_show_each_image_both_ways_in_two_epochs():
+    images = np.arange(2 * 200, dtype=np.uint8).reshape(1, 1, 400, 1)[:, :, :2] + np.zeros((200, 1, 1, 1), np.uint8)
+    spec = AugmentationSpec(horizontal_flip=True, alternate_flips=True)
+    batches = Batches(Split(images, np.zeros(200, int)), 2, 200, augmentation=spec)
+    flipped = []
+    for epoch in range(4):
+        batches.start_epoch(epoch)
+        flipped.append(batches[0][0][:, 0, 0, 0] == 1)
+    assert np.array_equal(flipped[0], ~flipped[1])
+    assert np.array_equal(flipped[2], ~flipped[3])
+    assert 60 < (flipped[0] != flipped[2]).sum() < 140
+    assert 60 < flipped[0].sum() < 140
+
+
 @pytest.mark.parametrize("turns", range(4))
 def test_quarter_turns_are_exact(turns):
     images = pictures(3)

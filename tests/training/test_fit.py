@@ -5,7 +5,7 @@ import pytest
 from keras_vision import training
 from keras_vision.data import Batches, Split
 from keras_vision.recipe import InputError, TrainingSpec
-from keras_vision.training.fit import _optimizer
+from keras_vision.training.fit import RiseAndFall, _optimizer
 
 pytestmark = pytest.mark.backend
 
@@ -175,3 +175,19 @@ def test_the_history_is_a_table(halves):
 def test_the_same_seed_gives_the_same_training(halves):
     first, second = fitted(halves, epochs=2)[1], fitted(halves, epochs=2)[1]
     assert [epoch["loss"] for epoch in first.epochs] == pytest.approx([e["loss"] for e in second.epochs], rel=1e-5)
+
+
+def test_a_linear_schedule_rises_and_falls():
+    rates = RiseAndFall(2.0, 4, 10)
+    found = [float(rates(step)) for step in range(12)]
+    np.testing.assert_allclose(found[:4], [0.5, 1.0, 1.5, 2.0])
+    np.testing.assert_allclose(np.diff(found[3:11]), -2 / 7, atol=1e-6)
+    assert found[10:] == pytest.approx([0, 0], abs=1e-6)
+    assert found[9] > 0  # The last of ten steps still moves.
+
+
+def test_a_linear_schedule_is_followed(halves):
+    history = fitted(halves, epochs=2, schedule="linear", warmup_epochs=1, patience=0)[1]
+    # What the next step after each epoch would be taken with.
+    assert history.epochs[0]["learning_rate"] == pytest.approx(0.01 * 8 / 9, rel=1e-3)
+    assert history.epochs[1]["learning_rate"] == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,66 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_vision import models, quantization
+from keras_vision.data import synthetic
+from keras_vision.models.whitened_cnn import PassOn
+from keras_vision.recipe import InputError, ModelSpec
+
+SPEC = ModelSpec(architecture="whitened_cnn", width=4)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return synthetic.lesions(seed=0, size=32).train.images[:128]
+
+
+def test_the_first_layer_whitens_patches(images):
+    model = models.build(SPEC, (32, 32, 3), 7, images)
+    whitening = keras.Model(model.input, model.get_layer("whitening").output)
+    found = whitening.predict(images.astype("float32"), verbose=0).reshape(-1, 24)
+    np.testing.assert_array_equal(found[:, 12:], -found[:, :12])
+    correlation = np.corrcoef(found[:, :12], rowvar=False)
+    assert np.abs(correlation - np.eye(12)).max() < 0.05
+    # Directions that the images have at all come out with one spread; pixels' own spread is a quarter of that.
+    assert np.percentile(found[:, :12].std(0), 75) == pytest.approx(1, abs=0.1)
+    assert "whitening" not in {weight.path.split("/")[0] for weight in model.trainable_weights}
+
+
+def test_without_images_the_first_layer_is_random():
+    one, other = (models.build(SPEC, (16, 16, 1), 2).get_layer("whitening").get_weights()[0] for _ in range(2))
+    assert (one != other).any()
+
+
+@pytest.mark.parametrize(("channels", "filters"), [(3, 8), (8, 3)])
+def test_convolutions_start_by_passing_on_their_input(channels, filters):
+    pictures = np.random.default_rng(0).random((2, 5, 6, channels), dtype="float32")
+    layer = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer=PassOn(seed=0))
+    found = keras.ops.convert_to_numpy(layer(pictures))
+    passed = min(channels, filters)
+    np.testing.assert_allclose(found[..., :passed], pictures[..., :passed], atol=1e-6)
+    if filters > channels:
+        random = layer.get_weights()[0][..., passed:]
+        assert random.std() == pytest.approx(np.sqrt(1 / 3 / (9 * channels)), rel=0.2)
+
+
+def test_size_of_the_recipes_network():
+    assert models.build(ModelSpec(architecture="whitened_cnn", width=64), (32, 32, 3), 10).count_params() == 1_975_082
+
+
+def test_pictures_that_are_too_small():
+    with pytest.raises(InputError, match="whitened_cnn takes pictures of at least 16 x 16"):
+        models.build(SPEC, (32, 15, 3), 10)
+
+
+@pytest.mark.backend
+def test_an_integer_file_gives_what_its_simulation_says(images):
+    keras.utils.set_random_seed(0)
+    model = models.build(SPEC, (32, 32, 3), 7, images)
+    quantized = quantization.with_fake_quantization(model)
+    quantization.calibrate(quantized, model, images, logits=True)
+    content = quantization.convert(quantized, "qat", logits=True)
+    agreement = quantization.simulation_agreement(quantized, images, quantization.Runner(content)(images), logits=True)
+    assert agreement["within_a_step"] >= 0.98
+    assert agreement["same_class"] >= 0.97
+    assert quantization.audit(content).kind == "full-integer"
