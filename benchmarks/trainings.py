@@ -1,4 +1,4 @@
-"""Trainings that several benchmarks share: each a process of its own with one thread, done once and kept."""
+"""Trainings that several benchmarks share: each a process of its own, of one thread by default, done once."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
 def add_flags(parser):
@@ -19,7 +19,8 @@ def add_flags(parser):
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", help="names of rows; the others are left out")
     parser.add_argument("--backend", default="tensorflow")
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--jobs", type=int, help="trainings at once (default: as many as there are cores for)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each training")
     parser.add_argument("--runs", type=Path, help="where the runs are kept (default: runs/benchmark-DATA-BACKEND)")
     parser.add_argument("--quick", action="store_true", help="three epochs, one seed: shows that it works")
 
@@ -28,6 +29,7 @@ def complete(options):
     """Fills in what the flags leave open."""
     kind = "benchmark-quick" if options.quick else "benchmark"
     options.runs = options.runs or Path("runs") / f"{kind}-{Path(options.data).stem}-{options.backend}"
+    options.jobs = options.jobs or max(1, len(os.sched_getaffinity(0)) // options.threads)
     options.seeds = 1 if options.quick else options.seeds
     return options
 
@@ -51,7 +53,11 @@ def train(command, name, flags, seed, options, *, split="test"):
         whole += ["--judge-on", "val"] if split == "val" else []
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.with_suffix(".log").open("w") as log:
-            environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "KERAS_BACKEND": options.backend}
+            environment = {
+                **os.environ,
+                **dict.fromkeys(THREADS, str(options.threads)),
+                "KERAS_BACKEND": options.backend,
+            }
             subprocess.run(whole, env=environment, check=True, stdout=log, stderr=subprocess.STDOUT)
     report = json.loads((out / "report.json").read_text("utf-8"))
     if split == "test" and report.get("split", "test") != "test":  # The other way round it has both splits' figures.
@@ -93,7 +99,7 @@ def mean_and_margin(values):
     return float(np.mean(values)), margin
 
 
-def print_table(title, head, tables):
+def print_table(title, head, tables, minutes="minutes on one core"):
     """Prints a Markdown table, and gives its figures.
 
     Args:
@@ -109,7 +115,7 @@ def print_table(title, head, tables):
     }
     figures = [column for column in next(iter(details.values())) if column not in ("minutes", "epochs")]
     print(f"{title}, mean over seeds and 95 % t interval over them")
-    print(f"| {head} | " + " | ".join(figures).replace("_", " ") + " | seeds | epochs | minutes on one core |")
+    print(f"| {head} | " + " | ".join(figures).replace("_", " ") + f" | seeds | epochs | {minutes} |")
     print("|---" * (len(figures) + 4) + "|")
     for name, columns in details.items():
         cells = []

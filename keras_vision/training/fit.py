@@ -171,17 +171,20 @@ class _StartEpoch(keras.callbacks.Callback):
 
 
 class _EpochLog(keras.callbacks.Callback):
-    """Keeps each epoch's figures, with the learning rate whichever schedule set it."""
+    """Keeps each epoch's figures, with the learning rate whichever schedule set it, and the time since the start."""
 
     def __init__(self):
         super().__init__()
         self.epochs = []
 
+    def on_train_begin(self, logs=None):
+        self.started = time.perf_counter()
+
     def on_epoch_end(self, epoch, logs=None):
         model: Any = self.model
         rate = float(np.asarray(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
         figures = {name: float(value) for name, value in (logs or {}).items() if name != "learning_rate"}
-        self.epochs.append({**figures, "learning_rate": rate})
+        self.epochs.append({**figures, "learning_rate": rate, "seconds": time.perf_counter() - self.started})
         # At the end of an epoch, not of each step as TerminateOnNaN does: reading the loss makes the steps wait.
         if not math.isfinite(figures["loss"]):
             model.stop_training = True

@@ -10,7 +10,8 @@ class History:
     """Figures after each epoch.
 
     Attributes:
-        epochs: One dict an epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`.
+        epochs: One dict an epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`, and `seconds` since
+            the start of the fit.
         best_epoch: Epoch, counted from 1, whose weights the model has.
         seconds: Wall-clock time of the whole fit.
     """

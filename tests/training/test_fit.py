@@ -167,7 +167,7 @@ def test_a_loss_that_is_no_number_says_what_to_do(halves):
 def test_the_history_is_a_table(halves):
     lines = fitted(halves, epochs=2)[1].to_csv().splitlines()
     assert lines[0].startswith("epoch,")
-    assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"} <= set(lines[0].split(","))
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"} <= set(lines[0].split(","))
     assert len(lines) == 3
     assert lines[1].startswith("1,")
 

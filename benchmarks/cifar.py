@@ -1,0 +1,81 @@
+"""Accuracy against minutes on small colour pictures: `fast` and `custom`, beside a plain torch script of `custom`.
+
+Run:     python benchmarks/cifar.py --data cifar10.npz --threads 2 [--seeds 1] [--epochs 6] [--quick]   test split
+         python benchmarks/cifar.py --data cifar10.npz --threads 2 --what ingredients                   validation split
+`custom` and its peer are trained for --epochs (20 in the document, on an accelerator), `fast` as its recipe says.
+Figures compare with others on the same file alone: a copy of CIFAR-10 that went through JPEG is another data set.
+"""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+import record
+import trainings
+
+TRACK = ["-m", "keras_vision.cifar", "--explain", "none"]
+PEER = [str(Path(__file__).with_name("torch_cifar.py"))]
+FAST = ["--recipe", "fast"]
+HALF = ["--precision", "mixed_bfloat16"]
+COLUMNS = ("accuracy",)
+# `fast` with one part taken out.
+INGREDIENTS = {
+    "fast": (TRACK, [*FAST, *HALF], 1),
+    "no whitening, no passing on: the document's custom network": (
+        TRACK,
+        [*FAST, *HALF, "--architecture", "cifar_resnet", "--width", "32"],
+        1,
+    ),
+    "flips drawn anew each epoch": (TRACK, [*FAST, *HALF, "--no-alternate-flips"], 1),
+    "no augmentation": (TRACK, [*FAST, *HALF, "--no-augment"], 1),
+    "no label smoothing": (TRACK, [*FAST, *HALF, "--label-smoothing", "0"], 1),
+    "Adam": (TRACK, [*FAST, *HALF, "--optimizer", "adam", "--learning-rate", "0.002"], 1),
+    "constant rate": (TRACK, [*FAST, *HALF, "--schedule", "constant", "--learning-rate", "0.05"], 1),
+}
+
+
+def recipes(epochs):
+    """Name of a row: what is run, its flags, and on how many seeds it is run at most."""
+    length = ["--epochs", str(epochs)]
+    return {
+        "`fast`, mixed_bfloat16": (TRACK, [*FAST, *HALF], 5),
+        "`fast`": (TRACK, FAST, 5),
+        "`custom`": (TRACK, length, 1),
+        "plain torch, the network of `custom`": (PEER, length, 1),
+    }
+
+
+def course(options, name):
+    """`[(seconds, validation accuracy)]` of a row's first seed, epoch by epoch; empty for the peer."""
+    path = trainings.folder(options, name, 0) / "history.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [(round(float(row["seconds"]), 1), float(row["val_accuracy"])) for row in csv.DictReader(file)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    trainings.add_flags(parser)
+    parser.add_argument("--what", choices=("recipes", "ingredients"), default="recipes")
+    parser.add_argument("--epochs", type=int, default=6, help="of `custom` and its peer")
+    options = trainings.complete(parser.parse_args())
+    rows = recipes(options.epochs) if options.what == "recipes" else INGREDIENTS
+    split, which = ("test", "figures") if options.what == "recipes" else ("val", "validation_figures")
+    reports = trainings.train_all(rows, options, split=split)
+    tables = {name: trainings.columns_of(mine, COLUMNS, which) for name, mine in reports.items()}
+    title = f"{Path(options.data).stem}, {'test' if split == 'test' else 'validation'} split, {options.backend}"
+    minutes = f"minutes, {options.threads} threads"
+    headline, details = trainings.print_table(title, options.what, tables, minutes)
+    for name in reports:
+        details[name]["course"] = course(options, name)
+    if options.only:  # A part of the table must not replace the whole.
+        print(json.dumps(headline))
+        return
+    name = f"cifar_{options.what}_{options.backend}" + ("_quick" if options.quick else "")
+    record.finish(name, headline, details)
+
+
+if __name__ == "__main__":
+    main()

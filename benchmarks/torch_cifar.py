@@ -1,0 +1,112 @@
+"""A peer: the document's CIFAR network and training, written as people write it in plain torch.
+
+Run:     python benchmarks/torch_cifar.py --data cifar10.npz --epochs 6 --out FOLDER [--seed 0] [--limit 4096]
+The network, optimizer, batches and validation split of `python -m keras_vision.cifar --recipe custom`; no augmentation.
+Writes `report.json` with the same keys as a run of ours has.
+"""
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+BATCH = 64
+RATE = 0.001
+
+
+class Block(nn.Module):
+    def __init__(self, channels, filters, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, filters, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(filters)
+        self.downsample = nn.Identity()
+        if stride > 1 or channels != filters:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels, filters, 1, stride, bias=False), nn.BatchNorm2d(filters)
+            )
+
+    def forward(self, x):
+        y = functional.relu(self.bn1(self.conv1(x)))
+        return functional.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+
+
+def network(width=32, classes=10):
+    parts = [nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    channels = width
+    for section in range(3):
+        for block in range(3):
+            filters = width * 2**section
+            parts.append(Block(channels, filters, 2 if section and not block else 1))
+            channels = filters
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+
+
+def to_batch(images):
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def accuracy(model, images, labels):
+    model.eval()
+    with torch.no_grad():
+        found = [model(to_batch(images[i : i + 256])).argmax(1) for i in range(0, len(images), 256)]
+    return float((torch.cat(found).numpy() == labels).mean())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help=".npz with x_train, y_train, x_test, y_test")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--limit", type=int, help="only so many images of each split")
+    parser.add_argument("--judge-on", choices=("test", "val"), default="test")
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+
+    from keras_vision import data  # The splits must be the same; nothing else is ours.
+    from keras_vision.recipe import DataSpec
+
+    splits = data.load_splits(DataSpec(data=options.data, limit=options.limit), options.seed)
+    train, val = splits.train, splits.val
+    model = network(classes=splits.num_classes)
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    rng = np.random.default_rng(options.seed)
+    started = time.perf_counter()
+    for epoch in range(options.epochs):
+        model.train()
+        order = rng.permutation(len(train))
+        for first in range(0, len(order), BATCH):
+            rows = order[first : first + BATCH]
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(to_batch(train.images[rows])), torch.from_numpy(train.labels[rows]))
+            loss.backward()
+            optimizer.step()
+        seconds = time.perf_counter() - started
+        print(
+            f"epoch {epoch + 1}: {seconds:.0f} s, validation {accuracy(model, val.images, val.labels):.4f}", flush=True
+        )
+    seconds = time.perf_counter() - started
+    judged = splits.named()[options.judge_on]
+    report = {
+        "split": options.judge_on,
+        "figures": {"accuracy": {"value": accuracy(model, judged.images, judged.labels)}},
+        "validation_figures": {"accuracy": {"value": accuracy(model, val.images, val.labels)}},
+        "training": {"epochs": options.epochs, "seconds": seconds},
+        "images_per_second": options.epochs * len(train) / seconds,
+        "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
