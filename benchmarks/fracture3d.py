@@ -20,10 +20,17 @@ import trainings
 TRACK = ["-m", "keras_vision.fracture3d"]
 BEST = ["--recipe", "best"]
 COLUMNS = ("accuracy", "balanced_accuracy", "auc")
-# Name of a row: what is run, its flags, and on how many seeds it is run at most.
 NO_HEATMAPS = ["--explain", "none"]
+# Name of a row: what is run, its flags, and on how many seeds it is run at most.
 RECIPES = {"baseline": (TRACK, NO_HEATMAPS, 5), "best": (TRACK, [*BEST, *NO_HEATMAPS], 5)}
-CHOICES = {}
+MOVED = ["--rotation-range", "15", "--width-shift-range", "0.08", "--height-shift-range", "0.08"]
+MOVED += ["--depth-shift-range", "0.08"]
+CHOICES = {
+    "`best`": (TRACK, [*BEST, *NO_HEATMAPS], 1),
+    "mirror images alone, no turns of the cube": (TRACK, [*BEST, *NO_HEATMAPS, "--no-rotate-cube"], 1),
+    "small rotations and shifts as well": (TRACK, [*BEST, *NO_HEATMAPS, *MOVED], 1),
+    "no augmentation": (TRACK, [*BEST, *NO_HEATMAPS, "--no-augment"], 1),
+}
 
 
 def official(options, name, seed):
