@@ -150,6 +150,8 @@ def _turned(base, options):
     augmentation = {item.name for item in dataclasses.fields(base.augmentation)}
     if augmentation & typed.keys():
         typed.setdefault("augment", True)
+    if typed.get("explain") == "integrated-gradients":
+        typed.setdefault("explained_layer", None)  # The recipe's own is for methods that have one.
     return override(recipes.smoke(base) if options.smoke else base, **typed)
 
 

@@ -6,11 +6,20 @@ import sys
 
 import pytest
 
-from keras_vision import cli, derma
+from keras_vision import cli, derma, fracture3d
+from keras_vision.recipe import InputError
 
 
 def parse(*argv):
     return cli.parse("derma", derma.RECIPES, "text", argv)
+
+
+def test_a_method_without_layers_drops_the_recipes_layer_but_not_a_typed_one():
+    best = ["--recipe", "best", "--explain", "integrated-gradients"]
+    recipe = cli.parse("fracture3d", fracture3d.RECIPES, "", best)[1]
+    assert recipe.explanation.explained_layer is None
+    with pytest.raises(InputError, match="--explained-layer goes with methods"):
+        cli.parse("fracture3d", fracture3d.RECIPES, "", [*best, "--explained-layer", "block1_relu"])
 
 
 def test_help_imports_neither_numpy_nor_a_framework():

@@ -112,7 +112,7 @@ def _slices(volume, heatmaps, colours):
 
 
 def montage(volume, heatmap, *, colormap="turbo", opacity=0.5, slices=16, columns=4):
-    """Slices of a volume, the middles of equal parts of its first axis, each with its heatmap over it.
+    """Slices of a volume, evenly spread over the part of its first axis that shows anything, each with its heatmap.
 
     Args:
         volume: In `[0, 255]`, shape `(D, H, W, C)`.
@@ -131,9 +131,12 @@ def montage(volume, heatmap, *, colormap="turbo", opacity=0.5, slices=16, column
             "A montage needs a volume of shape (D, H, W, C) and its heatmap of shape (D, H, W). "
             f"Received: {np.shape(volume)} and {np.shape(heatmap)}."
         )
-    depth, height, width = np.shape(heatmap)
-    count = min(slices, depth)
-    chosen = ((np.arange(count) + 0.5) * depth / count).astype(int)
+    height, width = np.shape(heatmap)[1:]
+    shown = np.flatnonzero(np.ptp(volume, axis=(1, 2, 3)))
+    first, last = (shown[0], shown[-1] + 1) if len(shown) else (0, len(heatmap))
+    count = min(slices, last - first)
+    # The middles of equal parts.
+    chosen = first + ((np.arange(count) + 0.5) * (last - first) / count).astype(int)
     columns = min(columns, len(chosen))
     picture = np.zeros((-(-len(chosen) // columns) * height, columns * width, 3), np.uint8)
     for place, number in enumerate(chosen):

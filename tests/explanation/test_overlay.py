@@ -24,6 +24,7 @@ def test_without_opacity_the_image_is_left_and_with_all_of_it_the_colours():
 
 def test_a_montage_has_the_slices_in_rows():
     volume = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1) * np.full((6, 2, 3, 1), 10, np.uint8)
+    volume[:, 1, 2] = 255
     found = explanation.montage(volume, np.zeros((6, 2, 3)), opacity=0, slices=3, columns=2)
     assert found.shape == (4, 6, 3)
     # Of the slices 0 to 5 the middles of three parts: 1, 3 and 5; nothing in the last place.
@@ -34,6 +35,13 @@ def test_a_montage_of_few_slices_has_them_all():
     volume = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((3, 2, 2, 1), np.uint8)
     found = explanation.montage(volume, np.zeros((3, 2, 2)), opacity=0)
     assert found[0, ::2, 0].tolist() == [0, 1, 2]
+
+
+def test_a_montage_leaves_out_empty_slices_at_the_ends():
+    volume = np.zeros((20, 2, 2, 1), np.uint8)
+    volume[[3, 6], 0, 0, 0] = 5, 9
+    found = explanation.montage(volume, np.zeros((20, 2, 2)), opacity=0, slices=4)
+    assert found[0, ::2, 0].tolist() == [5, 0, 0, 9]
 
 
 def test_panels_show_each_image_beside_its_heatmap_with_its_caption():
@@ -72,13 +80,14 @@ def test_panels_of_volumes_have_a_row_of_slices_for_each_layer():
 
 def test_panels_of_volumes_show_slices_above_the_same_with_their_heat():
     volumes, heat = np.zeros((3, 16, 4, 5, 1), np.uint8), np.zeros((3, 16, 4, 5))
+    volumes[:, :, 0, 4] = 3
     volumes[0, 7], heat[0, 7] = 77, 1
     figure = explanation.panels(volumes, heat, ["x", "y", "z"])
     picture = figure.axes[0].images[0].get_array()
     assert picture.shape == (8, 40, 3)
     # Slices 1, 3, 5, 7 and so on: the seventh stands in the fourth place.
     assert (picture[:4, 15:20] == 77).all()
-    assert not picture[:4, :15].any()
+    assert not picture[1:4, :15].any()
     assert (picture[4:, 15:20] != picture[4:, 10:15]).any(axis=-1).all()
 
 
