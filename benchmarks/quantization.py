@@ -30,7 +30,7 @@ from keras_vision.recipe import override
 BEST = ["--recipe", "best"]
 NETWORKS = {
     "derma": {"baseline --augment": ["--augment"], "best": BEST},
-    "fracture3d": {"baseline": [], "best": BEST},
+    "fracture3d": {"best": BEST},
 }
 OURS = ("dynamic", "int8", "qat")
 TF = "TensorFlow int8"

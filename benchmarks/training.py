@@ -1,13 +1,13 @@
 """Does the network ever wait for its data? Training speed with augmentation, against steps on one batch in memory.
 
-Run:     python benchmarks/training.py [--network fracture3d] [--quick] [--backends tensorflow jax torch]
-Measures, in a process for each backend, images per second of `training.fit` on a track's `baseline` network with
+Run:     python benchmarks/training.py [--network fracture3d|cifar] [--quick] [--backends tensorflow jax torch]
+Measures, in a process for each backend, images per second of `training.fit` on a track's first network with
 augmentation on, and of the same network stepping on one batch kept in memory, in turns. A step is the faster of
 `model.train_on_batch` and Keras's own `fit` on that batch over and over: on JAX the first copies the whole state in
 and out at each step. Beside them stand the share of the fit's time spent making batches (all of it is waiting on JAX
 and torch; TensorFlow makes them ahead in another thread, so there it is the most that waiting can be), and the highest
 memory during the fit, above what the process held before it, for arrays of the real training split's size. Figures are
-medians over the turns.
+medians over the turns. For `cifar` a plain torch script of the same network stands beside them.
 """
 
 import argparse
@@ -18,18 +18,21 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import record
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Which track's `baseline`, on images like those of its data set.
+    """Which track's first recipe, on images like those of its data set.
 
     Attributes:
         train_images: As many as the real training split has.
         rounds: Turns, and `batches` of each.
+        peer: Script beside this one that trains the same network, see `torch_cifar.py`.
     """
 
     image_shape: tuple
@@ -37,11 +40,13 @@ class Network:
     train_images: int
     rounds: int
     batches: int
+    peer: str | None = None
 
 
 NETWORKS = {
     "derma": Network((28, 28, 3), 7, 7007, rounds=5, batches=110),
-    "fracture3d": Network((28, 28, 28, 1), 3, 1027, rounds=3, batches=16),
+    "fracture3d": Network((28, 28, 28, 1), 3, 1027, rounds=3, batches=6),
+    "cifar": Network((32, 32, 3), 10, 45_000, rounds=3, batches=24, peer="torch_cifar.py"),
 }
 
 
@@ -69,7 +74,8 @@ def measure(name, rounds, batches_a_round):
             self.seconds += time.perf_counter() - started
             return batch
 
-    network, recipe = NETWORKS[name], importlib.import_module(f"keras_vision.{name}").RECIPES["baseline"]
+    network = NETWORKS[name]
+    recipe = next(iter(importlib.import_module(f"keras_vision.{name}").RECIPES.values()))
     classes, batch_size, augmentation = network.num_classes, recipe.training.batch_size, recipe.augmentation
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (network.train_images, *network.image_shape), dtype=np.uint8)
@@ -111,6 +117,12 @@ def measure(name, rounds, batches_a_round):
         def __getitem__(self, index):
             return self.batch
 
+    class _Short(data.Batches):
+        """All images, of which an epoch takes the first batches of its order."""
+
+        def __len__(self):
+            return min(super().__len__(), batches_a_round)
+
     class _EpochSeconds(keras.callbacks.Callback):
         def __init__(self):
             super().__init__()
@@ -129,7 +141,7 @@ def measure(name, rounds, batches_a_round):
         figures["fit"].append(count / seconds)
         figures["waiting"].append(batches.seconds / seconds)
         figures["step"].append(step_speed(batches[0]))
-    epoch(data.Batches(Split(images, labels), classes, batch_size, augmentation=augmentation, shuffle=True))
+    epoch(_Short(Split(images, labels), classes, batch_size, augmentation=augmentation, shuffle=True))
     return {
         **{name: record.median_and_spread(values) for name, values in figures.items()},
         "fit_over_step": record.median_and_spread(
@@ -138,6 +150,16 @@ def measure(name, rounds, batches_a_round):
         "peak_megabytes_above_start": _peak_megabytes() - before,
         "array_megabytes": images.nbytes / 2**20,
     }
+
+
+def peer(network, rounds):
+    """The report of a network's peer, on synthetic pictures of the same size."""
+    script = Path(__file__).with_name(network.peer)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(script), "--data", "synthetic", "--size", str(network.image_shape[0])]
+        command += ["--limit", "1536", "--epochs", str(rounds), "--out", folder]
+        subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "torch"}, check=True, stdout=subprocess.DEVNULL)
+        return json.loads((Path(folder) / "report.json").read_text("utf-8"))
 
 
 def _peak_megabytes():
@@ -173,10 +195,15 @@ def main():
         "fit_over_step": {name: round(row["fit_over_step"][0], 3) for name, row in results.items()},
         "waiting_share": {name: round(row["waiting"][0], 4) for name, row in results.items()},
     }
+    details = {"backends": results, "rounds": rounds, "batches": batches_a_round}
+    if network.peer:
+        details["peer"] = peer(network, rounds)
+        print(f"{network.peer:<12}{details['peer']['images_per_second']:>8.0f}")
+        headline["peer_images_per_second"] = round(details["peer"]["images_per_second"], 1)
     headline["images_per_second"] = {name: round(row["fit"][0], 1) for name, row in results.items()}
     name = "training" if options.network == "derma" else f"training_{options.network}"
     name += "_quick" if options.quick else ""
-    record.finish(name, headline, {"backends": results, "rounds": rounds, "batches": batches_a_round})
+    record.finish(name, headline, details)
 
 
 if __name__ == "__main__":
