@@ -41,7 +41,7 @@ def recipes(epochs):
     return {
         "`fast`, mixed_bfloat16": (TRACK, [*FAST, *HALF], 5),
         "`fast`": (TRACK, FAST, 5),
-        "`custom`": (TRACK, length, 1),
+        "`custom`": (TRACK, [*length, "--patience", "0"], 1),
         "plain torch, the network of `custom`": (PEER, length, 1),
     }
 

@@ -24,13 +24,12 @@ import numpy as np
 import record
 import trainings
 
-from keras_vision import data, evaluation, phone, quantization
-from keras_vision.recipe import override
+from keras_vision import cli, data, evaluation, phone, quantization, track
 
 BEST = ["--recipe", "best"]
 NETWORKS = {
     "derma": {"baseline --augment": ["--augment"], "best": BEST},
-    "fracture3d": {"best": BEST},
+    "fracture3d": {"best": [*BEST, "--explain", "none"]},
 }
 OURS = ("dynamic", "int8", "qat")
 TF = "TensorFlow int8"
@@ -93,13 +92,10 @@ def measure(name, flags, seed, options):
     if kept.is_file():
         return json.loads(kept.read_text("utf-8"))
     recipes = importlib.import_module(f"keras_vision.{options.track}").RECIPES
-    recipe = override(recipes["best" if name == "best" else "baseline"], data=options.data, seed=seed)
-    if options.quick:
-        recipe = override(recipe, qat_epochs=1)
+    typed = [*flags, "--data", options.data, "--seed", str(seed), *(["--qat-epochs", "1"] if options.quick else [])]
+    recipe = cli.parse(options.track, recipes, "", typed)[1]
     splits = data.load_splits(recipe.data, seed)
-    augmented = recipe.augment or "--augment" in flags
-    batches = {"augmentation": recipe.augmentation if augmented else None, "shuffle": True, "seed": seed}
-    train = data.Batches(splits.train, splits.num_classes, recipe.training.batch_size, **batches)
+    train = track.train_batches(recipe, splits)
     val, test = (data.Batches(part, splits.num_classes, 256) for part in (splits.val, splits.test))
     trained = keras.saving.load_model(folder / "model.keras")
     model = quantization.lower_3d(trained) if len(splits.image_shape) == 4 else trained

@@ -8,6 +8,7 @@ Writes `report.json` with the same keys as a run of ours has.
 
 import argparse
 import json
+import os
 import resource
 import time
 from pathlib import Path
@@ -73,6 +74,7 @@ def main():
     options = parser.parse_args()
     torch.manual_seed(options.seed)
 
+    os.environ["KERAS_BACKEND"] = "torch"
     from keras_vision import data  # The splits must be the same; nothing else is ours.
     from keras_vision.recipe import DataSpec
 

@@ -47,11 +47,15 @@ def train(command, name, flags, seed, options, *, split="test"):
         split: What the run is judged on: what is there to choose by must not read the test split.
     """
     out = folder(options, name, seed)
+    asked, settings = out.with_suffix(".settings"), json.dumps([*flags, f"{options.threads} threads"])
+    if asked.is_file() and asked.read_text("utf-8") != settings and (out / "report.json").is_file():
+        sys.exit(f"{out} was run with other settings, {asked.read_text('utf-8')}: move it away, and it is run anew.")
     if not (out / "report.json").is_file():
         whole = [sys.executable, *command, *flags, "--data", options.data, "--seed", str(seed), "--out", str(out)]
         whole += ["--epochs", "3"] if options.quick else []
         whole += ["--judge-on", "val"] if split == "val" else []
         out.parent.mkdir(parents=True, exist_ok=True)
+        asked.write_text(settings, "utf-8")
         with out.with_suffix(".log").open("w") as log:
             environment = {
                 **os.environ,

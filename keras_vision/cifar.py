@@ -2,7 +2,9 @@
 
 Run:     python -m keras_vision.cifar
          python -m keras_vision.cifar --recipe resnet18
-Data:    --data cifar10 takes a file cifar10.npz, or downloads the original; --data FILE.npz takes others of this kind
+         python -m keras_vision.cifar --recipe fast --precision mixed_bfloat16
+Data:    --data cifar10 takes cifar10.npz from the folder KERAS_VISION_DATA, else the original, which it downloads once;
+         --data FILE.npz takes others of this kind
 Source:  Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf
 """
 

@@ -110,10 +110,13 @@ def faithfulness(recipe, model, report):
         found = explanation.judge_heatmaps(probabilities, images, heatmaps, targets, shuffled=shuffled)
         return {"method": name, "images": count, **dataclasses.asdict(found)}
 
+    # The first of the layers whose heatmaps the report shows.
+    shown = recipe.explanation.explained_layer
     for name, method in explanation.METHODS.items():
         print(f"Judging the heatmaps of {name}...", flush=True)
-        heatmaps = method(model, images, targets)
+        where = {"layers": shown[0]} if shown and name != "integrated-gradients" else {}
+        heatmaps = method(model, images, targets, **where)
         with explanation.weights_shuffled(model, SHUFFLING_SEED):
-            shuffled = method(model, images, targets)
+            shuffled = method(model, images, targets, **where)
         yield judged(name, heatmaps, shuffled)
     yield judged("random", explanation.random_heatmaps(count, images.shape[1:-1], seed=recipe.seed), None)

@@ -133,7 +133,9 @@ class ModelSpec(_Checked):
         "first layers of resnet18 and cifar_resnet: 3 x 3 for small pictures, or 7 x 7 and pooling, a quarter the side",
         choices=("cifar", "imagenet"),
     )
-    head_dropout: float = knob(0.0, "dropout before the last layer of resnet18 and cifar_resnet", low=0.0, high=0.9)
+    head_dropout: float = knob(
+        0.0, "dropout before the last layer of resnet18, cifar_resnet and whitened_cnn", low=0.0, high=0.9
+    )
 
 
 PICTURES_ONLY = (
@@ -211,6 +213,7 @@ class AugmentationSpec(_Checked):
         "mix each image and its label with another one's, in shares from Beta(M, M); the training accuracy then counts "
         "the larger share's class alone, so it reads low",
         low=0,
+        high=100,
     )
     fill_mode: str = knob(
         "nearest",
@@ -223,6 +226,8 @@ class AugmentationSpec(_Checked):
         super().__post_init__()
         if self.brightness_range is not None and self.brightness_range[0] > self.brightness_range[1]:
             raise InputError(f"--brightness-range takes the darkest factor first. Received: {self.brightness_range}.")
+        if self.alternate_flips and not self.horizontal_flip:
+            raise InputError("--alternate-flips goes with --horizontal-flip. Received: --no-horizontal-flip.")
 
     def check_shape(self, shape):
         """Checks that every change asked for means something for images of a shape.
@@ -302,7 +307,7 @@ class TrainingSpec(_Checked):
     precision: str = knob(
         "float32",
         "numbers that the training computes with; mixed_bfloat16 is quicker on processors and accelerators that have "
-        "it, and the finished model is float32 all the same",
+        "it; logits and the finished model are float32 all the same",
         choices=("float32", "mixed_bfloat16"),
     )
     tensorboard: bool = knob(False, "write TensorBoard logs into the run's folder")

@@ -190,7 +190,8 @@ def _write_training(folder, recipe, model, splits, history, report):
     (folder / "history.csv").write_text(history.to_csv(), "utf-8")
     (folder / "predictions.csv").write_text(_predictions(report), "utf-8")
     # A new model of the same layers leaves out the optimizer, which is twice the weights' size.
-    keras.Model(model.input, model.output, name=model.name).save(folder / run_folder.MODEL)
+    keras.Model(model.input, model.output, name=model.name).save(folder / "unfinished.keras")
+    (folder / "unfinished.keras").rename(folder / run_folder.MODEL)
 
 
 def _predictions(report):

@@ -177,7 +177,7 @@ def transform(images, drawn, fill_mode="nearest", cval=0.0):
     count, height, width, _ = images.shape
     geometry = {name: values for name, values in drawn.items() if name not in _INTENSITY}
     if not geometry:
-        changed = images.astype(np.float32)
+        changed = images.astype(np.float32, order="C")  # Colours are changed in place, in reshaped views.
     else:
         affine = None if _WHOLE_PIXELS.issuperset(geometry) else _affine(geometry, count)
         changed = np.empty(images.shape, np.float32)

@@ -6,7 +6,6 @@ Source: Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/learning-features-2009
 import os
 import pickle
 import tarfile
-from pathlib import Path
 
 import numpy as np
 
@@ -45,7 +44,7 @@ def load(val_share=0.1, seed=0):
     Raises:
         InputError: If a file is not what it should be, or the download fails.
     """
-    folders = data_folders(Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets")
+    folders = data_folders(os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "datasets"))
     for folder in folders[:-1]:
         if (folder / "cifar10.npz").exists():
             return npz.read(folder / "cifar10.npz", names=class_names, val_share=val_share, seed=seed)

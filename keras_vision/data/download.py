@@ -8,9 +8,10 @@ from keras_vision.recipe import InputError
 
 
 def data_folders(home):
-    """Where a data set's file may lie: the folder `KERAS_VISION_DATA`, if there is one, then `home`."""
+    """Where a data set's file may lie: the folder `KERAS_VISION_DATA`, if it is set, then `home`."""
     named = os.environ.get("KERAS_VISION_DATA")
-    return [*([Path(named).expanduser()] if named else []), home]
+    # Path.expanduser raises where there is no such user.
+    return [Path(os.path.expanduser(path)) for path in (named, home) if path]
 
 
 def check_hash(path, algorithm, expected, what):
@@ -64,7 +65,7 @@ def download(url, file_name, folders, algorithm, expected):
     except Exception as error:  # get_file raises a bare Exception for a failed download, ValueError for a wrong hash.
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{file_name} is neither in {' nor in '.join(map(str, folders))}, and downloading it failed ({reason}). "
+            f"{file_name} is not in {' or '.join(map(str, folders))}, and downloading it failed ({reason}). "
             f"Three ways out: fetch {url} by hand and put it at {folder / file_name}; "
             "name a file that you have with --data PATH; or try the track with --data synthetic."
         ) from error

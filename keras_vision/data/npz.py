@@ -71,7 +71,7 @@ def _read_arrays(path):
         raise InputError(f"{path} says that it holds more than this machine's memory ({error}).") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+    except (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
         raise InputError(f"{path} is damaged ({error}); it was perhaps not copied whole.") from error
     except ValueError as error:
         if "pickle" in str(error):

@@ -36,4 +36,4 @@ def plain_cnn(spec, image_shape, num_classes):
     for units, rate in ((256, 0.4), (128, 0.3)):
         x = layers.Dense(units, activation="relu", name=f"dense{units}")(x)
         x = layers.Dropout(min(0.9, rate * spec.dropout_scale), name=f"dense{units}_dropout")(x)
-    return keras.Model(images, layers.Dense(num_classes, name="logits")(x), name="plain_cnn")
+    return keras.Model(images, layers.Dense(num_classes, dtype="float32", name="logits")(x), name="plain_cnn")

@@ -31,4 +31,4 @@ def plain_cnn_3d(spec, image_shape, num_classes):
     for units in (128, 64):
         x = layers.Dense(units, activation="relu", name=f"dense{units}")(x)
         x = layers.Dropout(min(0.9, HEAD_DROPOUT * spec.dropout_scale), name=f"dense{units}_dropout")(x)
-    return keras.Model(volumes, layers.Dense(num_classes, name="logits")(x), name="plain_cnn_3d")
+    return keras.Model(volumes, layers.Dense(num_classes, dtype="float32", name="logits")(x), name="plain_cnn_3d")

@@ -57,7 +57,7 @@ def _resnet(name, sections, spec, image_shape, num_classes):
     x = layers.GlobalAveragePooling2D(name="avgpool")(x)
     if spec.head_dropout:
         x = layers.Dropout(min(0.9, spec.head_dropout * spec.dropout_scale), name="dropout")(x)
-    return keras.Model(images, layers.Dense(num_classes, name="logits")(x), name=name)
+    return keras.Model(images, layers.Dense(num_classes, dtype="float32", name="logits")(x), name=name)
 
 
 def _rescaling(stem, channels):

@@ -38,7 +38,7 @@ def small_resnet(spec, image_shape, num_classes):
         x = layers.Dropout(min(0.9, rate * spec.dropout_scale), name=f"block{number}_dropout")(x)
     x = (layers.GlobalAveragePooling3D if volume else layers.GlobalAveragePooling2D)(name="pool")(x)
     x = layers.Dropout(min(0.9, HEAD_DROPOUT * spec.dropout_scale), name="dropout")(x)
-    return keras.Model(images, layers.Dense(num_classes, name="logits")(x), name="small_resnet")
+    return keras.Model(images, layers.Dense(num_classes, dtype="float32", name="logits")(x), name="small_resnet")
 
 
 def _block(x, filters, name):

@@ -4,6 +4,8 @@
 Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", https://arxiv.org/abs/2404.00498
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -12,8 +14,9 @@ from keras_vision.models.shapes import require_pictures
 
 MULTIPLES = (1, 4, 4)
 PATCH = 2
-# Far more patches than their covariance has entries.
-WHITENING_IMAGES = 5000
+# Far more patches than their covariance has entries, from some images at least however large they are.
+WHITENING_PATCHES = 500_000
+WHITENING_IMAGES = 50
 # Keeps directions that hardly occur from being blown up; of pixels scaled to -1..1.
 WHITENING_EPSILON = 5e-4
 # Of statistics over batches of some hundred images: the network is trained in a thousand steps.
@@ -44,11 +47,16 @@ def whitened_cnn(spec, image_shape, num_classes):
     x = layers.GlobalMaxPooling2D(name="pool")(x)
     if spec.head_dropout:
         x = layers.Dropout(min(0.9, spec.head_dropout * spec.dropout_scale), name="dropout")(x)
-    return keras.Model(images, layers.Dense(num_classes, name="logits")(x), name="whitened_cnn")
+    model = keras.Model(images, layers.Dense(num_classes, dtype="float32", name="logits")(x), name="whitened_cnn")
+    for layer in model.layers:
+        if layer.name.endswith("_conv"):
+            _pass_on(layer)
+    return model
 
 
 def _convolution(x, filters, name):
-    start = PassOn()
+    # A third of the variance that keeps it is torch's default.
+    start: Any = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
     return layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer=start, name=f"{name}_conv")(x)
 
 
@@ -57,27 +65,15 @@ def _normalized(x, name):
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-@keras.saving.register_keras_serializable("keras_vision")
-class PassOn(keras.initializers.Initializer):
-    """A kernel whose first filters give each channel of the input unchanged, and whose others are random.
-
-    torch calls the first part `dirac_`; the random part has a sixth of He et al.'s variance, which is torch's default.
-    """
-
-    def __init__(self, seed=None):
-        self.seed = seed
-
-    def __call__(self, shape, dtype=None):
-        random = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform", seed=self.seed)
-        height, width, channels, filters = shape
-        kernel = np.array(ops.convert_to_numpy(random(shape, dtype="float32")))
-        passed = min(channels, filters)
-        kernel[..., :passed] = 0
-        kernel[height // 2, width // 2, range(passed), range(passed)] = 1
-        return ops.convert_to_tensor(kernel, dtype=dtype)
-
-    def get_config(self):
-        return {"seed": self.seed}
+def _pass_on(convolution):
+    """Makes the first filters of a convolution give each channel of its input unchanged; torch calls that `dirac_`."""
+    (kernel,) = convolution.get_weights()
+    height, width, channels, filters = kernel.shape
+    passed = range(min(channels, filters))
+    kernel = np.array(kernel)
+    kernel[..., passed] = 0
+    kernel[height // 2, width // 2, passed, passed] = 1
+    convolution.set_weights([kernel])
 
 
 def whiten(model, images):
@@ -85,10 +81,11 @@ def whiten(model, images):
 
     Args:
         model: A `whitened_cnn`.
-        images: uint8 array, shape `(N, H, W, C)`; some thousand of them are used, evenly spread.
+        images: uint8 array, shape `(N, H, W, C)`; some hundred of them are used, evenly spread.
     """
-    some = images[:: max(1, len(images) // WHITENING_IMAGES)][:WHITENING_IMAGES]
-    pixels = ops.convert_to_numpy(model.get_layer("rescaling")(some.astype(np.float32)))
+    count = max(WHITENING_IMAGES, WHITENING_PATCHES // (images.shape[1] * images.shape[2]))
+    some = images[:: -(-len(images) // count)]
+    pixels: Any = ops.convert_to_numpy(model.get_layer("rescaling")(some.astype(np.float32)))
     windows = np.lib.stride_tricks.sliding_window_view(pixels, (PATCH, PATCH), axis=(1, 2))
     # From (N, H, W, C, patch, patch) to rows in the order of a kernel's entries: patch, patch, C.
     patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, PATCH * PATCH * pixels.shape[-1])

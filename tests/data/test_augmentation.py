@@ -215,6 +215,19 @@ def test_rotation_turns_a_wide_picture_about_its_centre():
     assert np.argwhere(turned[0, :, :, 0] > 200).tolist() == [[4, 10]]
 
 
+def test_how_an_array_lies_in_memory_changes_no_colour():
+    images = np.random.default_rng(0).integers(0, 256, (3, 5, 6, 7), dtype=np.uint8).transpose(0, 2, 3, 1)[..., :3]
+    spec, draws = AugmentationSpec(**JITTER), uniforms(0, 0, 3)
+    changed = augment(images, spec, draws)
+    assert np.abs(changed - images).max() > 5
+    np.testing.assert_array_equal(changed, augment(np.ascontiguousarray(images), spec, draws))
+
+
+def test_alternate_flips_without_flips_are_refused():
+    with pytest.raises(InputError, match="--alternate-flips goes with --horizontal-flip"):
+        AugmentationSpec(alternate_flips=True)
+
+
 def test_cutout_blanks_a_square_with_the_mean_colour():
     images = pictures(200)
     changed = augment(images, AugmentationSpec(cutout=0.5), uniforms(0, 0, 200))

@@ -1,10 +1,12 @@
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 
 from keras_vision import models, quantization
 from keras_vision.data import synthetic
-from keras_vision.models.whitened_cnn import PassOn
 from keras_vision.recipe import InputError, ModelSpec
 
 SPEC = ModelSpec(architecture="whitened_cnn", width=4)
@@ -32,16 +34,24 @@ def test_without_images_the_first_layer_is_random():
     assert (one != other).any()
 
 
-@pytest.mark.parametrize(("channels", "filters"), [(3, 8), (8, 3)])
-def test_convolutions_start_by_passing_on_their_input(channels, filters):
+@pytest.mark.parametrize(("layer", "channels"), [("group1_a_conv", 24), ("group2_a_conv", 30), ("group2_b_conv", 120)])
+def test_convolutions_start_by_passing_on_their_input(layer, channels):
+    model = models.build(ModelSpec(architecture="whitened_cnn", width=30), (16, 16, 3), 2)
+    convolution = model.get_layer(layer)
     pictures = np.random.default_rng(0).random((2, 5, 6, channels), dtype="float32")
-    layer = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer=PassOn(seed=0))
-    found = keras.ops.convert_to_numpy(layer(pictures))
-    passed = min(channels, filters)
+    found = keras.ops.convert_to_numpy(convolution(pictures))
+    passed = min(channels, convolution.filters)
     np.testing.assert_allclose(found[..., :passed], pictures[..., :passed], atol=1e-6)
-    if filters > channels:
-        random = layer.get_weights()[0][..., passed:]
-        assert random.std() == pytest.approx(np.sqrt(1 / 3 / (9 * channels)), rel=0.2)
+    random = convolution.get_weights()[0][..., passed:]
+    if random.size:
+        assert random.std() == pytest.approx(np.sqrt(1 / 3 / (9 * channels)), rel=0.1)
+
+
+def test_large_images_are_whitened_by_few_of_them(monkeypatch):
+    seen = []
+    monkeypatch.setattr(np, "cov", lambda patches, rowvar: seen.append(len(patches)) or np.eye(12))
+    models.build(SPEC, (256, 256, 3), 2, np.zeros((400, 256, 256, 3), np.uint8))
+    assert seen == [50 * 255 * 255]
 
 
 def test_size_of_the_recipes_network():
@@ -64,3 +74,9 @@ def test_an_integer_file_gives_what_its_simulation_says(images):
     assert agreement["within_a_step"] >= 0.98
     assert agreement["same_class"] >= 0.97
     assert quantization.audit(content).kind == "full-integer"
+
+
+def test_the_file_opens_in_a_process_that_has_not_built_the_network(tmp_path):
+    models.build(SPEC, (16, 16, 3), 2).save(tmp_path / "model.keras")
+    code = "import sys, keras; keras.saving.load_model(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "model.keras")], check=True)
