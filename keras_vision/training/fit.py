@@ -122,9 +122,9 @@ class RiseAndFall(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step):
         # The first step counts as one, so that none is taken at no rate.
-        step = keras.ops.add(keras.ops.cast(step, "float32"), 1)
-        rise = step / max(1, self.warmup_steps)
-        fall = (self.steps + 1 - step) / (self.steps + 1 - self.warmup_steps)
+        count: Any = keras.ops.add(keras.ops.cast(step, "float32"), 1)
+        rise = count / max(1, self.warmup_steps)
+        fall = (self.steps + 1 - count) / (self.steps + 1 - self.warmup_steps)
         return self.peak * keras.ops.clip(keras.ops.minimum(rise, fall), 0.0, 1.0)
 
     def get_config(self):
