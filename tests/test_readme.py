@@ -60,7 +60,6 @@ VOLUMES = ("accuracy", "balanced_accuracy", "auc")
         ("docs/skin-lesions.md", "recipes", "derma_recipes", DERMA),
         ("docs/skin-lesions.md", "ingredients", "derma_ingredients", DERMA),
         ("docs/volumes.md", "recipes", "fracture3d_recipes", VOLUMES),
-        ("docs/volumes.md", "choices", "fracture3d_choices", VOLUMES),
     ],
 )
 def test_figures_are_those_that_the_benchmark_wrote(text, table, results, columns):
