@@ -18,6 +18,19 @@ from keras_vision.recipe import Recipe, override
 REAL_DATA = os.environ.get("KERAS_VISION_DATA")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Keeps what JAX compiles for the run: every model's functions are new to it, although most compile to the same."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 @pytest.fixture
 def real_data():
     """Gives the path of a real data set by its file's name; the test skips where it is not."""
