@@ -84,7 +84,6 @@ def main():
             tables[name] = trainings.columns_of(mine, COLUMNS)
             judged = [official(options, name, seed) for seed in range(len(mine))]
             tables[name] |= {figure: [one[figure] for one in judged] for figure in judged[0]}
-            tables[name]["parameters"] = [report["parameters"] for report in mine]
     title = f"{stem}, {'test split' if options.what == 'recipes' else 'three tenths of training and validation'}"
     headline, details = trainings.print_table(title, options.what, tables)
     if options.only:  # A part of the table must not replace the whole.
