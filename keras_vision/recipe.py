@@ -137,6 +137,10 @@ class ModelSpec(_Checked):
         0.0, "dropout before the last layer of resnet18, cifar_resnet and whitened_cnn", low=0.0, high=0.9
     )
 
+    def dropout(self, rate):
+        """A network's own dropout rate, scaled."""
+        return min(0.9, rate * self.dropout_scale)
+
 
 PICTURES_ONLY = (
     "shear_range",

@@ -31,9 +31,9 @@ def plain_cnn(spec, image_shape, num_classes):
         x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_norm")(x)
         x = layers.ReLU(name=f"{name}_relu")(x)
         x = layers.MaxPooling2D(name=f"{name}_pool")(x)
-        x = layers.Dropout(min(0.9, rate * spec.dropout_scale), name=f"{name}_dropout")(x)
+        x = layers.Dropout(spec.dropout(rate), name=f"{name}_dropout")(x)
     x = layers.Flatten(name="flatten")(x)
     for units, rate in ((256, 0.4), (128, 0.3)):
         x = layers.Dense(units, activation="relu", name=f"dense{units}")(x)
-        x = layers.Dropout(min(0.9, rate * spec.dropout_scale), name=f"dense{units}_dropout")(x)
+        x = layers.Dropout(spec.dropout(rate), name=f"dense{units}_dropout")(x)
     return keras.Model(images, layers.Dense(num_classes, dtype="float32", name="logits")(x), name="plain_cnn")

@@ -30,5 +30,5 @@ def plain_cnn_3d(spec, image_shape, num_classes):
     x = layers.Flatten(name="flatten")(x)
     for units in (128, 64):
         x = layers.Dense(units, activation="relu", name=f"dense{units}")(x)
-        x = layers.Dropout(min(0.9, HEAD_DROPOUT * spec.dropout_scale), name=f"dense{units}_dropout")(x)
+        x = layers.Dropout(spec.dropout(HEAD_DROPOUT), name=f"dense{units}_dropout")(x)
     return keras.Model(volumes, layers.Dense(num_classes, dtype="float32", name="logits")(x), name="plain_cnn_3d")

@@ -56,7 +56,7 @@ def _resnet(name, sections, spec, image_shape, num_classes):
             x = _block(x, spec.width * 2**section, stride, f"layer{section + 1}_{block}")
     x = layers.GlobalAveragePooling2D(name="avgpool")(x)
     if spec.head_dropout:
-        x = layers.Dropout(min(0.9, spec.head_dropout * spec.dropout_scale), name="dropout")(x)
+        x = layers.Dropout(spec.dropout(spec.head_dropout), name="dropout")(x)
     return keras.Model(images, layers.Dense(num_classes, dtype="float32", name="logits")(x), name=name)
 
 

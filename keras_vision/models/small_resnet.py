@@ -35,9 +35,9 @@ def small_resnet(spec, image_shape, num_classes):
     x = layers.ReLU(name="stem_relu")(x)
     for number, (multiple, rate) in enumerate(zip(MULTIPLES[1:], BLOCK_DROPOUT, strict=True), 1):
         x = _block(x, spec.width * multiple, f"block{number}")
-        x = layers.Dropout(min(0.9, rate * spec.dropout_scale), name=f"block{number}_dropout")(x)
+        x = layers.Dropout(spec.dropout(rate), name=f"block{number}_dropout")(x)
     x = (layers.GlobalAveragePooling3D if volume else layers.GlobalAveragePooling2D)(name="pool")(x)
-    x = layers.Dropout(min(0.9, HEAD_DROPOUT * spec.dropout_scale), name="dropout")(x)
+    x = layers.Dropout(spec.dropout(HEAD_DROPOUT), name="dropout")(x)
     return keras.Model(images, layers.Dense(num_classes, dtype="float32", name="logits")(x), name="small_resnet")
 
 

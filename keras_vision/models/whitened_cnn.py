@@ -46,7 +46,7 @@ def whitened_cnn(spec, image_shape, num_classes):
         x = _normalized(x, f"group{number}_b")
     x = layers.GlobalMaxPooling2D(name="pool")(x)
     if spec.head_dropout:
-        x = layers.Dropout(min(0.9, spec.head_dropout * spec.dropout_scale), name="dropout")(x)
+        x = layers.Dropout(spec.dropout(spec.head_dropout), name="dropout")(x)
     model = keras.Model(images, layers.Dense(num_classes, dtype="float32", name="logits")(x), name="whitened_cnn")
     for layer in model.layers:
         if layer.name.endswith("_conv"):

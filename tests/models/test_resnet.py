@@ -1,8 +1,5 @@
 """ResNets: their sizes, their order of layers, and torchvision's ResNet18 as outside judge."""
 
-import importlib
-import warnings
-
 import keras
 import numpy as np
 import pytest
@@ -12,21 +9,6 @@ from keras import layers
 from keras_vision import cifar, models, quantization
 from keras_vision.models.resnet import IMAGENET_MEAN, IMAGENET_STD
 from keras_vision.recipe import InputError, ModelSpec
-
-
-@pytest.fixture(scope="module")
-def torchvision_models():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return importlib.import_module("torchvision.models")
-        except ImportError:
-            pytest.skip("needs the package torchvision")
-        except RuntimeError:
-            # Beside a torch of another build, torchvision lacks these operators.
-            for name in ("nms", "qnms"):
-                torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
-            return importlib.import_module("torchvision.models")
 
 
 def randomized(network):
@@ -54,9 +36,9 @@ def take_weights(model, network):
 
 @pytest.mark.backend
 @pytest.mark.parametrize(("size", "channels"), [((64, 64), 3), ((45, 58), 3), ((64, 64), 1)])
-def test_logits_are_those_of_torchvision(torchvision_models, size, channels):
+def test_logits_are_those_of_torchvision(torchvision, size, channels):
     torch.manual_seed(0)
-    network = torchvision_models.resnet18(weights=None, num_classes=10)
+    network = torchvision.models.resnet18(weights=None, num_classes=10)
     if channels == 1:
         network.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
     randomized(network)
