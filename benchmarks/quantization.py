@@ -1,6 +1,6 @@
 """What each scheme costs, beside the other ways to an integer file: same trained networks, images and interpreter.
 
-Run:     python benchmarks/quantization.py --data FILE.npz [--track fracture3d] [--seeds 3] [--runs FOLDER] [--quick]
+Run:     python benchmarks/quantization.py --data FILE.npz [--track fracture3d|cifar] [--seeds 3] [--quick]
 Peers:   TensorFlow's converter (full-integer, uint8 ends), and ai-edge-quantizer's recipe static_wi8_ai8 where it is
          installed: pip install ai-edge-quantizer
 The networks are those of the track's own benchmark, trained here if need be. TensorFlow gets the network as it is, in
@@ -30,7 +30,14 @@ BEST = ["--recipe", "best"]
 NETWORKS = {
     "derma": {"baseline --augment": ["--augment"], "best": BEST},
     "fracture3d": {"best": [*BEST, "--explain", "none"]},
+    # Those of benchmarks/cifar.py.
+    "cifar": {
+        "`fast`, mixed_bfloat16": ["--recipe", "fast", "--precision", "mixed_bfloat16"],
+        "`custom`": ["--epochs", "6", "--patience", "0"],
+    },
 }
+# An epoch of the fine-tuning is ten minutes of `custom`, and has seven times as many images as six of derma's.
+QAT_EPOCHS = {"cifar": 1}
 OURS = ("dynamic", "int8", "qat")
 TF = "TensorFlow int8"
 EDGE, EDGE_WIDEST = "ai-edge-quantizer int8", "ai-edge-quantizer int8, widest ranges"
@@ -92,7 +99,9 @@ def measure(name, flags, seed, options):
     if kept.is_file():
         return json.loads(kept.read_text("utf-8"))
     recipes = importlib.import_module(f"keras_vision.{options.track}").RECIPES
-    typed = [*flags, "--data", options.data, "--seed", str(seed), *(["--qat-epochs", "1"] if options.quick else [])]
+    typed = [*flags, "--data", options.data, "--seed", str(seed)]
+    qat_epochs = 1 if options.quick else QAT_EPOCHS.get(options.track)
+    typed += ["--qat-epochs", str(qat_epochs)] if qat_epochs else []
     recipe = cli.parse(options.track, recipes, "", typed)[1]
     splits = data.load_splits(recipe.data, seed)
     train = track.train_batches(recipe, splits)

@@ -347,6 +347,12 @@ class EvaluationSpec(_Checked):
         choices=("test", "val"),
     )
     bootstrap: int = knob(1000, "resamples of the test images for the 95 %% intervals", low=10, high=100_000)
+    positive_class: str | None = knob(
+        None,
+        "of two classes, the one to find: sensitivity and specificity are its (default: the rarer in train)",
+        type=str,
+        metavar="NAME",
+    )
     misclassified: int = knob(25, "surest misclassified images shown in the report", low=0, high=200)
 
 

@@ -54,6 +54,7 @@ def run(recipe, out_dir, *, track="run", overwrite=False):
         keras.utils.set_random_seed(recipe.seed)
         splits = data.load_splits(recipe.data, recipe.seed)
         announce(splits)
+        splits.positive_label(recipe.evaluation.positive_class)  # Refused now, not after the training.
         print(
             f"Recipe {recipe.name} on {keras.backend.backend()}, at most {recipe.training.epochs} epochs.", flush=True
         )
@@ -126,7 +127,13 @@ def _batches(recipe, splits):
 def _report(recipe, track, splits, model, history, val, judged):
     spec = recipe.evaluation
     probabilities, judgement = _judge(recipe, model, judged)
-    validation = judgement if spec.judge_on == "val" else _judge(recipe, model, val)[1]
+    val_probabilities, validation = (probabilities, judgement) if spec.judge_on == "val" else _judge(recipe, model, val)
+    point = None
+    if splits.num_classes == 2:
+        positive = splits.positive_label(spec.positive_class)
+        point = evaluation.operating_point(
+            judged.split.labels, probabilities, val.split.labels, val_probabilities, positive
+        )
     return evaluation.Report(
         title=f"{track}, recipe {recipe.name}" + (", augmented" if recipe.augment else ""),
         recipe=dataclasses.asdict(recipe),
@@ -144,6 +151,7 @@ def _report(recipe, track, splits, model, history, val, judged):
         probabilities=probabilities,
         images=judged.split.images,
         num_mistakes=spec.misclassified,
+        operating_point=point,
     )
 
 

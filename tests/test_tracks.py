@@ -100,10 +100,15 @@ def test_a_file_never_seen_before_works_without_a_change_of_code(write_npz, tmp_
     out = tmp_path / "run"
     flags = ["--data", str(path), "--augment", "--epochs", "30", "--width", "4", "--bootstrap", "20", "--out", str(out)]
     flags += ["--batch-size", "16", "--dropout-scale", "0.2", "--faithfulness-images", "0"]
+    flags += ["--positive-class", "class_1"]
     assert derma.main(flags) == 0
     report = json.loads((out / "report.json").read_text("utf-8"))
     assert report["class_names"] == ["class_0", "class_1"]
     assert report["figures"]["auc"]["value"] > 0.9
+    assert report["operating_point"]["positive"] == "class_1"
+    assert report["operating_point"]["at_threshold"]["sensitivity"]["value"] > 0.7
+    assert (out / "figures" / "roc_curve.png").is_file()
+    assert "How well is class_1 found?" in (out / "report.html").read_text("utf-8")
 
 
 @pytest.mark.backend
@@ -133,6 +138,14 @@ def test_judging_on_validation_changes_what_is_judged_and_not_what_is_learnt(
     )
     for one, other in zip(small_run.model.get_weights(), result.model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.backend
+def test_a_class_to_find_that_is_none_of_two_is_refused_before_the_training(tmp_path, capsys):
+    flags = ["--data", "synthetic", "--limit", "60", "--positive-class", "melanoma", "--out", str(tmp_path / "run")]
+    assert derma.main(flags) == 2
+    assert "--positive-class names one of two classes" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.backend

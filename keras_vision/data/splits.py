@@ -72,6 +72,21 @@ class Splits:
             name: np.bincount(split.labels, minlength=self.num_classes).tolist() for name, split in self.named().items()
         }
 
+    def positive_label(self, name=None):
+        """Label of the class that a two-class network is to find: the named one, else the rarer in train.
+
+        Raises:
+            InputError: If a class is named that is not one of two.
+        """
+        if name is None:
+            return int(np.argmin(self.counts()["train"]))
+        if self.num_classes != 2 or name not in self.class_names:
+            raise InputError(
+                "--positive-class names one of two classes; those of this data are "
+                f"{', '.join(map(repr, self.class_names))}. Received: {name!r}."
+            )
+        return self.class_names.index(name)
+
     def limited(self, limit):
         """The same splits with at most `limit` images each, classes kept in proportion, at least one of each.
 

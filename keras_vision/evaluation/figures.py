@@ -71,6 +71,20 @@ def reliability_curve(calibration):
     return figure
 
 
+def roc_curve(point):
+    """The ROC curve of an `OperatingPoint`, with the threshold that was chosen and one half on it."""
+    figure = Figure(figsize=(4.4, 4.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], ":", color="gray", label="guessing")
+    axes.plot(*point.curve, label="this model")
+    for rates, label in ((point.chosen, f"from {point.threshold:.3f}, chosen on validation"), (point.half, "from 0.5")):
+        axes.plot(1 - rates["specificity"][0], rates["sensitivity"][0], "o", label=label)
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.legend(fontsize=8, loc="lower right")
+    axes.grid(alpha=0.25)
+    return figure
+
+
 def class_balance(counts, class_names):
     """Images per class and split, as bars on a logarithmic axis: rare classes must stay visible."""
     figure = Figure(figsize=(9, 0.42 * len(class_names) + 1.4), layout="constrained")

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from keras_vision.evaluation import figures as draw
 from keras_vision.evaluation.judge import Judgement, interval
+from keras_vision.evaluation.operating_point import OperatingPoint
 
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
 
@@ -38,6 +39,7 @@ class Report:
         probabilities: Float array, shape `(N, K)`.
         images: uint8 images of the judged split, `(N, H, W, C)` or `(N, D, H, W, C)`.
         num_mistakes: How many of the surest mistakes to show.
+        operating_point: Of two classes, how well the one that is looked for is found.
         heatmaps: What the heatmaps are of, a sentence; None where there are none.
         heatmap_figures: `{name: matplotlib figure}`; one called `surest_mistakes` takes the place of the plain one.
         faithfulness: What is known of each method's heatmaps: `method`, `insertion`, `deletion` and more.
@@ -60,6 +62,7 @@ class Report:
     probabilities: np.ndarray
     images: np.ndarray
     num_mistakes: int = 24
+    operating_point: OperatingPoint | None = None
     heatmaps: str | None = None
     heatmap_figures: dict[str, Figure] = field(default_factory=dict)
     faithfulness: tuple[dict, ...] = ()
@@ -84,6 +87,7 @@ class Report:
                 for name, row in zip(self.class_names, self.judgement.classes, strict=True)
             ],
             "confusion_matrix": self.judgement.confusion.tolist(),
+            "operating_point": self._operating_point(),
             "reliability": {
                 "confidence": calibration.confidence.tolist(),
                 "accuracy": calibration.accuracy.tolist(),
@@ -102,6 +106,15 @@ class Report:
             "environment": self.environment,
         }
 
+    def _operating_point(self):
+        point = self.operating_point
+        return point and {
+            "positive": self.class_names[point.positive],
+            "threshold": point.threshold,
+            "at_threshold": {name: interval(values) for name, values in point.chosen.items()},
+            "at_one_half": {name: interval(values) for name, values in point.half.items()},
+        }
+
     def surest_mistakes(self):
         """Rows of the judged split that are wrong, the most confident first."""
         confidence, predicted = self.probabilities.max(axis=1), self.probabilities.argmax(axis=1)
@@ -113,6 +126,10 @@ class Report:
         lines = [f"{self.data['name']}, {self.split} split, {len(self.labels)} images (95 % intervals)"]
         for name in HEADLINE:
             lines.append(f"  {words(name):<18} {_shown(self.judgement.figures[name])}")
+        if self.operating_point:
+            found = self.operating_point
+            lines.append(f"Finding {self.class_names[found.positive]!r}, threshold {found.threshold:.3f} by validation")
+            lines += [f"  {name:<18} {_shown(values)}" for name, values in found.chosen.items()]
         if self.files:
             head, rows = files_table(self.files)
             lines += ["", "Files for phones, against the float model on the same images", text_table(head, rows)]
@@ -138,6 +155,8 @@ class Report:
             "reliability": draw.reliability_curve(self.judgement.calibration),
             "class_balance": draw.class_balance(self.data["counts"], self.class_names),
         }
+        if self.operating_point:
+            figures["roc_curve"] = draw.roc_curve(self.operating_point)
         rows = self.surest_mistakes()
         if len(rows):
             figures["surest_mistakes"] = draw.gallery(self.images[rows], [self._caption(row) for row in rows])
@@ -278,6 +297,7 @@ there to choose by.</p>
 {picture("confusion_matrix", pictures["confusion_matrix"])}
 <h2>Each class</h2>
 {table(("class", "images", "precision", "recall", "F1", "AUC"), classes)}
+{_detector(report, pictures)}
 <h2>Surest mistakes</h2>
 {mistakes}
 {_heatmaps(report, pictures)}
@@ -295,6 +315,21 @@ distance from that.</p>
 {table(("what", "version"), report.environment.items())}
 """
     return page(report.title, body)
+
+
+def _detector(report, pictures):
+    """The section about finding one of two classes, if there are two."""
+    point = report.operating_point
+    if point is None:
+        return ""
+    name = html.escape(report.class_names[point.positive])
+    rows = [(rate, _shown(values), _shown(point.half[rate])) for rate, values in point.chosen.items()]
+    head = ("", f"from a probability of {point.threshold:.3f} (95 % interval)", "from one half")
+    return f"""<h2>How well is {name} found?</h2>
+<p>Sensitivity: the share of {name} that is found. Specificity: the share of the others that is left alone. The
+threshold has the largest sum of both on the validation split.</p>
+{table(head, rows)}
+{picture("roc_curve", pictures["roc_curve"])}"""
 
 
 def _heatmaps(report, pictures):

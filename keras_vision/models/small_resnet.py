@@ -30,7 +30,9 @@ def small_resnet(spec, image_shape, num_classes):
     volume = len(image_shape) == 4
     (require_volumes if volume else require_pictures)("small_resnet", image_shape, at_least=16)
     images = keras.Input(image_shape, name="images")
-    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(images)
+    # Nearly all of a mask is background. An offset, which integer files round to a whole pixel value, moves all of it.
+    scaling = {"scale": 1 / 255} if volume else {"scale": 1 / 127.5, "offset": -1}
+    x = layers.Rescaling(**scaling, name="rescaling")(images)
     x = _convolution(x, spec.width * MULTIPLES[0], 3, 2 if volume else 1, "stem")
     x = layers.ReLU(name="stem_relu")(x)
     for number, (multiple, rate) in enumerate(zip(MULTIPLES[1:], BLOCK_DROPOUT, strict=True), 1):
