@@ -102,7 +102,7 @@ def document_way(arguments):
         epochs=options.epochs,
         class_weight=training.class_weights(splits.train.labels, splits.num_classes, options.class_weight),
         callbacks=[
-            keras.callbacks.ReduceLROnPlateau(factor=spec.plateau_factor, patience=spec.plateau_patience),
+            keras.callbacks.ReduceLROnPlateau(factor=spec.cut_factor, patience=spec.plateau_patience),
             keras.callbacks.EarlyStopping(patience=spec.patience, restore_best_weights=True),
         ],
         verbose=2,

@@ -145,6 +145,7 @@ class ModelSpec(_Checked):
 PICTURES_ONLY = (
     "shear_range",
     "random_crop",
+    "random_resized_crop",
     "contrast",
     "saturation",
     "hue",
@@ -181,6 +182,13 @@ class AugmentationSpec(_Checked):
         "pad a picture by this many pixels on each side, as --fill-mode says, and cut the old size out at random",
         low=0,
         metavar="PIXELS",
+    )
+    random_resized_crop: float = knob(
+        0.0,
+        "cut out a window of at least this share of a picture's area, up to 4:3 in aspect, and enlarge it to the size",
+        low=0,
+        high=1,
+        metavar="SHARE",
     )
     channel_shift_range: float = knob(0.0, "add up to this much to all channels, of 255", low=0, high=255)
     brightness_range: tuple[float, float] | None = knob(
@@ -279,11 +287,13 @@ class TrainingSpec(_Checked):
     weight_decay: float = knob(0.0, "decoupled weight decay, for adamw and sgd", low=0.0)
     schedule: str = knob(
         "plateau",
-        "learning rate: cut it when the validation loss stalls, lower it along a cosine or a line, or keep it",
-        choices=("plateau", "cosine", "linear", "constant"),
+        "learning rate: cut it when the validation loss stalls, or every few epochs, lower it along a cosine or a "
+        "line, or keep it",
+        choices=("plateau", "step", "cosine", "linear", "constant"),
     )
     plateau_patience: int = knob(5, "epochs without a better validation loss before the rate is cut", low=1)
-    plateau_factor: float = knob(0.5, "what a cut multiplies the rate by", low=0.01, high=0.99)
+    step_epochs: int = knob(5, "epochs between the cuts of the schedule step", low=1)
+    cut_factor: float = knob(0.5, "what a cut multiplies the rate by", low=0.01, high=0.99)
     warmup_epochs: float = knob(0.0, "epochs over which a cosine or linear schedule rises to its rate", low=0.0)
     patience: int = knob(
         15,

@@ -41,10 +41,14 @@ _BLOCK = 16
 ) = range(14)
 _CROP_X, _CROP_Y, _CONTRAST, _SATURATION, _HUE = range(_BLOCK, _BLOCK + 5)
 _ERASING = slice(_BLOCK + 5, _BLOCK + 10)
+_WINDOW = slice(_BLOCK + 12, _BLOCK + 16)
 # Column 26 is `mixup`'s, column 27 `albumentations_adapter`'s; volumes use 14 and 15.
 
 _WHOLE_PIXELS = {"crop_x", "crop_y", "flip_horizontal", "flip_vertical", "quarter_turns"}
 _INTENSITY = {"channel_shift_intensity", "brightness", "contrast", "saturation", "hue"}
+
+# How much wider than high a resized crop's window may be, and the other way round; torchvision's default.
+_WINDOW_ASPECT = 4 / 3
 
 _CHUNK_PIXELS = 2**15  # A chunk's pictures and maps stay in the processor's cache; measured best from 2^14 to 2^16.
 _LONGEST_ROW = 2**15 - 1  # OpenCV counts a remapped picture's columns and rows in 16 bits.
@@ -115,8 +119,10 @@ def parameters(spec, draws, image_size):
 
     Returns:
         Dict of arrays of shape `(N,)`: `theta` and `shear` in degrees, `tx` and `ty` in pixels, `zx`, `zy`,
-        `crop_x` and `crop_y` in whole pixels, `flip_horizontal`, `flip_vertical`, `quarter_turns`,
-        `channel_shift_intensity`, the factors `brightness`, `contrast` and `saturation`, `hue` in turns. What is off
+        `crop_x` and `crop_y` in whole pixels, of a resized crop's window `window_x` and `window_y`, its centre's place
+        in pixels from the picture's, and `window_width` and `window_height`, shares of the picture's,
+        `flip_horizontal`, `flip_vertical`, `quarter_turns`, `channel_shift_intensity`, the factors `brightness`,
+        `contrast` and `saturation`, `hue` in turns. What is off
         is not in it.
     """
     height, width = image_size
@@ -139,6 +145,8 @@ def parameters(spec, draws, image_size):
     if spec.random_crop:
         places = 2 * spec.random_crop + 1
         drawn["crop_x"], drawn["crop_y"] = np.floor(places * draws[:, [_CROP_X, _CROP_Y]].T) - spec.random_crop
+    if spec.random_resized_crop:
+        drawn |= _window(spec.random_resized_crop, draws[:, _WINDOW].T, width, height)
     if spec.horizontal_flip:
         drawn["flip_horizontal"] = draws[:, _FLIP_HORIZONTAL] < 0.5
     if spec.vertical_flip:
@@ -159,10 +167,24 @@ def parameters(spec, draws, image_size):
     return drawn
 
 
+def _window(smallest, draws, width, height):
+    """The window of a resized crop: its share of the area, its aspect on a logarithmic scale, its place."""
+    area = smallest + (1 - smallest) * draws[0]
+    aspect = _WINDOW_ASPECT ** (2 * draws[1] - 1) * height / width
+    # A window that sticks out on one side is cut there, where torchvision draws again.
+    window_width, window_height = np.minimum(1, np.sqrt(area * aspect)), np.minimum(1, np.sqrt(area / aspect))
+    return {
+        "window_width": window_width,
+        "window_height": window_height,
+        "window_x": (draws[2] - 0.5) * (1 - window_width) * width,
+        "window_y": (draws[3] - 0.5) * (1 - window_height) * height,
+    }
+
+
 def transform(images, drawn, fill_mode="nearest", cval=0.0):
     """The pictures that `parameters` describe, as Keras's legacy `ImageDataGenerator.apply_transform` makes them.
 
-    What ImageDataGenerator has not: a crop comes before all other geometry, and contrast, saturation and hue follow
+    What ImageDataGenerator has not: crops come before all other geometry, and contrast, saturation and hue follow
     brightness.
 
     Args:
@@ -214,7 +236,7 @@ def _affine(drawn, count):
     """Where each output pixel comes from, about the centre: `source = linear @ target + shift`, in (x, y).
 
     Keras multiplies rotation, shift, shear and zoom in this order; flips and quarter turns come on top. A crop moves
-    the picture before any of them.
+    the picture before any of them, a resized one enlarges it too.
     """
     zero, one = np.zeros(count), np.ones(count)
     theta, shear = np.deg2rad(drawn.get("theta", zero)), np.deg2rad(drawn.get("shear", zero))
@@ -226,6 +248,10 @@ def _affine(drawn, count):
     shift = np.stack([cos * tx - sin * ty, sin * tx + cos * ty], axis=1)
     if "crop_x" in drawn:
         shift += np.stack([drawn["crop_x"], drawn["crop_y"]], axis=1)
+    if "window_x" in drawn:
+        sides = np.stack([drawn["window_width"], drawn["window_height"]], axis=1)
+        linear *= sides[:, :, np.newaxis]
+        shift = shift * sides + np.stack([drawn["window_x"], drawn["window_y"]], axis=1)
     if "flip_horizontal" in drawn:
         linear[:, :, 0] *= np.where(drawn["flip_horizontal"], -1, 1)[:, np.newaxis]
     if "flip_vertical" in drawn:

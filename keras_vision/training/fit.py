@@ -85,6 +85,10 @@ def _optimizer(spec, steps_per_epoch):
         raise InputError(f"--warmup-epochs must be less than --epochs. Received: {spec.warmup_epochs}.")
     if spec.schedule == "linear":
         rate = RiseAndFall(rate, warmup, steps)
+    if spec.schedule == "step":
+        rate = keras.optimizers.schedules.ExponentialDecay(
+            rate, spec.step_epochs * steps_per_epoch, spec.cut_factor, staircase=True
+        )
     if spec.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(
             rate if not warmup else rate / warmup,
@@ -149,7 +153,7 @@ def _callbacks(spec, log_dir):
     if spec.schedule == "plateau":
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
-                factor=spec.plateau_factor, patience=spec.plateau_patience, min_lr=spec.learning_rate / 1000
+                factor=spec.cut_factor, patience=spec.plateau_patience, min_lr=spec.learning_rate / 1000
             )
         )
     if spec.patience:

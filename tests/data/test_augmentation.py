@@ -98,8 +98,9 @@ def collect(batches):
         AugmentationSpec(**COLOURED, **JITTER, rotate90=True, cutout=0.3, noise=5, random_crop=4, random_erasing=0.5),
         AugmentationSpec(**JITTER, horizontal_flip=True, rotate90=True, random_crop=4, random_erasing=0.5),
         AugmentationSpec(random_crop=4, vertical_flip=True, fill_mode="constant"),
+        AugmentationSpec(random_resized_crop=0.2, rotation_range=10, horizontal_flip=True),
     ],
-    ids=["all", "whole pixels", "crop"],
+    ids=["all", "whole pixels", "crop", "resized crop"],
 )
 def test_batch_size_and_order_change_no_picture(spec):
     split = Split(pictures(150), np.arange(150) % 2)

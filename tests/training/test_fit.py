@@ -87,8 +87,15 @@ def test_a_warmup_that_never_ends_is_refused(halves):
 
 
 def test_plateau_cuts_the_rate(halves):
-    history = fitted(halves, epochs=8, plateau_patience=1, plateau_factor=0.1, patience=0)[1]
+    history = fitted(halves, epochs=8, plateau_patience=1, cut_factor=0.1, patience=0)[1]
     assert history.epochs[-1]["learning_rate"] < 0.01
+
+
+def test_steps_cut_the_rate_every_few_epochs(halves):
+    history = fitted(halves, epochs=5, schedule="step", step_epochs=2, cut_factor=0.1, patience=0)[1]
+    rates = [epoch["learning_rate"] for epoch in history.epochs]
+    # The rate at an epoch's end is that of the next step.
+    assert rates == pytest.approx([0.01, 0.001, 0.001, 0.0001, 0.0001])
 
 
 def test_class_weights_pull_towards_the_rare_class(halves):
