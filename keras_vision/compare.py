@@ -49,9 +49,9 @@ def read_run(folder):
         with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
             answers = {row["image_sha256"]: row["label"] == row["predicted"] for row in csv.DictReader(file)}
         run = FinishedRun(folder.resolve().name, report, epochs, answers)
-        figures_table([run])  # Misses now what it would miss later.
+        figures_table([run]), training_table([run])  # They miss now what they would miss later.
         return run
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{folder} is not a whole run: {error!r}.") from error
 
 
@@ -76,6 +76,20 @@ def _shown(figure):
     if figure["low"] is None:
         return f"{figure['value']:.3f}"
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+
+
+def training_table(runs):
+    """Head and rows: a row a run, how its training ended, by the epoch whose weights were kept."""
+    head = ["run", "epochs", "kept epoch", "training accuracy", "validation accuracy", "training loss"]
+    head += ["validation loss", "accuracy on training images as they are", "less validation's"]
+    rows = []
+    for run in runs:
+        fit, kept = run.report["training"], run.epochs[run.report["training"]["best_epoch"] - 1]
+        curves = [f"{kept[name]:.4f}" for name in ("accuracy", "val_accuracy", "loss", "val_loss")]
+        known, val = fit.get("accuracy"), run.report["validation_figures"]["accuracy"]["value"]
+        learnt = ["none", "none"] if known is None else [f"{known:.4f}", f"{known - val:+.4f}"]
+        rows.append([run.name, fit["epochs"], fit["best_epoch"], *curves, *learnt])
+    return head, rows
 
 
 def mcnemar_table(runs):
@@ -113,6 +127,7 @@ def write_page(runs, path):
 {report.table(*_transposed(*figures_table(runs)))}
 <h2>Learning curves</h2>
 {curves}
+{report.table(*_transposed(*training_table(runs)))}
 <h2>Do they differ by more than luck?</h2>
 <p>McNemar's exact test on the images that both runs have judged.</p>
 {report.table(*mcnemar_table(runs))}
@@ -149,8 +164,9 @@ def main(argv=None):
             ]
         from keras_vision.evaluation.report import text_table
 
-        print(text_table(*_transposed(*figures_table(runs))))
-        print()
+        for table in (figures_table, training_table):
+            print(text_table(*_transposed(*table(runs))))
+            print()
         print(text_table(*mcnemar_table(runs)))
         try:
             write_page(runs, options.out)

@@ -118,7 +118,7 @@ class DataSpec(_Checked):
         return path if path.suffix or len(path.parts) > 1 else None
 
 
-ARCHITECTURES = ("plain_cnn", "plain_cnn_3d", "small_resnet", "cifar_resnet", "resnet18", "whitened_cnn")
+ARCHITECTURES = ("plain_cnn", "plain_cnn_3d", "small_resnet", "cifar_resnet", "resnet18", "whitened_cnn", "basic_cnn")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ import keras
 from keras_vision import data, evaluation, models, phone, reasons, run_folder, training
 
 PREDICT_BATCH = 256
+# Training images that the finished model is asked about: enough for its accuracy to within a point.
+TRAIN_JUDGED = 5000
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ def _report(recipe, track, splits, model, history, val, judged):
         split=spec.judge_on,
         judgement=judgement,
         validation=validation,
+        training_accuracy=_training_accuracy(model, splits),
         labels=judged.split.labels,
         probabilities=probabilities,
         images=judged.split.images,
@@ -160,6 +163,13 @@ def _judge(recipe, model, batches):
     probabilities = evaluation.softmax(model.predict(batches, verbose=0))
     resamples, seed = recipe.evaluation.bootstrap, recipe.seed
     return probabilities, evaluation.judge(batches.split.labels, probabilities, resamples=resamples, seed=seed)
+
+
+def _training_accuracy(model, splits):
+    """On training images as they are: the history's is of augmented ones, under dropout, while the weights change."""
+    some = splits.train.spread(TRAIN_JUDGED)
+    logits = model.predict(data.Batches(some, splits.num_classes, PREDICT_BATCH), verbose=0)
+    return float((logits.argmax(axis=1) == some.labels).mean())
 
 
 def data_record(splits):

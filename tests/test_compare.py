@@ -13,7 +13,8 @@ def make_run(folder, answers, accuracy=0.5):
         "split": "test",
         "images": len(answers),
         "figures": {"accuracy": {"value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}},
-        "training": {"epochs": 2, "seconds": 90.0},
+        "validation_figures": {"accuracy": {"value": 0.4, "low": 0.3, "high": 0.5}},
+        "training": {"epochs": 2, "best_epoch": 1, "seconds": 90.0, "accuracy": 0.75},
     }
     (folder / "report.json").write_text(json.dumps(report))
     (folder / "history.csv").write_text(
@@ -46,6 +47,15 @@ def test_three_runs_are_three_pairs_and_one_page(tmp_path, capsys):
     assert "&lt;three&gt;" in page.read_text("utf-8")
     assert "<three>" not in page.read_text("utf-8")
     assert len(compare.mcnemar_table([compare.read_run(folder) for folder in folders])[1]) == 3
+
+
+def test_the_training_table_is_of_the_epoch_that_was_kept(tmp_path):
+    run = compare.read_run(make_run(tmp_path / "one", {"a": (0, 0)}))
+    head, rows = compare.training_table([run])
+    assert rows == [["one", 2, 1, "0.4000", "0.3000", "1.0000", "1.1000", "0.7500", "+0.3500"]]
+    assert len(head) == len(rows[0])
+    del run.report["training"]["accuracy"]  # A run of before it was written down.
+    assert compare.training_table([run])[1][0][-2:] == ["none", "none"]
 
 
 def test_mistakes_get_one_sentence(tmp_path, capsys):

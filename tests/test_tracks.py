@@ -69,6 +69,9 @@ def test_the_saved_model_gives_the_figures_of_the_report(finished, lesions):
     probabilities = evaluation.softmax(model.predict(test.images, verbose=0))
     accuracy = (probabilities.argmax(axis=1) == test.labels).mean()
     assert accuracy == pytest.approx(report["figures"]["accuracy"]["value"])
+    train = lesions.limited(140).train
+    known = model.predict(train.images, verbose=0).argmax(axis=1) == train.labels
+    assert report["training"]["accuracy"] == pytest.approx(known.mean())
 
 
 @pytest.mark.backend

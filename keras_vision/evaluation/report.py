@@ -35,6 +35,8 @@ class Report:
         split: Name of the split that was judged.
         judgement: The figures.
         validation: The figures on the validation split, to choose between recipes by.
+        training_accuracy: Accuracy of the finished model on training images as they are: what lies above the validation
+            split's was learnt by heart.
         labels: Int array, shape `(N,)`, of the judged split.
         probabilities: Float array, shape `(N, K)`.
         images: uint8 images of the judged split, `(N, H, W, C)` or `(N, D, H, W, C)`.
@@ -58,6 +60,7 @@ class Report:
     split: str
     judgement: Judgement
     validation: Judgement
+    training_accuracy: float
     labels: np.ndarray
     probabilities: np.ndarray
     images: np.ndarray
@@ -98,6 +101,7 @@ class Report:
                 "best_epoch": self.best_epoch,
                 "seconds": self.train_seconds,
                 "parameters": self.parameters,
+                "accuracy": self.training_accuracy,
             },
             "heatmaps": self.heatmaps,
             "faithfulness": list(self.faithfulness),
@@ -293,6 +297,9 @@ there to choose by.</p>
 {table(("figure", f"{report.split} (95 % interval)", "validation"), figures)}
 <h2>Learning curves</h2>
 {picture("learning_curves", pictures["learning_curves"])}
+<p>The finished model's accuracy on training images as they are is {report.training_accuracy:.3f}, on the validation
+split {report.validation.figures["accuracy"][0]:.3f}: the difference was learnt by heart. The curve of the training is
+of augmented images, under dropout.</p>
 <h2>Confusion matrix</h2>
 {picture("confusion_matrix", pictures["confusion_matrix"])}
 <h2>Each class</h2>

@@ -3,6 +3,7 @@
 Every network takes images in `[0, 255]` and scales them itself, so that its `.keras` file needs nothing beside it.
 """
 
+from keras_vision.models.basic_cnn import basic_cnn
 from keras_vision.models.plain_cnn import plain_cnn
 from keras_vision.models.plain_cnn_3d import plain_cnn_3d
 from keras_vision.models.resnet import cifar_resnet, resnet18, torchvision_names
@@ -16,6 +17,7 @@ ARCHITECTURES = {
     "cifar_resnet": cifar_resnet,
     "resnet18": resnet18,
     "whitened_cnn": whitened_cnn,
+    "basic_cnn": basic_cnn,
 }
 
 
@@ -42,6 +44,7 @@ def build(spec, image_shape, num_classes, images=None):
 
 __all__ = [
     "ARCHITECTURES",
+    "basic_cnn",
     "build",
     "cifar_resnet",
     "plain_cnn",

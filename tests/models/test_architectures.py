@@ -14,6 +14,7 @@ TAKEN = [
     ("cifar_resnet", PICTURES),
     ("resnet18", PICTURES),
     ("whitened_cnn", PICTURES),
+    ("basic_cnn", PICTURES),
 ]
 
 
@@ -42,6 +43,8 @@ def test_the_graph_is_flat_and_ends_in_a_linear_layer(model):
 
 def test_a_normalization_stands_between_each_convolution_and_its_activation(model):
     """Only so does it fold into the convolution when the network is quantized."""
+    if model.name == "basic_cnn":
+        pytest.skip("has no normalization, as in the documents")
     if model.name == "whitened_cnn":
         pytest.skip("normalizes after pooling, a quarter of the pixels, which is what makes it quick to train")
     for layer in model.layers:
@@ -51,7 +54,7 @@ def test_a_normalization_stands_between_each_convolution_and_its_activation(mode
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (64, 64, 3), (32, 40, 3)])
-@pytest.mark.parametrize("name", ["plain_cnn", "small_resnet", "cifar_resnet", "resnet18", "whitened_cnn"])
+@pytest.mark.parametrize("name", ["plain_cnn", "small_resnet", "cifar_resnet", "resnet18", "whitened_cnn", "basic_cnn"])
 def test_other_shapes(name, shape):
     model = models.build(ModelSpec(architecture=name, width=4), shape, 2)
     assert model.predict(np.zeros((1, *shape)), verbose=0).shape == (1, 2)

@@ -1,0 +1,32 @@
+"""The Imagenette and plant documents' first network: three convolutions, two dense layers, nothing that regularizes
+but dropout. It learns its training pictures by heart, which is what the second network of a document is for."""
+
+import keras
+from keras import layers
+
+from keras_vision.models.shapes import require_pictures
+
+MULTIPLES = (1, 2, 4)
+DENSE_UNITS, DENSE_DROPOUT = 128, 0.3
+
+
+def basic_cnn(spec, image_shape, num_classes):
+    """Conv2D -> ReLU -> MaxPooling, three times; Dense 128 with dropout .3; logits.
+
+    Args:
+        spec: A `recipe.ModelSpec`; `width` is the first convolution's filters, the others have twice and four times as
+            many.
+        image_shape: `(H, W, C)`, at least 16 x 16.
+        num_classes: Number of logits.
+    """
+    require_pictures("basic_cnn", image_shape, at_least=16)
+    images = keras.Input(image_shape, name="images")
+    x = layers.Rescaling(1 / 255, name="rescaling")(images)
+    for number, multiple in enumerate(MULTIPLES, 1):
+        x = layers.Conv2D(spec.width * multiple, 3, padding="same", name=f"conv{number}")(x)
+        x = layers.ReLU(name=f"relu{number}")(x)
+        x = layers.MaxPooling2D(name=f"pool{number}")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(DENSE_UNITS, activation="relu", name="dense")(x)
+    x = layers.Dropout(spec.dropout(DENSE_DROPOUT), name="dropout")(x)
+    return keras.Model(images, layers.Dense(num_classes, dtype="float32", name="logits")(x), name="basic_cnn")
