@@ -4,13 +4,14 @@ Run:     python benchmarks/explanation.py [--quick] [--backends tensorflow jax t
 Peers:   one GradientTape per image, as tutorials write it (Keras's own:
          https://keras.io/examples/vision/grad_cam/); tf-keras-vis on the same Keras model: pip install tf-keras-vis;
          grad-cam on the same network in torch: pip install --no-deps grad-cam ttach
-Both networks of the skin-lesion track, with weights from a seed, untrained: speed does not depend on them. 256 lesions
-of `data.synthetic`, in batches of 32 except for the loop; everybody starts from the same uint8 array, explains the same
-layer and returns heatmaps of the images' size in an array. A process for each network and backend, on the CPU, with
-as many threads as each framework chooses; peers are timed in turn with ours, after one call of each that is not timed.
-Before that their feature maps, weighted and summed, have to give our heatmaps. Figures are medians over the turns;
-those of ours over a peer are medians of each turn's ratio. Ours compiles in its first call on TensorFlow and JAX, which
-has a column of its own. The peak of memory is read, before any peer is imported, after 256 and after 2,048 images.
+The networks of the skin-lesion track at 28 x 28 and that of the CIFAR track at 32 x 32, with weights from a seed,
+untrained: speed does not depend on them. 256 pictures of `data.synthetic`, in batches of 32 except for the loop;
+everybody starts from the same uint8 array, explains the same layer and returns heatmaps of the images' size in an
+array. A process for each network and backend, on the CPU, with as many threads as each framework chooses; peers are
+timed in turn with ours, after one call of each that is not timed. Before that their feature maps, weighted and summed,
+have to give our heatmaps. Figures are medians over the turns; those of ours over a peer are medians of each turn's
+ratio. Ours compiles in its first call on TensorFlow and JAX, which has a column of its own. The peak of memory is read,
+before any peer is imported, after 256 and after 2,048 images.
 """
 
 import argparse
@@ -25,7 +26,8 @@ from importlib.metadata import version
 import record
 
 BATCH, IMAGES, MANY_IMAGES, TURNS = 32, 256, 2048, 5
-NETWORKS = {"plain_cnn": {}, "small_resnet": {"width": 24}}
+# With the side of its pictures.
+NETWORKS = {"plain_cnn": (28, {}), "small_resnet": (28, {"width": 24}), "cifar_resnet": (32, {})}
 LOOP, TF_KERAS_VIS, GRAD_CAM = "GradientTape loop", "tf-keras-vis", "grad-cam"
 INSTALL = {TF_KERAS_VIS: "pip install tf-keras-vis", GRAD_CAM: "pip install --no-deps grad-cam ttach"}
 # Heatmaps that differ by more are not of the same network and layer.
@@ -134,9 +136,10 @@ def measure(network, count, turns):
     from keras_vision.explanation.heatmap import heatmaps
     from keras_vision.recipe import ModelSpec
 
-    images = synthetic.lesions().train.images[:count]
+    size, knobs = NETWORKS[network]
+    images = synthetic.lesions(size=size).train.images[:count]
     keras.utils.set_random_seed(0)
-    model = models.build(ModelSpec(architecture=network, **NETWORKS[network]), images.shape[1:], 7)
+    model = models.build(ModelSpec(architecture=network, **knobs), images.shape[1:], 7)
 
     def ours(images):
         return explanation.grad_cam(model, images, batch_size=BATCH)

@@ -1,10 +1,11 @@
-"""The two networks of skin lesions in torch, with the weights of the Keras ones, for packages that explain torch only.
+"""Networks of ours in torch, with the weights of the Keras ones, for packages that explain torch only.
 
 They take images in `[0, 255]`, shape `(N, C, H, W)`. Dropout, which does nothing here, is left out.
 """
 
 import numpy as np
 import torch
+import torch_cifar
 from torch import nn
 
 
@@ -36,9 +37,9 @@ def torch_twin(model):
     """The twin of a network, and its module that makes the feature maps that ours weights where no layer is named.
 
     Args:
-        model: A `plain_cnn`, or a `small_resnet` for images of 28 x 28.
+        model: A `plain_cnn`, a `small_resnet` for images of 28 x 28, or a `cifar_resnet`.
     """
-    return {"plain_cnn": _plain_cnn, "small_resnet": _small_resnet}[model.name](model)
+    return {"plain_cnn": _plain_cnn, "small_resnet": _small_resnet, "cifar_resnet": _cifar_resnet}[model.name](model)
 
 
 def _plain_cnn(model):
@@ -58,6 +59,22 @@ def _small_resnet(model):
     parts = [Rescaling(model.get_layer("rescaling")), *convolution(model, "stem", nn.ZeroPad2d(1)), nn.ReLU(), *blocks]
     parts += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), dense(model, "logits")]
     return nn.Sequential(*parts).eval(), blocks[-1]
+
+
+def _cifar_resnet(model):
+    """The network of the plain torch script, which has its weights in the order of these names."""
+    twin = torch_cifar.network(model.get_layer("conv1").filters, model.output_shape[-1])
+    names = ["conv1", "bn1"]
+    for block in (layer.name.removesuffix("add") for layer in model.layers if layer.name.endswith("_add")):
+        parts = [f"{block}{part}" for part in ("conv1", "bn1", "conv2", "bn2", "downsample_0", "downsample_1")]
+        names += [name for name in parts if any(layer.name == name for layer in model.layers)]
+    weighted = [module for module in twin.modules() if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.Linear))]
+    for module, name in zip(weighted, [*names, "logits"], strict=True):
+        weights = model.get_layer(name).get_weights()
+        weights[0] = weights[0].transpose(*{1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}[weights[0].ndim])
+        _copy(module, dict(zip(("weight", "bias", "running_mean", "running_var"), weights, strict=False)))
+    parts = [Rescaling(model.get_layer("rescaling")), *twin]
+    return nn.Sequential(*parts).eval(), [module for module in twin if isinstance(module, torch_cifar.Block)][-1]
 
 
 def convolution(model, name, padding):

@@ -27,6 +27,8 @@ REGULARIZATION = AugmentationSpec(
     rotation_range=15.0,
     # Colour jitter.
     brightness_range=(0.8, 1.2),
+    contrast=0.2,
+    saturation=0.2,
 )
 
 # Two pixels of shift and a mirror image an epoch in two: Jordan 2024, https://arxiv.org/abs/2404.00498.
