@@ -87,27 +87,26 @@ def _backbone(function, x, spec):
     try:
         backbone = function(include_top=False, weights=weights, input_tensor=x, input_shape=tuple(x.shape[1:]))
     except Exception as error:  # get_file raises a bare Exception for a failed download, ValueError for a wrong hash.
-        raise _refusal(spec, x, error) from error
+        reason = str(error).partition("\n")[0].strip().rstrip(".")
+        address = re.search(r"https?://[^\s:]+", reason)
+        if address or isinstance(error, OSError) or "corrupted file" in reason:
+            raise _not_downloaded(spec, reason, address and address[0]) from error
+        raise InputError(
+            f"The backbone {spec.backbone} cannot be built for pictures of {x.shape[1]} x {x.shape[2]} pixels "
+            f"({reason}). Choose another --input-size or --backbone."
+        ) from error
     if spec.weights_path is not None:
         _read_weights(backbone, spec)
     return backbone
 
 
-def _refusal(spec, x, error):
-    reason = str(error).partition("\n")[0]
-    url = re.search(r"https?://\S+", reason)
-    if url is None and spec.weights != "imagenet":
-        return InputError(
-            f"The backbone {spec.backbone} cannot be built for pictures of {x.shape[1]} x {x.shape[2]} pixels "
-            f"({reason.strip().rstrip('.')}). Choose another --input-size."
-        )
+def _not_downloaded(spec, reason, address):
     folder = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / "models"
-    address = url[0].rstrip(":") if url else "the file that Keras names"
-    place = folder / address.rpartition("/")[2] if url else folder
+    place = folder / address.rpartition("/")[2] if address else folder
     return InputError(
-        f"The ImageNet weights of {spec.backbone} are not to be had ({reason.strip().rstrip('.')}). Three ways out: "
-        f"fetch {address} by hand and put it at {place}; name a file that you have with --weights PATH; or try the "
-        "track with --weights none."
+        f"Downloading the ImageNet weights of {spec.backbone} failed ({reason}). Three ways out: "
+        f"fetch {address or 'the file that Keras names'} by hand and put it at {place}; name a file that you have with "
+        "--weights PATH; or try the track with --weights none."
     )
 
 

@@ -35,7 +35,7 @@ def init_from(model, run):
         found = theirs.get(layer.name)
         if not found:
             refused[layer.name] = "not there"
-        elif not _take(layer, found, first=layer is weighted[0]):
+        elif not _take(layer, found):
             refused[layer.name] = "another shape"
     if len(refused) == len(weighted):
         raise InputError(
@@ -54,9 +54,9 @@ def _read(file):
     return model
 
 
-def _take(layer, values, *, first):
+def _take(layer, values):
     shapes = [tuple(weight.shape) for weight in layer.weights]
-    if first and isinstance(layer, CONVOLUTIONS) and len(values) == len(shapes) and values[0].shape != shapes[0]:
+    if isinstance(layer, CONVOLUTIONS) and values[0].shape != shapes[0]:
         fitted = fit_channels(values[0], shapes[0])
         values = values if fitted is None else [fitted, *values[1:]]
     if [np.shape(value) for value in values] != shapes:

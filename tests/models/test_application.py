@@ -2,10 +2,13 @@
 
 import urllib.error
 
+import h5py
 import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras.src.legacy.saving import legacy_h5_format
+from keras.src.utils import file_utils
 
 from keras_vision import derma, models, quantization
 from keras_vision.models.application import preprocessing
@@ -25,10 +28,22 @@ def vgg19():
     return keras.applications.VGG19(weights=None, include_top=False, input_shape=(None, None, 3))
 
 
+@pytest.fixture(scope="module")
+def published(vgg19, tmp_path_factory):
+    """A file in the layout of the published one, which Keras 2 wrote."""
+    path = tmp_path_factory.mktemp("vgg") / "notop.h5"
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, vgg19)
+    return path
+
+
 @pytest.fixture(scope="module", params=["h5", "weights.h5", "keras"])
-def saved(request, vgg19, tmp_path_factory):
-    path = tmp_path_factory.mktemp("vgg") / f"vgg19_notop.{request.param}"
-    vgg19.save_weights(path) if request.param == "weights.h5" else vgg19.save(path)
+def saved(request, vgg19, published):
+    path = published.with_suffix(f".{request.param}")
+    if request.param == "weights.h5":
+        vgg19.save_weights(path)
+    elif request.param == "keras":
+        vgg19.save(path)
     return path
 
 
@@ -58,13 +73,32 @@ def test_what_preprocessing_does_to_red_green_and_blue(name, scale, offset, orde
     assert found[2] == order
 
 
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 @pytest.mark.parametrize("channels", [3, 1])
 def test_features_are_those_of_the_application_itself(vgg19, saved, pictures, channels, capsys):
     """A gray picture is the colour one with equal channels."""
     pictures = pictures[..., :channels]
     model = models.build(spec(weights=str(saved)), pictures.shape[1:], 3)
     assert f"taken from {saved}" in capsys.readouterr().out
+    assert_features_are_those_of(vgg19, model, pictures)
+
+
+def test_imagenet_weights_are_keras_own_download(vgg19, published, pictures, monkeypatch):
+    """Keras checks its hash; here another file of the same layout comes in its place."""
+    asked = {}
+
+    def get_file(name, url, **knobs):
+        asked.update(name=name, url=url, **knobs)
+        return str(published)
+
+    monkeypatch.setattr(file_utils, "get_file", get_file)
+    model = models.build(spec(weights="imagenet", unfreeze="none"), pictures.shape[1:], 3)
+    assert asked["name"] == asked["url"].rpartition("/")[2] == "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    assert len(asked["file_hash"]) == 32
+    assert_features_are_those_of(vgg19, model, pictures)
+
+
+def assert_features_are_those_of(vgg19, model, pictures):
+    channels = pictures.shape[-1]
     given = keras.applications.vgg19.preprocess_input(np.repeat(pictures, 3 // channels, axis=-1).astype("float32"))
     maps = keras.Model(vgg19.input, vgg19.get_layer("block2_conv1").output).predict(given, verbose=0)
     found = features(model).predict(pictures, verbose=0)
@@ -139,7 +173,7 @@ def test_an_integer_file_gives_what_its_simulation_says(channels):
         ({"backbone": "VGG91"}, (32, 32, 3), "--backbone takes .* such as VGG19, VGG16.*Received: VGG91"),
         ({"cut_layer": "block2_cnv"}, (32, 32, 3), "--cut-layer takes .* block2_conv.*Received: block2_cnv"),
         ({}, (28, 28, 3), r"VGG19 cannot be built for pictures of 28 x 28 pixels \(Input size must be at least 32"),
-        ({"input_size": 16}, (64, 64, 3), "Choose another --input-size"),
+        ({"input_size": 16, "weights": "imagenet"}, (64, 64, 3), "Choose another --input-size or --backbone"),
         ({}, (32, 32, 4), r"VGG19 takes pictures of 1 or 3 channels. Received: images of shape \(32, 32, 4\)"),
         ({}, (32, 32, 32, 1), "VGG19 takes pictures"),
     ],
@@ -160,7 +194,6 @@ def test_a_file_that_cannot_be_read(tmp_path, suffix, content):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_weights_of_another_backbone_are_refused(tmp_path):
     keras.applications.MobileNetV2((32, 32, 3), weights=None, include_top=False).save(tmp_path / "other.h5")
     with pytest.raises(InputError, match="cannot be read into VGG19"):
@@ -172,8 +205,6 @@ def test_weights_of_another_backbone_are_refused(tmp_path):
     [("VGG19", "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"), ("EfficientNetB0", "efficientnetb0_notop.h5")],
 )
 def test_without_a_network_three_ways_out_are_named(monkeypatch, tmp_path, capsys, backbone, file):
-    from keras.src.utils import file_utils
-
     def no_network(*args, **kwargs):
         raise urllib.error.URLError("no route to host")
 

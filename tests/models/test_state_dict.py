@@ -70,7 +70,9 @@ def test_torchvision_loads_strictly_what_is_saved(torchvision, tmp_path):
     network.fc = torch.nn.Sequential(
         torch.nn.Linear(512, 6), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(6, 4)
     )
-    network.load_state_dict(torch.load(tmp_path / "net.pth", weights_only=True), strict=True)
+    state = torch.load(tmp_path / "net.pth", weights_only=True)
+    assert state.keys() == network.state_dict().keys()
+    network.load_state_dict(state, strict=True)
     expected = model.predict(images, verbose=0)
     np.testing.assert_allclose(answers(network.eval().to("cpu"), images), expected, atol=1e-4)
 
@@ -224,6 +226,25 @@ def test_a_file_of_that_name_is_checked_wherever_it_lies(home, saved, monkeypatc
         models.build(spec("imagenet", width=64), (32, 32, 3), 10)
     monkeypatch.setattr(state_dict, "SHA256", hashlib.sha256(saved.read_bytes()).hexdigest())
     assert models.imagenet_file() == home / folder / "resnet18-f37072fd.pth"
+
+
+def test_a_download_is_checked(home, saved, monkeypatch):
+    asked = {}
+
+    def get_file(name, url, **knobs):
+        asked.update(name=name, url=url, **knobs)
+        return str(saved)
+
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    assert models.imagenet_file() == saved
+    assert asked == {
+        "name": "resnet18-f37072fd.pth",
+        "url": state_dict.URL,
+        "file_hash": state_dict.SHA256,
+        "hash_algorithm": "sha256",
+        "cache_dir": home / "keras" / "models",
+        "cache_subdir": "",
+    }
 
 
 @pytest.mark.parametrize("knobs", [{"stem": "cifar"}, {"width": 32}, {"architecture": "cifar_resnet"}])
