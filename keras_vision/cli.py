@@ -41,8 +41,7 @@ def run_track(track, named_recipes, description, argv=None):
         out = Path(options.out or Path("runs") / run_name(track, named_recipes, recipe, options.smoke, find_rate))
         record = run_folder.RANGE_TEST if find_rate else run_folder.TRAINING
         run_folder.check(out, overwrite=options.overwrite, record=record)
-        if recipe.data.path is not None and not os.path.exists(recipe.data.path):
-            raise InputError(f"--data names a file that does not exist: {recipe.data.path}.")
+        _find_files(recipe)
         choose_backend(options.backend)
 
         if find_rate:
@@ -51,6 +50,15 @@ def run_track(track, named_recipes, description, argv=None):
         else:
             import_quietly("keras_vision.track").run(recipe, out, track=track, overwrite=options.overwrite)
     return status.code
+
+
+def _find_files(recipe):
+    """Misses a recipe's files before Keras is imported."""
+    for name, path in (("--data", recipe.data.path), ("--weights", recipe.model.weights_path)):
+        if path is not None and not os.path.exists(path):
+            raise InputError(f"{name} names a file that does not exist: {path}.")
+    if recipe.model.init_from is not None:
+        run_folder.model_file(recipe.model.init_from)
 
 
 class _Status:

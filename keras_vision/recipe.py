@@ -118,7 +118,18 @@ class DataSpec(_Checked):
         return path if path.suffix or len(path.parts) > 1 else None
 
 
-ARCHITECTURES = ("plain_cnn", "plain_cnn_3d", "small_resnet", "cifar_resnet", "resnet18", "whitened_cnn", "basic_cnn")
+ARCHITECTURES = (
+    "plain_cnn",
+    "plain_cnn_3d",
+    "small_resnet",
+    "cifar_resnet",
+    "resnet18",
+    "whitened_cnn",
+    "basic_cnn",
+    "application",
+)
+# Networks that can start from weights in a file of somebody else's.
+PRETRAINED = ("resnet18", "cifar_resnet", "application")
 
 
 @dataclass(frozen=True)
@@ -133,9 +144,58 @@ class ModelSpec(_Checked):
         "first layers of resnet18 and cifar_resnet: 3 x 3 for small pictures, or 7 x 7 and pooling, a quarter the side",
         choices=("cifar", "imagenet"),
     )
-    head_dropout: float = knob(
-        0.0, "dropout before the last layer of resnet18, cifar_resnet and whitened_cnn", low=0.0, high=0.9
+    backbone: str = knob(
+        "MobileNetV2", "which network of keras.applications the architecture application takes", metavar="NAME"
     )
+    cut_layer: str | None = knob(
+        None, "last layer that application takes of its backbone (default: all but its head)", type=str, metavar="NAME"
+    )
+    input_size: int = knob(
+        0,
+        "resnet18, cifar_resnet and application resize pictures to this many pixels a side themselves; 0 does not",
+        low=0,
+        high=1024,
+        metavar="PIXELS",
+    )
+    head_units: int = knob(
+        0,
+        "units of a dense layer with ReLU before the last one of resnet18, cifar_resnet, whitened_cnn and application",
+        low=0,
+        high=65_536,
+    )
+    head_dropout: float = knob(0.0, "dropout before the last layer of the same networks", low=0.0, high=0.9)
+    weights: str = knob(
+        "none",
+        "first weights of resnet18 (imagenet, or torchvision's state dict in a .pth) or application (imagenet, or "
+        "keras.applications' .h5 without its head); none is random ones",
+        metavar="imagenet|none|PATH",
+    )
+    init_from: str | None = knob(
+        None,
+        "start from another run's network (its folder, or a .keras file): all layers that have their place here",
+        type=str,
+        metavar="RUN",
+    )
+    unfreeze: str = knob(
+        "all",
+        "what learns: all layers; none but the head; or those from this layer, or group of layers, on, such as layer4",
+        metavar="all|none|LAYER",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.weights != "none" and self.architecture not in PRETRAINED:
+            raise InputError(
+                f"--weights goes with --architecture {', '.join(PRETRAINED)}. "
+                f"Received: --architecture {self.architecture} --weights {self.weights}."
+            )
+        if self.weights != "none" and self.init_from is not None:
+            raise InputError("A network starts from --weights or from --init-from. Received: both.")
+
+    @property
+    def weights_path(self):
+        """The file that `weights` names, or None when it is a word."""
+        return None if self.weights in ("imagenet", "none") else Path(os.path.expanduser(self.weights))
 
     def dropout(self, rate):
         """A network's own dropout rate, scaled."""

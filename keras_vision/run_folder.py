@@ -80,6 +80,22 @@ def create(out, *, overwrite=False, record=TRAINING):
         raise InputError(f"The run is finished and lies in {partial}; it could not be moved: {error}") from error
 
 
+def model_file(run):
+    """The model of a finished run.
+
+    Args:
+        run: The run's folder, or a .keras file itself.
+
+    Raises:
+        InputError: If there is none.
+    """
+    run = Path(os.path.expanduser(run))
+    file = run / MODEL if run.is_dir() else run
+    if not file.is_file():
+        raise InputError(f"--init-from takes a run's folder with a {MODEL}, or a .keras file. Received: {run}.")
+    return file
+
+
 def _replace(partial, out):
     if not out.exists():
         partial.rename(out)

@@ -64,7 +64,7 @@ def run(recipe, out_dir, *, track="run", overwrite=False):
         model = network(recipe, splits)
         reasons.check(recipe, model)
         history = training.fit(model, train, val, recipe.training, log_dir=folder / "tensorboard")
-        model = _in_float32(recipe, splits, model)
+        model = _in_float32(model)
         report = _report(recipe, track, splits, model, history, val, judged)
         # Before the heatmaps and files, which can take minutes: a training that was interrupted there is not lost.
         _write_training(folder, recipe, model, splits, history, report)
@@ -81,7 +81,7 @@ def run(recipe, out_dir, *, track="run", overwrite=False):
 
 
 def network(recipe, splits):
-    """The untrained network of a recipe, computing in its precision."""
+    """The network of a recipe before training, computing in its precision."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.training.precision)
     try:
@@ -90,11 +90,15 @@ def network(recipe, splits):
         keras.config.set_dtype_policy(before)
 
 
-def _in_float32(recipe, splits, trained):
+def _in_float32(trained):
     """The same network with the same weights, computing in float32, for all that comes after the training."""
-    if recipe.training.precision == "float32":
+    if all(layer.compute_dtype == "float32" for layer in trained.layers):
         return trained
-    model = models.build(recipe.model, splits.image_shape, splits.num_classes)
+
+    def in_float32(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    model = keras.models.clone_model(trained, clone_function=in_float32)
     model.set_weights(trained.get_weights())
     return model
 

@@ -125,6 +125,20 @@ def test_a_file_that_does_not_exist_is_missed_before_keras_is_imported(capsys, m
     assert_one_sentence(capsys, "does not exist")
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--architecture", "resnet18", "--weights", "no.pth"], "--weights names a file that does not exist: no.pth"),
+        (["--init-from", "no/run"], "--init-from takes a run's folder with a model.keras, or a .keras file"),
+        (["--weights", "imagenet"], "--weights goes with --architecture resnet18, cifar_resnet, application"),
+    ],
+)
+def test_first_weights_that_are_not_there_are_missed_before_keras_is_imported(capsys, monkeypatch, flags, message):
+    monkeypatch.setattr(cli, "choose_backend", lambda backend: pytest.fail("too late"))
+    assert derma.main(["--data", "synthetic", *flags]) == 2
+    assert_one_sentence(capsys, message)
+
+
 def test_a_folder_that_is_taken_is_seen_before_keras_is_imported(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(cli, "choose_backend", lambda backend: pytest.fail("too late"))
     (tmp_path / "report.json").write_text("{}")

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,17 @@ def test_one_layer_or_several_are_explained():
         assert override(Recipe(), explained_layer=given).explanation.explained_layer == expected
     with pytest.raises(InputError, match="explains pixels. Received: early late"):
         override(Recipe(), explain="integrated-gradients", explained_layer=("early", "late"))
+
+
+def test_a_network_has_one_start():
+    with pytest.raises(InputError, match="--weights or from --init-from. Received: both"):
+        override(Recipe(), architecture="resnet18", weights="imagenet", init_from="runs/derma")
+
+
+@pytest.mark.parametrize(("weights", "path"), [("none", None), ("imagenet", None), ("net.pth", "net.pth")])
+def test_weights_are_a_word_or_a_path(weights, path):
+    found = override(Recipe(), architecture="resnet18", weights=weights).model.weights_path
+    assert found == (path and Path(path))
 
 
 def test_words_and_powers_of_class_weights():

@@ -10,8 +10,8 @@ import tarfile
 import numpy as np
 
 from keras_vision.data import npz
-from keras_vision.data.download import check_hash, data_folders, download
 from keras_vision.data.splits import Source, Split, Splits, take_validation
+from keras_vision.download import check_hash, data_folders, download
 from keras_vision.recipe import InputError
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

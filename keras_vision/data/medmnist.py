@@ -9,7 +9,7 @@ import importlib.util
 from pathlib import Path
 
 from keras_vision.data import npz
-from keras_vision.data.download import check_hash, data_folders, download
+from keras_vision.download import check_hash, data_folders, download
 from keras_vision.recipe import InputError
 
 SIZES = {2: (28, 64, 128, 224), 3: (28, 64)}

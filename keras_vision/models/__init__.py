@@ -3,12 +3,17 @@
 Every network takes images in `[0, 255]` and scales them itself, so that its `.keras` file needs nothing beside it.
 """
 
+from keras_vision.models.application import application
 from keras_vision.models.basic_cnn import basic_cnn
+from keras_vision.models.freezing import freeze
+from keras_vision.models.init_from import init_from
 from keras_vision.models.plain_cnn import plain_cnn
 from keras_vision.models.plain_cnn_3d import plain_cnn_3d
 from keras_vision.models.resnet import cifar_resnet, resnet18, torchvision_names
 from keras_vision.models.small_resnet import small_resnet
+from keras_vision.models.state_dict import imagenet_file, load_state_dict, save_state_dict
 from keras_vision.models.whitened_cnn import whiten, whitened_cnn
+from keras_vision.recipe import InputError
 
 ARCHITECTURES = {
     "plain_cnn": plain_cnn,
@@ -18,11 +23,12 @@ ARCHITECTURES = {
     "resnet18": resnet18,
     "whitened_cnn": whitened_cnn,
     "basic_cnn": basic_cnn,
+    "application": application,
 }
 
 
 def build(spec, image_shape, num_classes, images=None):
-    """The untrained network that a `recipe.ModelSpec` names.
+    """The network that a `recipe.ModelSpec` names, with its first weights, and frozen where it is not to learn.
 
     Args:
         spec: A `recipe.ModelSpec`.
@@ -34,22 +40,45 @@ def build(spec, image_shape, num_classes, images=None):
         A functional `keras.Model` from images in `[0, 255]`, shape `(N, *image_shape)`, to logits, `(N, num_classes)`.
 
     Raises:
-        InputError: If the network cannot take images of that shape.
+        InputError: If the network cannot take images of that shape, its weights cannot be had or do not fit, or there
+            is no layer of the name that learning is to begin with.
     """
     model = ARCHITECTURES[spec.architecture](spec, image_shape, num_classes)
     if spec.architecture == "whitened_cnn" and images is not None:
         whiten(model, images)
+    if spec.weights != "none" and spec.architecture != "application":  # Which reads its own, before it is cut.
+        load_state_dict(model, spec.weights_path or _imagenet_file(spec))
+    if spec.init_from is not None:
+        init_from(model, spec.init_from)
+    freeze(model, spec.unfreeze)
+    if spec.unfreeze != "all" and spec.weights == "none" and spec.init_from is None:
+        print("The frozen layers keep random weights: that tries the track out, and its figures say nothing.")
     return model
+
+
+def _imagenet_file(spec):
+    """Said before 45 MB are fetched for a network that they do not fit."""
+    if (spec.architecture, spec.stem, spec.width) != ("resnet18", "imagenet", 64):
+        raise InputError(
+            "--weights imagenet is torchvision's ResNet18: --architecture resnet18 --stem imagenet --width 64. "
+            f"Received: {spec.architecture}, stem {spec.stem}, width {spec.width}."
+        )
+    return imagenet_file()
 
 
 __all__ = [
     "ARCHITECTURES",
+    "application",
     "basic_cnn",
     "build",
     "cifar_resnet",
+    "freeze",
+    "init_from",
+    "load_state_dict",
     "plain_cnn",
     "plain_cnn_3d",
     "resnet18",
+    "save_state_dict",
     "small_resnet",
     "torchvision_names",
     "whiten",

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_vision.models.ends import resized, resized_shape, with_head
 from keras_vision.models.shapes import require_pictures
 
 # torch's, so that its weights mean the same here; its momentum .1 counts the other way.
@@ -39,7 +40,7 @@ def resnet18(spec, image_shape, num_classes):
 
 
 def _resnet(name, sections, spec, image_shape, num_classes):
-    """Stem, sections of blocks, global average pooling, dropout where asked for, logits.
+    """Stem, sections of blocks, global average pooling, head.
 
     Args:
         sections: Number of blocks in each; every section but the first halves the image and doubles the filters.
@@ -47,17 +48,15 @@ def _resnet(name, sections, spec, image_shape, num_classes):
     Reference:
         He et al. 2016, https://arxiv.org/abs/1512.03385, section 3.3, shortcuts of kind B.
     """
-    require_pictures(name, image_shape, at_least=8 if spec.stem == "cifar" else 32)
+    require_pictures(name, resized_shape(spec, image_shape), at_least=8 if spec.stem == "cifar" else 32)
     images = keras.Input(image_shape, name="images")
-    x = _stem(_rescaling(spec.stem, image_shape[-1])(images), spec)
+    x = _stem(resized(_rescaling(spec.stem, image_shape[-1])(images), spec), spec)
     for section, blocks in enumerate(sections):
         for block in range(blocks):
             stride = 2 if section and not block else 1
             x = _block(x, spec.width * 2**section, stride, f"layer{section + 1}_{block}")
     x = layers.GlobalAveragePooling2D(name="avgpool")(x)
-    if spec.head_dropout:
-        x = layers.Dropout(spec.dropout(spec.head_dropout), name="dropout")(x)
-    return keras.Model(images, layers.Dense(num_classes, dtype="float32", name="logits")(x), name=name)
+    return with_head(name, images, x, spec, num_classes)
 
 
 def _rescaling(stem, channels):
@@ -122,7 +121,7 @@ def torchvision_names(model):
         "running_mean": "moving_mean",
         "running_var": "moving_variance",
     }
-    found = {}
+    found, heads = {}, _head_names(model)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             variables = normalization
@@ -132,6 +131,14 @@ def torchvision_names(model):
             variables = {"weight": "kernel", "bias": "bias"}
         else:
             continue
-        there = "fc" if layer.name == "logits" else layer.name.replace("_", ".")
+        there = heads.get(layer.name, layer.name.replace("_", "."))
         found |= {f"{there}.{name}": (layer.name, variable) for name, variable in variables.items()}
     return found
+
+
+def _head_names(model):
+    """`fc`, or its parts where it is torch's Sequential of Linear, ReLU, perhaps Dropout, and Linear."""
+    names = {layer.name for layer in model.layers}
+    if "hidden" not in names:
+        return {"logits": "fc"}
+    return {"hidden": "fc.0", "logits": "fc.3" if "dropout" in names else "fc.2"}

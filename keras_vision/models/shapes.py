@@ -3,11 +3,12 @@
 from keras_vision.recipe import InputError
 
 
-def require_pictures(architecture, image_shape, *, at_least):
-    """Refuses volumes and pictures that are too small.
+def require_pictures(architecture, image_shape, *, at_least, channels=None):
+    """Refuses volumes, and pictures that are too small or have other channels.
 
     Args:
         at_least: Smallest height and width in pixels.
+        channels: Numbers of channels that are taken; None takes any.
 
     Raises:
         InputError: With the shape that was received.
@@ -15,6 +16,11 @@ def require_pictures(architecture, image_shape, *, at_least):
     if len(image_shape) != 3 or min(image_shape[:2]) < at_least:
         raise InputError(
             f"The network {architecture} takes pictures of at least {at_least} x {at_least} pixels, shape (H, W, C). "
+            f"Received: images of shape {tuple(image_shape)}."
+        )
+    if channels and image_shape[-1] not in channels:
+        raise InputError(
+            f"The network {architecture} takes pictures of {' or '.join(map(str, channels))} channels. "
             f"Received: images of shape {tuple(image_shape)}."
         )
 

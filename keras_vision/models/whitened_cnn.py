@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_vision.models.ends import with_head
 from keras_vision.models.shapes import require_pictures
 
 MULTIPLES = (1, 4, 4)
@@ -45,9 +46,7 @@ def whitened_cnn(spec, image_shape, num_classes):
         x = _convolution(x, spec.width * multiple, f"group{number}_b")
         x = _normalized(x, f"group{number}_b")
     x = layers.GlobalMaxPooling2D(name="pool")(x)
-    if spec.head_dropout:
-        x = layers.Dropout(spec.dropout(spec.head_dropout), name="dropout")(x)
-    model = keras.Model(images, layers.Dense(num_classes, dtype="float32", name="logits")(x), name="whitened_cnn")
+    model = with_head("whitened_cnn", images, x, spec, num_classes)
     for layer in model.layers:
         if layer.name.endswith("_conv"):
             _pass_on(layer)

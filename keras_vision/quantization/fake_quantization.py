@@ -56,28 +56,34 @@ FUSED_ACTIVATIONS = ("linear", "relu", "relu6")
 SUPPORTED = (
     "Conv2D, DepthwiseConv2D, SeparableConv2D, Dense, BatchNormalization, Rescaling, Normalization, Add, Multiply, "
     "Concatenate, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, Flatten, Reshape, "
-    "ZeroPadding2D, Dropout, SpatialDropout2D, ReLU, LeakyReLU, ELU, Softmax, and Activation with "
+    "ZeroPadding2D, Resizing, Dropout, SpatialDropout2D, ReLU, LeakyReLU, ELU, Softmax, and Activation with "
     + ", ".join((*FUSED_ACTIVATIONS, *ACTIVATION_RANGES))
 )
 
 
-def fake_quantize(values, scale, zero_point, lowest=LOWEST, highest=HIGHEST, *, pooled=False):
+def fake_quantize(values, scale, zero_point, lowest=LOWEST, highest=HIGHEST, *, halves="even"):
     """Rounds values to the reals that integers stand for; gradients pass where nothing was cut off.
 
     Args:
         values: Float tensor.
         scale: Size of a step; broadcasts against the values.
         zero_point: The integer that stands for 0.
-        pooled: Whether the values are averages of rounded ones, as LiteRT's average pooling makes them.
+        halves: Where the middle between two integers goes: to the even one; "away" from zero or "up" for averages of
+            rounded values, as LiteRT's average pooling and XNNPACK's resizing make them.
     """
     inside = ops.clip(values, (lowest - zero_point) * scale, (highest - zero_point) * scale)
-    integers = _halves_away(values / scale + zero_point) if pooled else ops.round(values / scale) + zero_point
+    if halves == "even":
+        integers = ops.round(values / scale) + zero_point
+    else:
+        integers = _round_halves(values / scale + zero_point, halves)
     rounded = (ops.clip(integers, lowest, highest) - zero_point) * scale
     return inside + ops.stop_gradient(rounded - inside)
 
 
-def _halves_away(values):
-    """Rounds halves away from zero, as LiteRT's average pooling does: averages of integers often are halves."""
+def _round_halves(values, halves):
+    """Rounds with halves "away" from zero or "up": averages of integers often are halves, but for an error."""
+    if halves == "up":
+        return ops.floor(values + (0.5 + 1e-4))
     return ops.sign(values) * ops.floor(ops.abs(values) + (0.5 + 1e-4))
 
 
@@ -111,16 +117,16 @@ class FakeQuantize(layers.Layer):
         self.low = self.add_weight(name="low", initializer=keras.initializers.Constant(low), **start)
         self.high = self.add_weight(name="high", initializer=keras.initializers.Constant(high), **start)
 
-    def call(self, values, training=False, pooled=False):
-        """Rounds values; `pooled` ones are averages of rounded ones, whose range is set already."""
+    def call(self, values, training=False, halves="even"):
+        """Rounds values; those with other `halves` are averages of rounded ones, whose range is set already."""
         if not self.simulate:
             return values
-        if training and not pooled and self.trainable and self.fixed_range is None:
+        if training and halves == "even" and self.trainable and self.fixed_range is None:
             self._follow(ops.stop_gradient(values))
         low, high = ops.convert_to_tensor(self.low), ops.convert_to_tensor(self.high)
         scale = ops.maximum((high - low) / (HIGHEST - LOWEST), 1e-8)
         zero_point = ops.clip(ops.round(LOWEST - low / scale), LOWEST, HIGHEST)
-        return fake_quantize(values, scale, zero_point, pooled=pooled)
+        return fake_quantize(values, scale, zero_point, halves=halves)
 
     def _follow(self, values):
         low, high = ops.minimum(ops.min(values), 0.0), ops.maximum(ops.max(values), 0.0)
@@ -293,11 +299,15 @@ class _Rewriting:
             return self._weighted(layer, step)
         if isinstance(layer, (layers.Add, layers.Multiply, layers.Concatenate)):
             return self._merge(layer, step)
-        if isinstance(layer, layers.AveragePooling2D):
-            # LiteRT's average pooling keeps its input's scale.
+        if isinstance(layer, layers.Resizing) and not _plainly_bilinear(layer):
+            raise self._refusal(layer, " other than bilinear")
+        if isinstance(layer, (layers.AveragePooling2D, layers.Resizing)):
+            # LiteRT's average pooling and resizing keep their input's scale. XNNPACK resizes with weights that are
+            # multiples of 1/2048: where the true ones are none, some values are a step away.
             rounded = self._rounded(step.inputs[0])
-            pooled = self._copy(layer)(rounded.tensor)
-            return _Value(rounded.quantizer(pooled, pooled=True), layer.name, rounded.quantizer)
+            halves = "up" if isinstance(layer, layers.Resizing) else "away"
+            averages = self._copy(layer)(rounded.tensor)
+            return _Value(rounded.quantizer(averages, halves=halves), layer.name, rounded.quantizer)
         if isinstance(layer, layers.GlobalAveragePooling2D):
             return _Value(self._copy(layer)(self._rounded(step.inputs[0]).tensor), layer.name)
         if isinstance(layer, SAME_RANGE):
@@ -488,6 +498,11 @@ def _activation_layer(activation, layer, name):
     if activation == "relu6":
         return layers.ReLU(6.0, name=name)
     return layers.Activation(layer.activation if activation is not None else None, name=name)
+
+
+def _plainly_bilinear(layer):
+    others = layer.antialias, layer.crop_to_aspect_ratio, layer.pad_to_aspect_ratio
+    return layer.interpolation == "bilinear" and not any(others)
 
 
 def _scale_and_offset(layer):

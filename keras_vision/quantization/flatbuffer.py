@@ -42,6 +42,7 @@ VERSIONS = {
     "RELU": 2,
     "RELU6": 2,
     "RESHAPE": 1,
+    "RESIZE_BILINEAR": 3,
     "SOFTMAX": 2,
     "STRIDED_SLICE": 2,
     "TANH": 2,

@@ -167,6 +167,10 @@ class _Writer:
             return _Pending("MEAN", [value, self._axes()], schema.ReducerOptionsT(keepDims=layer.keepdims))
         if isinstance(layer, layers.AveragePooling2D):
             return self._same_range("AVERAGE_POOL_2D", layer, [value], shape, _pool(layer))
+        if isinstance(layer, layers.Resizing):
+            size = self._constant(f"{layer.name}_size", np.array([layer.height, layer.width], np.int32))
+            options = schema.ResizeBilinearOptionsT(halfPixelCenters=True)
+            return self._same_range("RESIZE_BILINEAR", layer, [value, size], shape, options)
         if isinstance(layer, fake.SAME_RANGE):
             return self._moved(layer, value, shape)
         return self._activation(layer, value)

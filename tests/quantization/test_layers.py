@@ -60,6 +60,22 @@ def test_pooling(pool, strides, padding):
         )
 
 
+@pytest.mark.parametrize("size", [(13, 16), (9, 20), (6, 7)])
+def test_resizing(size):
+    found = assert_file_agrees(model_of(layers.Resizing(*size), layers.Conv2D(2, 3), layers.Flatten()))
+    assert [item.name for item in found.operators].count("RESIZE_BILINEAR") == 1
+
+
+def test_resizing_gives_the_same_integers_as_the_file():
+    """Twice the side makes quarters and halves of steps; these alone could be rounded another way."""
+    model = model_of(layers.Resizing(18, 22), layers.Conv2D(3, 1, use_bias=False), layers.Flatten())
+    model.layers[-2].set_weights([np.eye(3).reshape(1, 1, 3, 3)])  # Which a file needs to have a range.
+    quantized = quantization.with_fake_quantization(model)
+    quantization.calibrate(quantized, model, IMAGES, logits=True)
+    found = quantization.Runner(quantization.convert(quantized, "qat", logits=True))(IMAGES)
+    np.testing.assert_allclose(found, quantized.predict(IMAGES, verbose=0), atol=1e-6)
+
+
 @pytest.mark.parametrize("dilation", [2, 3])
 def test_dilated_convolutions(dilation):
     assert_file_agrees(model_of(layers.Conv2D(3, 3, dilation_rate=dilation, padding="same"), layers.Flatten()))
@@ -124,6 +140,7 @@ def test_a_nested_backbone_of_keras_applications(zoo_images):
         (layers.Conv2D(3, 3, groups=3), "3 groups"),
         (layers.LayerNormalization(), "LayerNormalization"),
         (layers.UpSampling2D(), "UpSampling2D"),
+        (layers.Resizing(8, 8, interpolation="nearest"), "other than bilinear"),
         (layers.ReLU(max_value=3.0), "relu up to 3"),
         (layers.Activation("softplus"), "softplus"),
         (layers.Dense(4), "rank 4"),

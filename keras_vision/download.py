@@ -1,4 +1,4 @@
-"""Files of known data sets: where they may lie, whether they are what they should be, and how they come."""
+"""Known files, data sets and weights: where they may lie, whether they are what they should be, and how they come."""
 
 import hashlib
 import os
@@ -8,19 +8,20 @@ from keras_vision.recipe import InputError
 
 
 def data_folders(home):
-    """Where a data set's file may lie: the folder `KERAS_VISION_DATA`, if it is set, then `home`."""
+    """Where a known file may lie: the folder `KERAS_VISION_DATA`, if it is set, then `home`."""
     named = os.environ.get("KERAS_VISION_DATA")
     # Path.expanduser raises where there is no such user.
     return [Path(os.path.expanduser(path)) for path in (named, home) if path]
 
 
-def check_hash(path, algorithm, expected, what):
+def check_hash(path, algorithm, expected, what, *, flag="--data"):
     """Refuses a file whose content is not the expected one.
 
     Args:
         algorithm: `md5` or `sha256`.
         expected: The hash as lower-case hexadecimal text.
         what: What the file should be, for the message.
+        flag: The flag that takes another file.
 
     Raises:
         InputError: With both hashes.
@@ -34,17 +35,19 @@ def check_hash(path, algorithm, expected, what):
         name = {"md5": "MD5", "sha256": "SHA-256"}[algorithm]
         raise InputError(
             f"{path} is not {what}: its {name} is {found}, {expected} is needed. Delete it to download it anew, "
-            "or name another file with --data PATH."
+            f"or name another file with {flag} PATH."
         )
 
 
-def download(url, file_name, folders, algorithm, expected):
+def download(url, file_name, folders, algorithm, expected, *, flag="--data", trial="synthetic"):
     """Fetches a file into the last of the folders and checks it.
 
     Args:
         folders: Where the file was looked for; see `data_folders`.
         algorithm: `md5` or `sha256`.
         expected: The hash as lower-case hexadecimal text.
+        flag: The flag that takes another file.
+        trial: What that flag takes for a try without any file.
 
     Returns:
         Path of the file.
@@ -67,5 +70,5 @@ def download(url, file_name, folders, algorithm, expected):
         raise InputError(
             f"{file_name} is not in {' or '.join(map(str, folders))}, and downloading it failed ({reason}). "
             f"Three ways out: fetch {url} by hand and put it at {folder / file_name}; "
-            "name a file that you have with --data PATH; or try the track with --data synthetic."
+            f"name a file that you have with {flag} PATH; or try the track with {flag} {trial}."
         ) from error

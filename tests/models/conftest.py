@@ -1,0 +1,31 @@
+"""torchvision's ResNet18 as a judge: with weights and statistics that are not its first ones."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def torch_resnet18(torchvision):
+    """A function of the number of classes and the pictures' channels: a torch network that learns no more."""
+
+    def network(num_classes=10, channels=3, head=None):
+        torch.manual_seed(0)
+        made = torchvision.models.resnet18(weights=None, num_classes=num_classes)
+        if channels == 1:
+            made.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+        if head is not None:
+            made.fc = head
+        return randomized(made)
+
+    return network
+
+
+def randomized(network):
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if "running_mean" in name or name.endswith("bias"):
+                value.copy_(0.3 * torch.randn(value.shape, generator=generator))
+            elif "running_var" in name or value.ndim == 1:
+                value.copy_(0.5 + torch.rand(value.shape, generator=generator))
+    return network.eval().to("cpu")

@@ -1,0 +1,222 @@
+"""Backbones of keras.applications: their own path through `preprocess_input` as the judge."""
+
+import urllib.error
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras.src.legacy.saving import legacy_h5_format
+from keras.src.utils import file_utils
+
+from keras_vision import derma, models, quantization
+from keras_vision.models.application import preprocessing
+from keras_vision.recipe import InputError, ModelSpec
+
+VGG = {"backbone": "VGG19", "cut_layer": "block2_conv1"}
+
+
+def spec(**knobs):
+    return ModelSpec(**{"architecture": "application", **VGG, **knobs})
+
+
+@pytest.fixture(scope="module")
+def vgg19():
+    """keras.applications' own network, without its top and with random weights."""
+    keras.utils.set_random_seed(0)
+    return keras.applications.VGG19(weights=None, include_top=False, input_shape=(None, None, 3))
+
+
+@pytest.fixture(scope="module")
+def published(vgg19, tmp_path_factory):
+    """A file in the layout of the published one, which Keras 2 wrote."""
+    path = tmp_path_factory.mktemp("vgg") / "notop.h5"
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, vgg19)
+    return path
+
+
+@pytest.fixture(scope="module", params=["h5", "weights.h5", "keras"])
+def saved(request, vgg19, published):
+    path = published.with_suffix(f".{request.param}")
+    if request.param == "weights.h5":
+        vgg19.save_weights(path)
+    elif request.param == "keras":
+        vgg19.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (2, 32, 36, 3), dtype=np.uint8)
+
+
+def features(model):
+    return keras.Model(model.input, model.get_layer("avgpool").output)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "offset", "order"),
+    [
+        ("MobileNetV2", 1 / 127.5, -1, [0, 1, 2]),
+        ("EfficientNetB0", 1, 0, [0, 1, 2]),
+        ("VGG19", 1, [-123.68, -116.779, -103.939], [2, 1, 0]),
+        ("DenseNet121", [1 / 255 / 0.229, 1 / 255 / 0.224, 1 / 255 / 0.225], None, [0, 1, 2]),
+    ],
+)
+def test_what_preprocessing_does_to_red_green_and_blue(name, scale, offset, order):
+    found = preprocessing(getattr(keras.applications, name))
+    np.testing.assert_allclose(found[0], scale, rtol=1e-12)
+    if offset is not None:
+        np.testing.assert_allclose(np.array(found[1]), np.broadcast_to(offset, np.shape(found[1])), rtol=1e-12)
+    assert found[2] == order
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_features_are_those_of_the_application_itself(vgg19, saved, pictures, channels, capsys):
+    """A gray picture is the colour one with equal channels."""
+    pictures = pictures[..., :channels]
+    model = models.build(spec(weights=str(saved)), pictures.shape[1:], 3)
+    assert f"taken from {saved}" in capsys.readouterr().out
+    assert_features_are_those_of(vgg19, model, pictures)
+
+
+def test_imagenet_weights_are_keras_own_download(vgg19, published, pictures, monkeypatch):
+    """Keras checks its hash; here another file of the same layout comes in its place."""
+    asked = {}
+
+    def get_file(name, url, **knobs):
+        asked.update(name=name, url=url, **knobs)
+        return str(published)
+
+    monkeypatch.setattr(file_utils, "get_file", get_file)
+    model = models.build(spec(weights="imagenet", unfreeze="none"), pictures.shape[1:], 3)
+    assert asked["name"] == asked["url"].rpartition("/")[2] == "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    assert len(asked["file_hash"]) == 32
+    assert_features_are_those_of(vgg19, model, pictures)
+
+
+def assert_features_are_those_of(vgg19, model, pictures):
+    channels = pictures.shape[-1]
+    given = keras.applications.vgg19.preprocess_input(np.repeat(pictures, 3 // channels, axis=-1).astype("float32"))
+    maps = keras.Model(vgg19.input, vgg19.get_layer("block2_conv1").output).predict(given, verbose=0)
+    found = features(model).predict(pictures, verbose=0)
+    np.testing.assert_allclose(found, maps.mean(axis=(1, 2)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize(("name", "cut"), [("MobileNetV2", "block_2_add"), ("ResNet50", "conv2_block1_out")])
+def test_backbones_compute_what_the_application_does(name, cut, pictures, tmp_path):
+    """With statistics that are not their first ones; ResNet50 takes blue first, MobileNetV2 red."""
+    keras.utils.set_random_seed(0)
+    function = getattr(keras.applications, name)
+    whole = function(weights=None, include_top=False, input_shape=(32, 36, 3))
+    rng = np.random.default_rng(0)
+    for layer in whole.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, part.shape) for part in layer.get_weights()])
+    whole.save_weights(tmp_path / "notop.weights.h5")
+    family = getattr(keras.applications, function.__module__.rpartition(".")[2])
+    given = family.preprocess_input(pictures.astype("float32"))
+    maps = keras.Model(whole.input, whole.get_layer(cut).output).predict(given, verbose=0)
+    knobs = {"backbone": name, "cut_layer": cut, "weights": str(tmp_path / "notop.weights.h5")}
+    model = models.build(spec(**knobs), pictures.shape[1:], 3)
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    np.testing.assert_allclose(
+        features(model).predict(pictures, verbose=0), maps.mean(axis=(1, 2)), rtol=1e-3, atol=1e-4 * np.ptp(maps)
+    )
+
+
+def test_the_network_ends_at_the_named_layer_and_has_the_head_asked_for():
+    model = models.build(spec(head_units=128, head_dropout=0.5, input_size=32), (28, 28, 3), 7)
+    assert [layer.name for layer in model.layers] == [
+        "images",
+        "rescaling",
+        "resizing",
+        "block1_conv1",
+        "block1_conv2",
+        "block1_pool",
+        "block2_conv1",
+        "avgpool",
+        "hidden",
+        "dropout",
+        "logits",
+    ]
+    # By hand: 3*3*3*64 + 64, 9*64*64 + 64, 9*64*128 + 128, then 128*128 + 128 and 128*7 + 7.
+    assert model.count_params() == 1_792 + 36_928 + 73_856 + 16_512 + 903
+    assert model.get_layer("resizing").output.shape == (None, 32, 32, 3)
+
+
+def test_without_a_cut_the_whole_backbone_is_taken():
+    model = models.build(spec(backbone="MobileNetV2", cut_layer=None), (32, 32, 1), 7)
+    assert model.get_layer("avgpool").output.shape == (None, 1280)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_integer_file_gives_what_its_simulation_says(channels):
+    keras.utils.set_random_seed(0)
+    model = models.build(spec(input_size=32, head_units=8), (28, 28, channels), 5)
+    images = np.random.default_rng(0).integers(0, 256, (32, 28, 28, channels), dtype=np.uint8)
+    quantized = quantization.with_fake_quantization(model)
+    quantization.calibrate(quantized, model, images, logits=True)
+    content = quantization.convert(quantized, "qat", logits=True)
+    agreement = quantization.simulation_agreement(quantized, images, quantization.Runner(content)(images), logits=True)
+    assert agreement["within_a_step"] >= 0.98
+    assert quantization.audit(content).kind == "full-integer"
+
+
+@pytest.mark.parametrize(
+    ("knobs", "shape", "message"),
+    [
+        ({"backbone": "VGG91"}, (32, 32, 3), "--backbone takes .* such as VGG19, VGG16.*Received: VGG91"),
+        ({"cut_layer": "block2_cnv"}, (32, 32, 3), "--cut-layer takes .* block2_conv.*Received: block2_cnv"),
+        ({}, (28, 28, 3), r"VGG19 cannot be built for pictures of 28 x 28 pixels \(Input size must be at least 32"),
+        ({"input_size": 16, "weights": "imagenet"}, (64, 64, 3), "Choose another --input-size or --backbone"),
+        ({}, (32, 32, 4), r"VGG19 takes pictures of 1 or 3 channels. Received: images of shape \(32, 32, 4\)"),
+        ({}, (32, 32, 32, 1), "VGG19 takes pictures"),
+    ],
+)
+def test_what_cannot_be_built_is_said_in_one_sentence(knobs, shape, message):
+    with pytest.raises(InputError, match=message) as caught:
+        models.build(spec(**knobs), shape, 3)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no file of this kind"])
+@pytest.mark.parametrize("suffix", ["h5", "weights.h5", "keras", "txt"])
+def test_a_file_that_cannot_be_read(tmp_path, suffix, content):
+    path = tmp_path / f"vgg.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"vgg.* cannot be read into VGG19 \(.*include_top=False") as caught:
+        models.build(spec(weights=str(path)), (32, 32, 3), 3)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_backbone_are_refused(tmp_path):
+    keras.applications.MobileNetV2((32, 32, 3), weights=None, include_top=False).save(tmp_path / "other.h5")
+    with pytest.raises(InputError, match="cannot be read into VGG19"):
+        models.build(spec(weights=str(tmp_path / "other.h5")), (32, 32, 3), 3)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "file"),
+    [("VGG19", "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"), ("EfficientNetB0", "efficientnetb0_notop.h5")],
+)
+def test_without_a_network_three_ways_out_are_named(monkeypatch, tmp_path, capsys, backbone, file):
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    # Keras takes its cache's place when it is imported.
+    monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path / "keras"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    (tmp_path / "keras").mkdir()
+    monkeypatch.setattr(file_utils, "urlretrieve", no_network)
+    flags = ["--architecture", "application", "--backbone", backbone, "--weights", "imagenet", "--input-size", "32"]
+    assert derma.main([*flags, "--data", "synthetic", "--limit", "30", "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    place = str(tmp_path / "keras" / "models" / file)
+    for part in ("https://storage.googleapis.com/", place, "no route to host", "--weights PATH", "--weights none"):
+        assert part in error
+    assert error.count("\n") == 1

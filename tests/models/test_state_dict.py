@@ -1,0 +1,254 @@
+"""torchvision's state dicts: its own network as the judge, both ways, and every way that a file can be wrong."""
+
+import hashlib
+import os
+import pickle
+import sys
+import urllib.error
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+from keras_vision import cifar, models
+from keras_vision.models import state_dict
+from keras_vision.models.resnet import IMAGENET_MEAN, IMAGENET_STD
+from keras_vision.recipe import InputError, ModelSpec, override
+
+
+def spec(weights, **knobs):
+    """torchvision's network, thinner where the judge is not asked."""
+    return ModelSpec(**{"architecture": "resnet18", "width": 4, "stem": "imagenet", "weights": str(weights), **knobs})
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A file with torchvision's names, ten classes in colour."""
+    path = tmp_path_factory.mktemp("torch") / "net.pth"
+    models.save_state_dict(models.build(spec("none"), (32, 32, 3), 10), path)
+    return path
+
+
+def patches(size, channels):
+    """Patches of 8 x 8: of the noise of single pixels nothing is left after four halvings."""
+    found = np.random.default_rng(0).integers(0, 256, (3, 8, 8, channels), dtype=np.uint8)
+    return np.kron(found, np.ones((1, 8, 8, 1), np.uint8))[:, : size[0], : size[1]]
+
+
+def answers(network, images):
+    """The judge's logits."""
+    gray = images.shape[-1] == 1
+    mean, std = (np.mean(IMAGENET_MEAN), np.mean(IMAGENET_STD)) if gray else (IMAGENET_MEAN, IMAGENET_STD)
+    normalized = torch.from_numpy(np.float32((images / 255 - mean) / std).transpose(0, 3, 1, 2).copy())
+    with torch.no_grad():
+        return network(normalized).cpu().numpy()
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize(("size", "channels"), [((64, 64), 3), ((45, 58), 3), ((64, 64), 1)])
+def test_logits_are_those_of_torchvision(torch_resnet18, tmp_path, size, channels):
+    network = torch_resnet18(channels=channels)
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    model = models.build(spec(tmp_path / "net.pth", width=64, head_dropout=0.5), (*size, channels), 10)
+    images = patches(size, channels)
+    expected = answers(network, images)
+    assert np.ptp(expected, axis=0).mean() > 0.1  # Logits that follow the images.
+    np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-4)
+
+
+@pytest.mark.backend
+def test_torchvision_loads_strictly_what_is_saved(torchvision, tmp_path):
+    """A network with a hidden layer, whose statistics a few steps have moved."""
+    keras.utils.set_random_seed(0)
+    model = models.build(spec("none", width=64, head_units=6, head_dropout=0.5), (64, 64, 3), 4)
+    images = patches((64, 64), 3)
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    model.fit(images.astype("float32"), np.eye(4)[[0, 1, 2]], epochs=2, verbose=0)
+    models.save_state_dict(model, tmp_path / "net.pth")
+    network = torchvision.models.resnet18(weights=None)
+    network.fc = torch.nn.Sequential(
+        torch.nn.Linear(512, 6), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(6, 4)
+    )
+    state = torch.load(tmp_path / "net.pth", weights_only=True)
+    assert state.keys() == network.state_dict().keys()
+    network.load_state_dict(state, strict=True)
+    expected = model.predict(images, verbose=0)
+    np.testing.assert_allclose(answers(network.eval().to("cpu"), images), expected, atol=1e-4)
+
+
+def test_what_is_written_is_read_back(saved, tmp_path):
+    model = models.build(spec(saved), (32, 32, 3), 10)
+    models.save_state_dict(model, tmp_path / "back.pth")
+    there, back = torch.load(saved, weights_only=True), torch.load(tmp_path / "back.pth", weights_only=True)
+    assert there.keys() == back.keys()
+    for name, tensor in there.items():
+        assert tensor.shape == back[name].shape
+        assert tensor.dtype == back[name].dtype
+        torch.testing.assert_close(back[name], tensor, rtol=0, atol=0)
+
+
+def test_a_checkpoint_of_parallel_half_precision_training(saved, tmp_path, capsys):
+    """As `{"state_dict": ...}` with `module.` in front of every name."""
+    state = {f"module.{name}": tensor.half() for name, tensor in torch.load(saved, weights_only=True).items()}
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "checkpoint.pth")
+    model = models.build(spec(tmp_path / "checkpoint.pth"), (32, 32, 3), 10)
+    expected = state["module.fc.weight"].float().numpy().T
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.get_layer("logits").kernel), expected)
+    assert capsys.readouterr().out == f"Weights taken from {tmp_path / 'checkpoint.pth'}.\n"
+
+
+@pytest.mark.parametrize("knobs", [{}, {"head_units": 8}])
+def test_another_head_is_left_out_with_a_word(saved, capsys, knobs):
+    model = models.build(spec(saved, **knobs), (32, 32, 3), 7)
+    assert "all but its last layer" in capsys.readouterr().out
+    kernel = torch.load(saved, weights_only=True)["layer4.1.conv2.weight"].numpy().transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.get_layer("layer4_1_conv2").kernel), kernel)
+
+
+def test_a_file_without_a_head_is_a_backbone(saved, tmp_path, capsys):
+    state = {name: tensor for name, tensor in torch.load(saved, weights_only=True).items() if "fc" not in name}
+    torch.save(state, tmp_path / "backbone.pth")
+    models.build(spec(tmp_path / "backbone.pth"), (32, 32, 3), 10)
+    assert "all but its last layer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_first_kernel_is_fitted_to_gray_and_back(tmp_path, channels):
+    models.save_state_dict(models.build(spec("none"), (32, 32, 4 - channels), 10), tmp_path / "net.pth")
+    state = torch.load(tmp_path / "net.pth", weights_only=True)
+    model = models.build(spec(tmp_path / "net.pth"), (32, 32, channels), 10)
+    found = keras.ops.convert_to_numpy(model.get_layer("conv1").kernel)
+    kernel = state["conv1.weight"].numpy().transpose(2, 3, 1, 0)
+    expected = kernel.sum(axis=2, keepdims=True) if channels == 1 else np.concatenate([kernel] * 3, axis=2) / 3
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bn1.weight": None}, r"missing: bn1.weight\)"),
+        ({"layer5.0.conv1.weight": torch.zeros(3)}, r"unexpected: layer5.0.conv1.weight\)"),
+        ({"bn1.bias": torch.zeros(32)}, r"of another shape: bn1.bias, \(32,\) where \(4,\) is needed\)"),
+        (
+            {"conv1.weight": torch.zeros(4, 3, 3, 3)},
+            r"conv1.weight, \(4, 3, 3, 3\) where \(4, 3, 7, 7\) is needed\)",
+        ),
+        ({f"bn{number}.bias": torch.zeros(1) for number in range(2, 8)}, "unexpected: .*, .*, .* and 3 more"),
+    ],
+)
+def test_every_weight_that_does_not_fit_is_named(saved, tmp_path, change, message):
+    state = {**torch.load(saved, weights_only=True), **change}
+    torch.save({name: tensor for name, tensor in state.items() if tensor is not None}, tmp_path / "net.pth")
+    with pytest.raises(InputError, match=message) as caught:
+        models.build(spec(tmp_path / "net.pth"), (32, 32, 3), 10)
+    assert "--stem imagenet --width 64" in str(caught.value)
+
+
+class Harmful:
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.file}",)
+
+
+def test_a_file_that_asks_for_code_is_not_opened(tmp_path):
+    torch.save({"conv1.weight": Harmful(tmp_path / "harm")}, tmp_path / "net.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Harmful(tmp_path / "harm")))
+    for name in ("net.pth", "plain.pth"):
+        with pytest.raises(InputError, match="asks for more than tensors; it was not opened"):
+            models.build(spec(tmp_path / name), (32, 32, 3), 10)
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path, content: path.write_bytes(content[: len(content) // 2]), "cannot be read"),
+        (lambda path, content: path.write_bytes(b""), "cannot be read"),
+        (lambda path, content: path.write_bytes(b"\x89PNG\r\n" * 9), "not opened|cannot be read"),
+        (lambda path, content: torch.save(torch.zeros(3), path), "holds something else"),
+        (lambda path, content: torch.save({}, path), "holds something else"),
+        (lambda path, content: torch.save({"epoch": 3}, path), "holds something else"),
+    ],
+)
+def test_a_file_that_is_no_state_dict(saved, tmp_path, write, message):
+    path = tmp_path / "net.pth"
+    write(path, saved.read_bytes())
+    with pytest.raises(InputError, match=message) as caught:
+        models.build(spec(path), (32, 32, 3), 10)
+    assert "\n" not in str(caught.value)
+    assert "--weights takes a torch state dict" in str(caught.value)
+
+
+def test_without_torch_the_way_out_is_said(saved, monkeypatch):
+    model = models.build(spec("none"), (32, 32, 3), 10)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(InputError, match="pip install torch"):
+        models.load_state_dict(model, saved)
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    """No weights anywhere, and no network."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("KERAS_VISION_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(keras.utils, "get_file", no_network)
+    return tmp_path
+
+
+def test_the_address_is_torchvisions_and_carries_the_hash(torchvision):
+    assert torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url == state_dict.URL
+    assert state_dict.SHA256.startswith(state_dict.URL.rpartition("-")[2].removesuffix(".pth"))
+
+
+def test_without_a_network_three_ways_out_are_named(home, capsys):
+    flags = ["--recipe", "resnet18", "--stem", "imagenet", "--weights", "imagenet", "--data", "synthetic"]
+    assert cifar.main([*flags, "--limit", "20", "--out", str(home / "run")]) == 2
+    error = capsys.readouterr().err
+    place = str(home / "keras" / "models" / "resnet18-f37072fd.pth")
+    for part in (state_dict.URL, place, "no route to host", "--weights PATH", "--weights none"):
+        assert part in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("folder", ["data", "keras/models"])
+def test_a_file_of_that_name_is_checked_wherever_it_lies(home, saved, monkeypatch, folder):
+    (home / folder).mkdir(parents=True, exist_ok=True)
+    (home / folder / "resnet18-f37072fd.pth").write_bytes(saved.read_bytes())
+    with pytest.raises(InputError, match="is not torchvision's ResNet18: its SHA-256 is .* --weights PATH"):
+        models.build(spec("imagenet", width=64), (32, 32, 3), 10)
+    monkeypatch.setattr(state_dict, "SHA256", hashlib.sha256(saved.read_bytes()).hexdigest())
+    assert models.imagenet_file() == home / folder / "resnet18-f37072fd.pth"
+
+
+def test_a_download_is_checked(home, saved, monkeypatch):
+    asked = {}
+
+    def get_file(name, url, **knobs):
+        asked.update(name=name, url=url, **knobs)
+        return str(saved)
+
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    assert models.imagenet_file() == saved
+    assert asked == {
+        "name": "resnet18-f37072fd.pth",
+        "url": state_dict.URL,
+        "file_hash": state_dict.SHA256,
+        "hash_algorithm": "sha256",
+        "cache_dir": home / "keras" / "models",
+        "cache_subdir": "",
+    }
+
+
+@pytest.mark.parametrize("knobs", [{"stem": "cifar"}, {"width": 32}, {"architecture": "cifar_resnet"}])
+def test_imagenets_weights_are_for_its_network_alone(home, knobs):
+    recipe = override(cifar.RECIPES["resnet18"], **{"stem": "imagenet", "weights": "imagenet", **knobs})
+    with pytest.raises(InputError, match="--architecture resnet18 --stem imagenet --width 64. Received"):
+        models.build(recipe.model, (32, 32, 3), 10)
