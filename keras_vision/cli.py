@@ -42,7 +42,7 @@ def run_track(track, named_recipes, description, argv=None):
         record = run_folder.RANGE_TEST if find_rate else run_folder.TRAINING
         run_folder.check(out, overwrite=options.overwrite, record=record)
         if recipe.data.path is not None and not os.path.exists(recipe.data.path):
-            raise InputError(f"--data names a file that does not exist: {recipe.data.path}.")
+            raise InputError(f"--data names a file or folder that does not exist: {recipe.data.path}.")
         choose_backend(options.backend)
 
         if find_rate:

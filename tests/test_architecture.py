@@ -37,7 +37,7 @@ def roots(names):
 @pytest.mark.parametrize("module", [name for name in MODULES if name.partition("/")[0] in STAGES])
 def test_a_stage_imports_no_other_stage_no_track_and_no_command_line(module):
     stage = module.partition("/")[0]
-    assert own_parts(imports(module)) <= {stage, "recipe", "graph"}
+    assert own_parts(imports(module)) <= {stage, "recipe", "graph", "pictures"}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -59,6 +59,7 @@ def test_frameworks_are_imported_nowhere_but_in_their_files(module):
         "cifar.py",
         "audit.py",
         "predict.py",
+        "pictures.py",
     ],
 )
 def test_what_reads_flags_needs_the_standard_library_alone(module):
@@ -66,11 +67,15 @@ def test_what_reads_flags_needs_the_standard_library_alone(module):
 
     on_import = imports(module, inside_functions=False)
     assert roots(on_import) - {"keras_vision"} <= sys.stdlib_module_names
-    assert own_parts(on_import) <= {"recipe", "cli", "run_folder"}
+    assert own_parts(on_import) <= {"recipe", "cli", "run_folder", "pictures"}
 
 
 def test_the_graph_of_a_model_knows_no_stage():
     assert own_parts(imports("graph.py")) <= {"recipe"}
+
+
+def test_decoding_knows_nothing_of_the_package():
+    assert not own_parts(imports("pictures.py"))
 
 
 def test_recipe_imports_nothing_of_the_package():
