@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from keras_vision import cli, predict
+from keras_vision import cli, pictures, predict
 from keras_vision.recipe import EXPLANATION_METHODS, InputError
 
 LONGEST_SIDE = 512  # Of a picture in the PNG, in pixels; a smaller one is enlarged.
@@ -46,8 +46,8 @@ def main(argv=None):
     with cli.exit_status() as status:
         if not 0 <= options.opacity <= 1:
             raise InputError(f"--opacity takes a number from 0 to 1. Received: {options.opacity}.")
-        pictures = predict.find_images(options.images)
-        targets = _places(pictures, Path(options.out), options.overwrite)
+        found = predict.find_images(options.images)
+        targets = _places(found, Path(options.out), options.overwrite)
         cli.choose_backend(options.backend)
         cli.import_quietly("keras_vision.explanation")
         model, labels, image_shape = _read_model(options)
@@ -122,9 +122,11 @@ def _explain_all(options, model, labels, image_shape, targets):
     chosen = None if options.target is None else _class_number(options.target, labels)
     explanation.overlay(*_blank(), colormap=options.colormap)  # A wrong name is better said before the work.
     width = max(len(str(path)) for path in targets)
+    resize = predict.trained_resize(options.model)
     unread = []
     for path, place in targets.items():
-        image, full = predict.read_image(path, image_shape), _full_picture(path)
+        image = predict.read_image(path, image_shape, resize)
+        full = _full_picture(path, image_shape, resize)
         if image is None or full is None:
             unread.append(path)
             continue
@@ -153,13 +155,17 @@ def _class_number(text, labels):
     )
 
 
-def _full_picture(path):
-    """The picture as it is, its longer side brought to `LONGEST_SIDE`."""
+def _full_picture(path, image_shape, resize):
+    """What the model sees of a picture, as large as `LONGEST_SIDE`: all of it, in its proportions, where stretched."""
     import cv2
 
-    picture = predict.decode(path, cv2.IMREAD_COLOR_RGB)
-    if picture is None:
+    try:
+        picture = pictures.decode(pictures.read_bytes(path))
+    except pictures.UnreadableError:
         return None
+    if resize != "stretch":
+        height, width = (side * LONGEST_SIDE // max(image_shape[:2]) for side in image_shape[:2])
+        return pictures.fit(picture, height, width, resize)
     factor = LONGEST_SIDE / max(picture.shape[:2])
     size = tuple(max(1, round(side * factor)) for side in picture.shape[1::-1])
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)

@@ -6,18 +6,15 @@ Exit:    0; 1 when a picture could not be read (the others are answered); 2 for 
 
 import csv
 import json
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from keras_vision import cli
+from keras_vision import cli, pictures
 from keras_vision.recipe import InputError
 
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 DECODERS = 4
-# A small file can unpack to gigabytes: this many are 400 MB as RGB.
-MAX_PIXELS = 2**27
+CIRCUMSTANCES = "environment.json"
 
 
 def find_images(paths):
@@ -32,10 +29,10 @@ def find_images(paths):
             inside = sorted(
                 item
                 for item in path.rglob("*")
-                if item.suffix.lower() in SUFFIXES and item.is_file() and not _hidden(item.relative_to(path))
+                if item.suffix.lower() in pictures.SUFFIXES and item.is_file() and not _hidden(item.relative_to(path))
             )
             if not inside:
-                raise InputError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))}).")
+                raise InputError(f"{path} holds no pictures ({', '.join(sorted(pictures.SUFFIXES))}).")
             found += inside
         elif path.exists():
             found.append(path)
@@ -48,44 +45,17 @@ def _hidden(path):
     return any(part.startswith(".") for part in path.parts)
 
 
-def decode(path, flags):
-    """A picture as OpenCV reads it, turned as its EXIF data says; None where the file is no picture, or too large.
-
-    Args:
-        flags: Such as `cv2.IMREAD_COLOR_RGB`.
-    """
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # OpenCV looks at its first picture.
-    import cv2
-    import numpy as np
-
-    try:
-        content = np.fromfile(path, np.uint8)
-        return cv2.imdecode(content, flags) if content.size else None
-    except (OSError, cv2.error):
-        return None
-
-
-def read_image(path, image_shape):
-    """A picture as a file's input: RGB or gray, stretched to its size.
+def read_image(path, image_shape, resize="stretch"):
+    """A picture as a file's input: RGB or gray, brought to its size; None where the file is no picture.
 
     Args:
         image_shape: `(H, W, C)`, one channel or three.
-
-    Returns:
-        uint8 array of that shape; None where the file is no picture that OpenCV can read.
+        resize: See `pictures.fit`.
     """
-    import cv2
-
-    height, width, channels = image_shape
-    image = decode(path, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB)
-    if image is None:
+    try:
+        return pictures.read(path, image_shape, resize)
+    except pictures.UnreadableError:
         return None
-    # Averaging over areas is right for making smaller, and OpenCV's choice for it.
-    smaller = image.shape[0] > height or image.shape[1] > width
-    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    if image.shape[:2] != (height, width):
-        image = cv2.resize(image, (width, height), interpolation=method)
-    return image.reshape(height, width, channels)
 
 
 def name_unread(paths):
@@ -115,11 +85,28 @@ def read_labels(content, path, labels_file, num_classes):
     return list(names)
 
 
-def predict(runner, images):
+def trained_resize(path):
+    """How the pictures that a model was trained on were brought to their size, as what lies beside it says.
+
+    Args:
+        path: A .tflite file, perhaps with its card, a run's folder, or the model in one.
+    """
+    from keras_vision import audit
+
+    path = Path(path)
+    run = path if path.is_dir() else path.parent
+    if path.suffix == ".tflite":
+        told = audit.read_card(path) or {}
+    else:
+        told = json.loads(cli.read_file(run / CIRCUMSTANCES)) if (run / CIRCUMSTANCES).is_file() else {}
+    return told.get("data", {}).get("resize", "stretch")
+
+
+def predict(runner, images, resize="stretch"):
     """Scores of image files, in order; None for what cannot be read. Decoding runs ahead in threads."""
     with ThreadPoolExecutor(DECODERS) as pool:
         for path, image in zip(
-            images, pool.map(lambda path: read_image(path, runner.image_shape), images), strict=True
+            images, pool.map(lambda path: read_image(path, runner.image_shape, resize), images), strict=True
         ):
             yield path, None if image is None else runner(image[None])[0]
 
@@ -156,6 +143,12 @@ def main(argv=None):
     parser.add_argument(
         "--labels", default=None, metavar="FILE", help="class names, a line each, instead of the file's"
     )
+    parser.add_argument(
+        "--resize",
+        choices=pictures.RESIZES,
+        default=None,
+        help="how pictures are brought to the file's size (default: as its card says, else stretched)",
+    )
     parser.add_argument("--top", type=int, default=1, metavar="K", help="how many labels to show (default: 1)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the interpreter (default: 1)")
     form = parser.add_mutually_exclusive_group()
@@ -169,8 +162,9 @@ def main(argv=None):
         images = find_images(options.images)
         runner = open_runner(content, options.model, options.threads)
         labels = read_labels(content, options.model, options.labels, runner.num_classes)
+        resize = options.resize or trained_resize(options.model)
         rows, unread = [], []
-        for count, (path, scores) in enumerate(predict(runner, images), 1):
+        for count, (path, scores) in enumerate(predict(runner, images, resize), 1):
             if scores is None:
                 unread.append(path)
             else:

@@ -87,9 +87,18 @@ class DataSpec(_Checked):
 
     data: str = knob(
         "dermamnist",
-        "a MedMNIST name, cifar10, the path of an .npz in MedMNIST's or Keras's layout, 'synthetic' or 'synthetic3d'",
+        "a MedMNIST name, cifar10, the path of an .npz in MedMNIST's or Keras's layout, a folder of class folders "
+        "(with train, val and test above them or not), 'synthetic' or 'synthetic3d'",
     )
-    size: int = knob(28, "side of the images in pixels, for MedMNIST names and synthetic data", low=8, high=512)
+    size: int = knob(
+        28, "side of the images in pixels, for MedMNIST names, folders and synthetic data", low=8, high=512
+    )
+    color: str = knob("rgb", "channels that pictures of a folder get", choices=("rgb", "gray"))
+    resize: str = knob(
+        "crop",
+        "how pictures of a folder are made square: cut at both ends, padded with black, or stretched",
+        choices=("crop", "pad", "stretch"),
+    )
     limit: int | None = knob(
         None,
         "keep about N images of each split, classes in proportion, at least one of each",
@@ -103,7 +112,14 @@ class DataSpec(_Checked):
         low=0.001,
         high=0.9,
     )
-
+    test_share: float = knob(
+        0.2, "share of the images kept for the test, for folders without a test split", low=0.001, high=0.9
+    )
+    strict: bool = knob(False, "stop at the first file of a folder that gives no picture, instead of setting it aside")
+    audit_leaks: bool | None = knob(
+        None, "look for the same picture, or nearly the same, in two splits (default: in folders)", type=bool
+    )
+    drop_leaks: bool = knob(False, "take the pictures out of train that stand in val or test, too")
     data_description: str | None = knob(
         None, "what the data is, in a sentence, for the report and the files' cards", type=str, metavar="TEXT"
     )
@@ -113,7 +129,7 @@ class DataSpec(_Checked):
 
     @property
     def path(self):
-        """The file that `data` names, or None when it is the name of a data set."""
+        """The file or folder that `data` names, or None when it may be the name of a data set."""
         path = Path(os.path.expanduser(self.data))  # Path.expanduser raises where there is no such user.
         return path if path.suffix or len(path.parts) > 1 else None
 

@@ -109,6 +109,8 @@ def announce(splits):
     print(f"{'class':<50}" + "".join(f"{name:>8}" for name in splits.named()))
     for label, name in enumerate(splits.class_names):
         print(f"{name[:49]:<50}" + "".join(f"{counts[label]:>8}" for counts in splits.counts().values()))
+    if splits.report is not None:
+        print(splits.report.summary())
 
 
 def train_batches(recipe, splits):
@@ -159,6 +161,8 @@ def _report(recipe, track, splits, model, history, val, judged):
         images=judged.split.images,
         num_mistakes=spec.misclassified,
         operating_point=point,
+        data_report=None if splits.report is None else splits.report.to_dict(),
+        leak_pairs=None if splits.report is None else splits.report.pairs,
     )
 
 
@@ -208,6 +212,9 @@ def write_circumstances(folder, recipe, environment, data):
 
 def _write_training(folder, recipe, model, splits, history, report):
     write_circumstances(folder, recipe, report.environment, report.data)
+    if report.data_report is not None:
+        text = json.dumps(report.data_report, indent=2, ensure_ascii=False)
+        (folder / "data_report.json").write_text(text + "\n", "utf-8")
     (folder / "labels.txt").write_text("\n".join(splits.class_names) + "\n", "utf-8")
     (folder / "history.csv").write_text(history.to_csv(), "utf-8")
     (folder / "predictions.csv").write_text(_predictions(report), "utf-8")

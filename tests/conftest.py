@@ -5,6 +5,7 @@ import os
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -95,6 +96,37 @@ def write_npz(tmp_path):
         path = tmp_path / name
         np.savez(path, **{key: value for key, value in content.items() if value is not None})
         return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def scene():
+    """Draws a colour picture, from a seed, that is like no other: `(side, side, 3)` uint8."""
+
+    def draw(seed, side=72):
+        rng = np.random.default_rng(seed)
+        coarse, fine = (
+            cv2.resize(rng.random((count, count, 3)), (side, side), interpolation=cv2.INTER_CUBIC) for count in (5, 24)
+        )
+        return np.clip(255 * (0.7 * coarse + 0.3 * fine), 0, 255).astype(np.uint8)
+
+    return draw
+
+
+@pytest.fixture
+def write_folder(tmp_path, monkeypatch, scene):
+    """Writes PNGs into `pictures/CLASS/NUMBER.png` or deeper, counts by folder; caches lie in the test's own folder."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+
+    def write(counts, name="pictures", side=24):
+        root = tmp_path / name
+        for number, (inside, count) in enumerate(counts.items()):
+            (root / inside).mkdir(parents=True)
+            for picture in range(count):
+                path = root / inside / f"{picture:03}.png"
+                cv2.imwrite(str(path), scene(1000 * number + picture, side))
+        return root
 
     return write
 

@@ -37,7 +37,7 @@ def roots(names):
 @pytest.mark.parametrize("module", [name for name in MODULES if name.partition("/")[0] in STAGES])
 def test_a_stage_imports_no_other_stage_no_track_and_no_command_line(module):
     stage = module.partition("/")[0]
-    assert own_parts(imports(module)) <= {stage, "recipe", "graph", "download", "run_folder"}
+    assert own_parts(imports(module)) <= {stage, "recipe", "graph", "download", "pictures", "run_folder"}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -65,6 +65,7 @@ def test_frameworks_are_imported_nowhere_but_in_their_files(module):
         "cifar.py",
         "audit.py",
         "predict.py",
+        "pictures.py",
     ],
 )
 def test_what_reads_flags_needs_the_standard_library_alone(module):
@@ -72,12 +73,16 @@ def test_what_reads_flags_needs_the_standard_library_alone(module):
 
     on_import = imports(module, inside_functions=False)
     assert roots(on_import) - {"keras_vision"} <= sys.stdlib_module_names
-    assert own_parts(on_import) <= {"recipe", "cli", "run_folder"}
+    assert own_parts(on_import) <= {"recipe", "cli", "run_folder", "pictures"}
 
 
 @pytest.mark.parametrize("module", ["download.py", "graph.py", "run_folder.py"])
 def test_what_stages_share_knows_none_of_them(module):
     assert own_parts(imports(module)) <= {"recipe"}
+
+
+def test_decoding_knows_nothing_of_the_package():
+    assert not own_parts(imports("pictures.py"))
 
 
 def test_recipe_imports_nothing_of_the_package():

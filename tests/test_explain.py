@@ -1,12 +1,14 @@
 """The command that explains pictures: what it leaves, and what it says of what it cannot do."""
 
+import json
+
 import cv2
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from keras_vision import explain, quantization
+from keras_vision import explain, predict, quantization
 
 pytestmark = pytest.mark.backend
 
@@ -90,3 +92,25 @@ def test_what_is_no_model_is_refused(run, tmp_path, capsys):
     for model, message in ((damaged, "cannot be read as a Keras model"), (tmp_path / "none", "is no run's folder")):
         assert explain.main([str(model), picture, "--out", str(tmp_path / "out")]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_models_say_how_their_pictures_were_brought_to_size(tmp_path):
+    run, file = tmp_path / "run", tmp_path / "qat.tflite"
+    run.mkdir()
+    assert predict.trained_resize(run) == "stretch"
+    (run / "environment.json").write_text(json.dumps({"data": {"resize": "pad"}}))
+    assert predict.trained_resize(run) == predict.trained_resize(run / "model.keras") == "pad"
+    assert predict.trained_resize(file) == "stretch"
+    file.with_suffix(".json").write_text(json.dumps({"sha256": "", "data": {"resize": "crop"}}))
+    assert predict.trained_resize(file) == "crop"
+
+
+def test_what_is_shown_below_a_heatmap_is_what_the_model_sees(tmp_path):
+    picture = np.zeros((40, 80, 3), np.uint8)
+    picture[:, 20:60] = 255
+    cv2.imwrite(str(tmp_path / "wide.png"), picture)
+    shown = {way: explain._full_picture(tmp_path / "wide.png", (16, 16, 3), way) for way in ("crop", "pad", "stretch")}
+    assert shown["crop"].shape == shown["pad"].shape == (512, 512, 3)
+    assert shown["crop"].min() == 255
+    assert shown["pad"][:120].max() == 0
+    assert shown["stretch"].shape == (256, 512, 3)

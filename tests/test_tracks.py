@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vision import cifar, compare, derma, evaluation, explanation, fracture3d, quantization, track
+from keras_vision import cifar, compare, derma, evaluation, explanation, fracture3d, predict, quantization, track
 from keras_vision.data import medmnist
 from keras_vision.recipe import override, smoke
 
@@ -300,6 +301,31 @@ def test_small_pictures_go_the_whole_way_with_several_layers_explained(tmp_path,
     assert "layer1_2_relu2, layer3_2_relu2, in this order" in report["heatmaps"]
     assert "layer1_2_relu2, layer3_2_relu2, in this order" in (out / "report.html").read_text("utf-8")
     assert (out / "figures" / "surest_mistakes.png").is_file()
+
+
+@pytest.mark.backend
+def test_a_folder_goes_the_whole_way_and_its_dirt_and_leaks_are_told(tmp_path, write_folder, capsys):
+    root = write_folder({"train/a": 24, "train/b": 24, "test/a": 8, "test/b": 8}, side=32)
+    (root / "train" / "a" / "bad.png").write_bytes(b"bad")
+    shutil.copy(root / "train" / "b" / "003.png", root / "test" / "b" / "copy.png")
+    out = tmp_path / "run"
+    flags = ["--data", str(root), "--color", "gray", "--size", "16", "--smoke", "--epochs", "1", "--width", "2"]
+    assert derma.main([*flags, "--qat", "--qat-epochs", "1", "--explain", "none", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "1 files set aside (train/a/bad.png: no picture of a kind that OpenCV reads)" in printed
+    assert "Leaks between splits: 1 exact, 0 near duplicates." in printed
+    found = json.loads((out / "data_report.json").read_text("utf-8"))
+    assert found["set_aside"] == {"train/a/bad.png": "no picture of a kind that OpenCV reads"}
+    (leak,) = found["leaks"]
+    assert leak["exact"]
+    assert set(leak["pictures"].values()) == {"train/b/003.png", "test/b/copy.png"}
+    assert json.loads((out / "report.json").read_text("utf-8"))["data_report"] == found
+    page = (out / "report.html").read_text("utf-8")
+    assert "train/a/bad.png" in page
+    assert (out / "figures" / "leaks.png").is_file()
+    file = str(out / "tflite" / "qat.tflite")
+    assert predict.main([file, str(root / "test" / "a")]) == 0
+    assert json.loads((out / "tflite" / "qat.json").read_text("utf-8"))["data"]["resize"] == "crop"
 
 
 def test_resnet18_runs_whole(tmp_path):

@@ -45,7 +45,7 @@ def load(name, size=28):
     """
     if name not in info():
         raise InputError(
-            "--data takes a MedMNIST name, cifar10, the path of an .npz, synthetic or synthetic3d. "
+            "--data takes a MedMNIST name, cifar10, the path of an .npz or of a folder, synthetic or synthetic3d. "
             f"Received: {name!r}. MedMNIST's names: {', '.join(sorted(info()))}."
         )
     sizes = SIZES[3 if name.endswith("3d") else 2]

@@ -4,10 +4,15 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_vision.data.rows import Rows, select
 from keras_vision.recipe import InputError
+
+if TYPE_CHECKING:
+    from keras_vision.data.data_report import DataReport
 
 
 @dataclass(frozen=True)
@@ -15,11 +20,11 @@ class Split:
     """Images with their labels.
 
     Attributes:
-        images: uint8 array, shape `(N, H, W, C)`, or `(N, D, H, W, C)` for volumes.
+        images: uint8 array or `Rows` on disk, shape `(N, H, W, C)`, or `(N, D, H, W, C)` for volumes.
         labels: int64 array, shape `(N,)`.
     """
 
-    images: np.ndarray
+    images: np.ndarray | Rows
     labels: np.ndarray
 
     def __len__(self):
@@ -40,23 +45,26 @@ class Source:
         description: One sentence for the report.
         licence: Licence of the images, or "unknown".
         files: `{name: SHA-256}` of the files that were read; empty for synthetic data.
+        resize: How a picture has to be brought to the size of these, see `pictures.fit`.
     """
 
     name: str
     description: str
     licence: str
     files: dict[str, str] = dataclasses.field(default_factory=dict)
+    resize: str = "stretch"
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Train, validation and test split of one data set."""
+    """Train, validation and test split of one data set, and what was found in it, if anybody looked."""
 
     train: Split
     val: Split
     test: Split
     class_names: tuple[str, ...]
     source: Source
+    report: "DataReport | None" = None
 
     def named(self):
         """The splits by name, in the order train, val, test."""
@@ -108,7 +116,7 @@ def _first(split, limit):
         share = max(1, round(limit * count / len(split)))
         kept.append(np.flatnonzero(split.labels == label)[:share])
     index = np.sort(np.concatenate(kept))
-    return Split(split.images[index], split.labels[index])
+    return Split(select(split.images, index), split.labels[index])
 
 
 def take_validation(split, share, seed, where):

@@ -122,6 +122,25 @@ def gallery(images, captions, columns=8):
     return figure
 
 
+def pairs(images, captions, columns=3):
+    """Two pictures side by side, pair by pair, with a caption each.
+
+    Args:
+        images: uint8 array, shape `(P, 2, H, W, C)`.
+        captions: P texts or more, of three lines.
+        columns: Pairs in a row.
+    """
+    both = np.concatenate([images[:, 0], images[:, 1]], axis=2)
+    rows = -(-len(both) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.1 * rows), layout="constrained")
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.axis("off")
+    for axes, picture, caption in zip(figure.axes, both, captions, strict=False):
+        axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(caption, fontsize=6.5)
+    return figure
+
+
 def shorten(name, length=24):
     """A class name that fits beside an axis."""
     return name if len(name) <= length else name[: length - 1].rstrip() + "…"

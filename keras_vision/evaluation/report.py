@@ -15,6 +15,7 @@ from keras_vision.evaluation import figures as draw
 from keras_vision.evaluation.judge import Judgement, interval
 from keras_vision.evaluation.operating_point import OperatingPoint
 
+LONGEST_TABLE = 100  # Rows of what may be thousands.
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
 
 
@@ -45,6 +46,9 @@ class Report:
         heatmaps: What the heatmaps are of, a sentence; None where there are none.
         heatmap_figures: `{name: matplotlib figure}`; one called `surest_mistakes` takes the place of the plain one.
         faithfulness: What is known of each method's heatmaps: `method`, `insertion`, `deletion` and more.
+        data_report: What was found in the data: `files`, `set_aside` (`{name: reason}`), `remarks`, `leaks`,
+            `dropped_from_train`; None where nobody looked.
+        leak_pairs: The first leaks as pictures, uint8, shape `(P, 2, H, W, C)`.
         files: What is known of each .tflite file: `scheme`, `kind`, `bytes`, `figures` and more.
     """
 
@@ -70,6 +74,8 @@ class Report:
     heatmap_figures: dict[str, Figure] = field(default_factory=dict)
     faithfulness: tuple[dict, ...] = ()
     files: tuple[dict, ...] = ()
+    data_report: dict | None = None
+    leak_pairs: np.ndarray | None = None
 
     def to_dict(self):
         """The report's figures as JSON-ready values; a figure is `{"value": ..., "low": ..., "high": ...}`."""
@@ -106,6 +112,7 @@ class Report:
             "heatmaps": self.heatmaps,
             "faithfulness": list(self.faithfulness),
             "tflite": list(self.files),
+            "data_report": self.data_report,
             "recipe": self.recipe,
             "environment": self.environment,
         }
@@ -164,6 +171,9 @@ class Report:
         rows = self.surest_mistakes()
         if len(rows):
             figures["surest_mistakes"] = draw.gallery(self.images[rows], [self._caption(row) for row in rows])
+        if self.leak_pairs is not None and len(self.leak_pairs):
+            captions = [_leak_caption(leak) for leak in (self.data_report or {})["leaks"]]
+            figures["leaks"] = draw.pairs(self.leak_pairs, captions)
         return figures | self.heatmap_figures
 
     def _caption(self, row):
@@ -173,6 +183,15 @@ class Report:
             f"said: {draw.shorten(self.class_names[predicted], 20)}\n"
             f"{100 * self.probabilities[row, predicted]:.0f} % sure"
         )
+
+
+def _leak_caption(leak):
+    names = "\n".join(f"{split}: {draw.shorten(name, 34)}" for split, name in leak["pictures"].items())
+    return f"{names}\n{_likeness(leak)}"
+
+
+def _likeness(leak):
+    return "the same pixels" if leak["exact"] else f"likeness {leak['likeness']:.2f}"
 
 
 def words(name):
@@ -316,6 +335,7 @@ distance from that.</p>
 <h2>Data</h2>
 <p>Licence: {html.escape(data["licence"])}. Files: {html.escape(files)}.</p>
 {picture("class_balance", pictures["class_balance"])}
+{_data(report.data_report, pictures)}
 <h2>Recipe</h2>
 {table(("part", "knob", "value"), knobs)}
 <h2>Environment</h2>
@@ -337,6 +357,49 @@ def _detector(report, pictures):
 threshold has the largest sum of both on the validation split.</p>
 {table(head, rows)}
 {picture("roc_curve", pictures["roc_curve"])}"""
+
+
+def _data(found, pictures):
+    """What was found in the files and between the splits, if anybody looked."""
+    if found is None:
+        return ""
+    parts = [
+        _files_table("Files set aside", f"{len(found['set_aside'])} of {found['files']} files.", found["set_aside"]),
+        _files_table("Files taken otherwise than they say", "", found["remarks"]),
+    ]
+    if found["leaks"] is not None:
+        parts.append(_leaks(found, pictures))
+    return "\n".join(parts)
+
+
+def _files_table(title, text, named):
+    if not named:
+        return ""
+    rows = list(named.items())[:LONGEST_TABLE]
+    more = f" The first {len(rows)}; data_report.json has all." if len(named) > len(rows) else ""
+    return f"<h3>{title}</h3><p>{text}{more}</p>{table(('file', 'reason'), rows)}"
+
+
+def _leaks(found, pictures):
+    leaks = found["leaks"]
+    if not leaks:
+        return "<h3>Leaks</h3><p>No picture, turned or mirrored, was found in two splits.</p>"
+    rows = [
+        (
+            " and ".join(leak["pictures"]),
+            *leak["pictures"].values(),
+            _likeness(leak),
+            "" if leak["same_class"] else "no",
+        )
+        for leak in leaks[:LONGEST_TABLE]
+    ]
+    exact = sum(leak["exact"] for leak in leaks)
+    return f"""<h3>Leaks</h3>
+<p>{exact} exact and {len(leaks) - exact} near duplicates stand in two splits, turned or mirrored or not; figures on
+the second split are the better for each. {found["dropped_from_train"]} pictures were dropped from train for it.
+Likeness: correlation of the details of both; the likest first, at most {LONGEST_TABLE}.</p>
+{picture("leaks", pictures["leaks"])}
+{table(("splits", "first", "second", "likeness", "same class"), rows)}"""
 
 
 def _heatmaps(report, pictures):

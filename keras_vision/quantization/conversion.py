@@ -69,7 +69,10 @@ def simulation_agreement(quantized, images, scores, *, logits=False):
     Returns:
         `{"same_class", "within_a_step"}`: share of the images, and of all scores.
     """
-    simulated = fake.fold(quantized).predict(np.asarray(images, "float32"), batch_size=256, verbose=0)
+    folded = fake.fold(quantized)
+    # A batch at a time: the images may be more than memory holds.
+    batches = (np.asarray(images[start : start + 256], "float32") for start in range(0, len(images), 256))
+    simulated = np.concatenate([folded.predict(batch, batch_size=256, verbose=0) for batch in batches])
     step = float(fake.output_range(quantized)[0])
     if not logits and not fake.ends_in_scores(read_graph(quantized)):
         simulated = softmax(simulated, axis=-1) if simulated.shape[-1] > 1 else expit(simulated)

@@ -149,7 +149,7 @@ def test_other_files_are_no_npz(tmp_path):
 
 def test_a_folder_is_no_npz(tmp_path):
     (tmp_path / "images.npz").mkdir()
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="has no folders"):
         load(tmp_path / "images.npz")
 
 

@@ -1,0 +1,197 @@
+"""Pictures from folders: one folder a class, with or without `train`, `val` and `test` above them."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from keras_vision import pictures
+from keras_vision.data.data_report import DataReport
+from keras_vision.data.picture_cache import cached
+from keras_vision.data.splits import Source, Split, Splits, take_validation
+from keras_vision.recipe import InputError
+
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+# What systems leave in folders, beside all whose names start with a dot.
+NOT_DATA = {"thumbs.db", "desktop.ini", "__macosx"}
+MOST_SET_ASIDE = 0.05
+
+
+def load(root, spec, seed=0):
+    """The splits of a folder, memory-mapped.
+
+    Args:
+        root: The folder.
+        spec: A `recipe.DataSpec`: size, colour, resizing, shares, limit, strictness.
+        seed: Decides which images go to the splits that the folder does not have.
+
+    Returns:
+        `Splits` whose images are `Rows` of a cache, and whose report tells what was set aside.
+
+    Raises:
+        InputError: If the folder is laid out otherwise, more than 5 % of its pictures cannot be read, or a class has
+            none left.
+    """
+    root = Path(root)
+    listed, layout = _list(root)
+    class_names = tuple(sorted({name for classes in listed.values() for name in classes}))
+    splits, drawn = _splits(root, _labelled(listed, class_names), spec, seed)
+    description = f"The folder {root.resolve().name}, {layout}{drawn}"
+    files = Splits(**splits, class_names=_texts(class_names), source=Source("", "", "")).limited(spec.limit)
+    return _decoded(root, files, spec, description)
+
+
+def _list(root):
+    """`{split: {class: [file, ...]}}`, files relative to the root; and what the layout is, in words.
+
+    The split is `all` where the folder has none.
+    """
+    folders = _folders(root)
+    known = {name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
+    if folders and len(known) == len(folders) and "train" not in known.values():
+        raise InputError(f"{root} has {', '.join(known)}, but no train folder to learn from.")
+    if "train" not in known.values():
+        return {"all": _classes(root, "")}, "without splits"
+    if len(set(known.values())) < len(known):
+        raise InputError(f"{root} has a split twice: {', '.join(known)}. Keep one folder of each.")
+    beside = ", ".join(sorted(set(folders) - set(known)))
+    layout = f"its own {', '.join(known)}" + (f" (left out: {beside})" if beside else "")
+    return {split: _classes(root, name) for name, split in known.items()}, layout
+
+
+def _folders(root):
+    try:
+        with os.scandir(root) as entries:
+            return sorted(entry.name for entry in entries if _is_data(entry.name) and _is_folder(entry))
+    except OSError as error:
+        raise InputError(f"{root} cannot be read: {error.strerror or error}.") from error
+
+
+def _is_data(name):
+    return not name.startswith(".") and name.lower() not in NOT_DATA
+
+
+def _is_folder(entry):
+    try:
+        return entry.is_dir()
+    except OSError:  # A link that leads to itself.
+        return False
+
+
+def _classes(root, inside):
+    classes = _folders(root / inside)
+    if not classes:
+        raise InputError(
+            f"--data needs a folder with one folder a class, or such folders in train, val and test. {root / inside} "
+            "has no folders."
+        )
+    return {name: sorted(_files(root, os.path.join(inside, name), set())) for name in classes}
+
+
+def _files(root, inside, seen):
+    """Files below a folder, relative to the root; links are followed, but no folder is entered twice."""
+    real = os.path.realpath(root / inside)
+    if real in seen:
+        return
+    seen.add(real)
+    try:
+        with os.scandir(root / inside) as entries:
+            found = [(entry.name, _is_folder(entry)) for entry in entries if _is_data(entry.name)]
+    except OSError:
+        yield inside  # Reading it will tell the reason.
+        return
+    for name, is_folder in found:
+        path = os.path.join(inside, name)
+        if is_folder:
+            yield from _files(root, path, seen)
+        else:
+            yield path
+
+
+def _labelled(listed, class_names):
+    """`{split: Split}` with files in the place of images."""
+    splits = {}
+    for split, classes in listed.items():
+        rows = [(file, class_names.index(name)) for name, files in classes.items() for file in files]
+        files = np.array([file for file, _ in rows], object)
+        splits[split] = Split(files, np.array([label for _, label in rows], np.int64))
+    return splits
+
+
+def _splits(root, splits, spec, seed):
+    """train, val and test, those that are missing drawn from the others; and what was done, in words."""
+    if "all" in splits:
+        splits, drawn = {"train": splits["all"]}, "; "
+    elif "test" not in splits and "val" in splits:
+        # Choices are made on the validation split, so what is given to judge by must not be it.
+        splits = {"train": splits["train"], "test": splits["val"]}
+        drawn = "; its val is the test split here; "
+    else:
+        drawn = "; "
+    for name, share in (("test", spec.test_share), ("val", spec.val_share)):
+        if name not in splits:
+            splits["train"], splits[name] = take_validation(splits["train"], share, seed, str(root))
+            drawn += f"{name}: {100 * share:g} % of each class of {'all' if name == 'test' else 'train'}, "
+            drawn += f"drawn from seed {seed}; "
+    return splits, drawn.removesuffix("; ")
+
+
+def _decoded(root, files, spec, description):
+    names = sorted(name for split in files.named().values() for name in split.images)
+    shape = (spec.size, spec.size, 3 if spec.color == "rgb" else 1)
+    cache = cached(root, names, shape, spec.resize, strict=spec.strict)
+    _check_set_aside(root, cache)
+    rows = {name: row for row, name in enumerate(cache.names)}
+    splits, kept_names = {}, {}
+    for split, content in files.named().items():
+        kept = np.array([name in rows for name in content.images], bool)
+        _check_classes(root, split, files.class_names, content.labels, kept)
+        kept_names[split] = np.array(_texts(content.images[kept]), object)
+        images = cache.rows([rows[name] for name in content.images[kept]])
+        splits[split] = Split(images, content.labels[kept])
+    name = root.resolve().name
+    how = {"crop": "cropped", "pad": "padded", "stretch": "stretched"}[spec.resize]
+    source = Source(
+        name,
+        f"{description}; {how} to {spec.size} x {spec.size}, {'colour' if spec.color == 'rgb' else 'gray'}",
+        "unknown",
+        {f"the {len(names):,} files of {name}": cache.sha256},
+        spec.resize,
+    )
+    report = DataReport(len(names), _text_keys(cache.set_aside), _text_keys(cache.remarks), kept_names)
+    return Splits(**splits, class_names=files.class_names, source=source, report=report)
+
+
+def _check_set_aside(root, cache):
+    """Stops where more than 5 % of what is called a picture is none; notes and tables beside them do not count."""
+    aside = _text_keys(cache.set_aside)
+    bad = [name for name in aside if Path(name).suffix.lower() in pictures.SUFFIXES]
+    if len(bad) > MOST_SET_ASIDE * (len(bad) + len(cache.names)):
+        shown = "; ".join(f"{name}: {aside[name]}" for name in bad[:5])
+        raise InputError(
+            f"{root}: {len(bad)} of {len(bad) + len(cache.names)} pictures cannot be read, more than "
+            f"{100 * MOST_SET_ASIDE:g} %. Mend or remove them. The first: {shown}."
+        )
+
+
+def _check_classes(root, split, class_names, labels, kept):
+    for label in np.unique(labels):
+        if not kept[labels == label].any():
+            raise InputError(f"{root}: no file of the class {class_names[label]!r} in {split} can be read.")
+
+
+def _texts(names):
+    """Names that can be printed: those on disk may hold bytes that are no text."""
+    return tuple(os.fsencode(name).decode("utf-8", "replace") for name in names)
+
+
+def _text_keys(named):
+    return dict(zip(_texts(named), named.values(), strict=True))

@@ -1,0 +1,236 @@
+"""Pictures decoded once, in parallel, into a memory-mapped file that later runs start from.
+
+A cache is a folder under Keras's home: `images.bin`, uint8, picture after picture; `prints.bin`, float32, their
+fingerprints (`fingerprints.py`); `index.json`, what is in them. It is written under another name and renamed when it is
+whole. Nothing deletes it but its owner.
+"""
+
+import collections
+import contextlib
+import functools
+import hashlib
+import itertools
+import json
+import mmap
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_vision import pictures
+from keras_vision.data import fingerprints
+from keras_vision.data.rows import Rows
+from keras_vision.recipe import InputError
+
+VERSION = 1  # To be raised when the same files give other pixels or other fingerprints.
+CHUNK = 32  # Pictures that a thread decodes at a time.
+
+
+@dataclass(frozen=True)
+class PictureCache:
+    """Decoded pictures on disk.
+
+    Attributes:
+        folder: Where they lie.
+        names: Names of the files, row by row.
+        set_aside: `{name: reason}` of the files that gave no picture.
+        remarks: `{name: text}` of those that were not what their names say.
+        sha256: Over the names and contents of all that was read.
+        images: Memory-mapped uint8 array, shape `(N, H, W, C)`.
+        prints: Memory-mapped float32 array, shape `(N, *fingerprints.SHAPE)`.
+        forget: Function that gives back the pages of `images` that were read.
+    """
+
+    folder: Path
+    names: list[str]
+    set_aside: dict[str, str]
+    remarks: dict[str, str]
+    sha256: str
+    images: np.ndarray
+    prints: np.ndarray
+    forget: Callable[[], None] | None
+
+    def rows(self, index):
+        """Some of the images, as a split has them."""
+        return Rows(self.images, index, self.prints, self.forget)
+
+
+def home():
+    """Where the caches of all folders lie."""
+    return Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / "keras_vision"
+
+
+def cached(root, names, image_shape, resize, *, strict=False):
+    """The pictures of some files, decoded now or by an earlier run.
+
+    Args:
+        root: The folder that the names are relative to.
+        names: Files to read, as text.
+        image_shape: `(H, W, C)` that every picture is brought to.
+        resize: How, see `pictures.fit`.
+        strict: Whether the first file that gives no picture is an error.
+
+    Returns:
+        A `PictureCache`.
+
+    Raises:
+        InputError: If the cache cannot be written, or `strict` finds a file.
+    """
+    folder = home() / f"{root.resolve().name}-{_key(root, names, image_shape, resize)}"
+    if not (folder / "index.json").is_file():
+        _make(folder, root, names, image_shape, resize, strict)
+    cache = _open(folder, image_shape)
+    if strict and cache.set_aside:
+        _refuse(*next(iter(cache.set_aside.items())))
+    return cache
+
+
+def _key(root, names, image_shape, resize):
+    found = [(name, *_size_and_time(root / name)) for name in names]
+    asked = [VERSION, fingerprints.VERSION, str(root.resolve()), image_shape, resize, found]
+    # Names may hold bytes that are no text; Python has stand-ins for them that UTF-8 refuses.
+    text = json.dumps(asked).encode()
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _size_and_time(path):
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_size, found.st_mtime_ns
+    return -1, -1  # A link to nothing, say: reading it will tell.
+
+
+def _open(folder, image_shape):
+    index = json.loads((folder / "index.json").read_text("utf-8"))
+    count = len(index["names"])
+    images, forget = _mapped(folder / "images.bin", np.uint8, (count, *image_shape))
+    prints, _ = _mapped(folder / "prints.bin", np.float32, (count, *fingerprints.SHAPE))
+    return PictureCache(folder, **index, images=images, prints=prints, forget=forget)
+
+
+def _mapped(path, dtype, shape):
+    """The array in a file, and a function that gives back the memory of what was read of it.
+
+    Pages of a mapped file count as the process's own until somebody else needs them, so that it would look as if a
+    whole epoch were in memory.
+    """
+    if not shape[0]:
+        return np.empty(shape, dtype), None  # An empty file cannot be mapped.
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    forget = functools.partial(mapping.madvise, mmap.MADV_DONTNEED) if hasattr(mmap, "MADV_DONTNEED") else None
+    return np.frombuffer(mapping, dtype).reshape(shape), forget
+
+
+def _make(folder, root, names, image_shape, resize, strict):
+    """Decodes all files into the folder, which appears when it is whole."""
+    print(f"Decoding {len(names):,} files of {root} into {folder}", flush=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+        try:
+            _write(partial, root, names, image_shape, resize, strict)
+            _put_in_place(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        needed = len(names) * int(np.prod(image_shape)) >> 20
+        raise InputError(
+            f"The decoded pictures, {needed:,} MB, cannot be written to {folder.parent}: {error.strerror or error}. "
+            "Set KERAS_HOME to a folder with room."
+        ) from error
+
+
+def _put_in_place(partial, folder):
+    if (folder / "index.json").is_file():
+        return  # Another run was quicker, with the same pictures.
+    shutil.rmtree(folder, ignore_errors=True)  # What somebody has left of a cache.
+    partial.rename(folder)
+
+
+def _write(partial, root, names, image_shape, resize, strict):
+    index = {"names": [], "set_aside": {}, "remarks": {}}
+    digest, started = hashlib.sha256(), time.perf_counter()
+    with (partial / "images.bin").open("wb") as images, (partial / "prints.bin").open("wb") as prints:
+        for done, decoded in _decode_all(root, names, image_shape, resize):
+            for name, content_digest, reason, remark in decoded.files:
+                digest.update(json.dumps([name, content_digest]).encode())
+                if reason is not None and strict:
+                    _refuse(name, reason)
+                if reason is not None:
+                    index["set_aside"][name] = reason
+                    continue
+                index["names"].append(name)
+                if remark:
+                    index["remarks"][name] = remark
+            images.write(decoded.images)
+            prints.write(decoded.prints)
+            _progress(done, len(names), started)
+    index["sha256"] = digest.hexdigest()
+    (partial / "index.json").write_text(json.dumps(index), "utf-8")
+
+
+def _refuse(name, reason):
+    raise InputError(f"--strict: {name}: {reason}. Mend or remove it, or leave --strict out to have it set aside.")
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A chunk's pictures and fingerprints; of each file its name, its content's hash, a reason or None, a remark."""
+
+    images: np.ndarray
+    prints: np.ndarray
+    files: list[tuple]
+
+
+def _decode_all(root, names, image_shape, resize):
+    """`(files done, _Decoded)` chunk by chunk, in order; only a few chunks are in memory at a time."""
+    chunks = (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    done = 0
+    with pictures.one_thread_each(), ThreadPoolExecutor(workers) as pool:
+        waiting = collections.deque()
+        try:
+            for chunk in itertools.chain(chunks, [None] * 2 * workers):
+                if chunk is not None:
+                    waiting.append(pool.submit(_decode, root, chunk, image_shape, resize))
+                if waiting and (chunk is None or len(waiting) > 2 * workers):
+                    decoded = waiting.popleft().result()
+                    done += len(decoded.files)
+                    yield done, decoded
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _decode(root, names, image_shape, resize):
+    images, files = np.empty((len(names), *image_shape), np.uint8), []
+    count = 0
+    for name in names:
+        digest = reason = None
+        remark = ""
+        try:
+            content = pictures.read_bytes(root / name)
+            digest = hashlib.sha256(content).hexdigest()
+            images[count] = pictures.from_bytes(content, image_shape, resize)
+            remark = pictures.remarks(content, name)
+            count += 1
+        except pictures.UnreadableError as error:
+            reason = str(error)
+        files.append((name, digest, reason, remark))
+    return _Decoded(images[:count], fingerprints.fingerprints(images[:count]), files)
+
+
+def _progress(done, total, started):
+    """A line that renews itself on a terminal; elsewhere one line each tenth."""
+    rate = f"{done / max(1e-9, time.perf_counter() - started):,.0f} a second"
+    if sys.stdout.isatty():
+        print(f"\r{done:,} of {total:,} files, {rate} ", end="\n" if done == total else "", flush=True)
+    elif done == total or (10 * done // total > 10 * max(0, done - CHUNK) // total and total > 20 * CHUNK):
+        print(f"{done:,} of {total:,} files, {rate}", flush=True)

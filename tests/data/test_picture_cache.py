@@ -1,0 +1,154 @@
+"""The cache of decoded pictures: what it is known by, and what a second run reads."""
+
+import json
+import os
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from keras_vision import data, pictures
+from keras_vision.data import picture_cache
+from keras_vision.data.rows import Rows
+from keras_vision.data.splits import Split
+from keras_vision.recipe import DataSpec, InputError
+
+
+def load(root, **knobs):
+    return data.load_splits(DataSpec(data=str(root), **{"size": 8, **knobs}))
+
+
+@pytest.fixture
+def root(write_folder):
+    return write_folder({"a": 12, "b": 12})
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Names of the files that are read from now on."""
+    read, names = pictures.read_bytes, []
+    monkeypatch.setattr(pictures, "read_bytes", lambda path: names.append(path.name) or read(path))
+    return names
+
+
+def test_a_second_run_reads_no_file_and_gives_the_same(root, decoded):
+    first = load(root)
+    assert len(decoded) == 24
+    second = load(root)
+    assert len(decoded) == 24
+    for one, other in zip(first.named().values(), second.named().values(), strict=True):
+        np.testing.assert_array_equal(one.images[:], other.images[:])
+        np.testing.assert_array_equal(one.labels, other.labels)
+
+
+@pytest.mark.parametrize("knobs", [{"size": 9}, {"color": "gray"}, {"resize": "pad"}])
+def test_other_pixels_are_another_cache(knobs, root, decoded):
+    load(root)
+    load(root, **knobs)
+    assert len(decoded) == 48
+
+
+def test_the_splits_and_the_seed_need_no_other_cache(root, decoded):
+    load(root)
+    data.load_splits(DataSpec(data=str(root), size=8, val_share=0.3, test_share=0.4), seed=7)
+    assert len(decoded) == 24
+
+
+@pytest.mark.parametrize("change", ["touched", "grown", "added", "removed"])
+def test_a_changed_file_is_another_cache(change, root, decoded):
+    load(root)
+    file = root / "a" / "003.png"
+    if change == "touched":
+        os.utime(file, ns=(1, 1))
+    if change == "grown":
+        found = file.stat()
+        file.write_bytes(file.read_bytes() + b" ")
+        os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))
+    if change == "added":
+        (root / "a" / "new.png").write_bytes(file.read_bytes())
+    if change == "removed":
+        file.unlink()
+    load(root)
+    assert len(decoded) == 48 + {"added": 1, "removed": -1}.get(change, 0)
+
+
+def test_an_interrupted_decoding_leaves_nothing(root, monkeypatch):
+    write, calls = picture_cache._progress, []
+
+    def interrupt(done, total, started):
+        calls.append(done)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(picture_cache, "_progress", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        load(root)
+    assert calls
+    assert not list(picture_cache.home().iterdir())
+    monkeypatch.setattr(picture_cache, "_progress", write)
+    assert load(root).counts()["train"] == [9, 9]
+
+
+def test_what_a_killed_decoding_left_is_not_taken_for_whole(root, decoded):
+    load(root)
+    (cache,) = picture_cache.home().iterdir()
+    (cache / "index.json").unlink()
+    load(root)
+    assert len(decoded) == 48
+
+
+def test_a_cache_that_another_run_finished_first_is_taken(root, monkeypatch):
+    write = picture_cache._write
+
+    def overtaken(partial, *arguments):
+        write(partial, *arguments)
+        (cache,) = [partial.with_name(name) for name in [f"{root.name}-{key}"]]
+        cache.mkdir()
+        for file in partial.iterdir():
+            (cache / file.name).write_bytes(file.read_bytes())
+
+    names = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
+    key = picture_cache._key(root, names, (8, 8, 3), "crop")
+    monkeypatch.setattr(picture_cache, "_write", overtaken)
+    assert len(picture_cache.cached(root, names, (8, 8, 3), "crop").images) == 24
+    assert [path.name for path in picture_cache.home().iterdir()] == [f"{root.name}-{key}"]
+
+
+def test_a_cache_that_cannot_be_written_says_the_way_out(root, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="cannot be written to .*Set KERAS_HOME to a folder with room"):
+        load(root)
+
+
+def test_the_index_names_what_is_in_the_cache(root):
+    load(root)
+    (cache,) = picture_cache.home().iterdir()
+    index = json.loads((cache / "index.json").read_text())
+    assert index["names"][:2] == ["a/000.png", "a/001.png"]
+    assert (cache / "images.bin").stat().st_size == 24 * 8 * 8 * 3
+
+
+def test_rows_are_an_array_that_is_never_copied_whole():
+    stored = np.arange(5 * 2 * 2).reshape(5, 2, 2, 1).astype(np.uint8)
+    rows = Rows(stored, [4, 0, 2])
+    assert (rows.shape, rows.dtype, rows.ndim, len(rows)) == ((3, 2, 2, 1), np.uint8, 4, 3)
+    np.testing.assert_array_equal(rows[1], stored[0])
+    np.testing.assert_array_equal(rows[np.array([2, 0])], stored[[2, 4]])
+    np.testing.assert_array_equal(rows[::2], stored[[4, 2]])
+    np.testing.assert_array_equal(rows.select([1, 2])[:], stored[[0, 2]])
+    np.testing.assert_array_equal(list(rows), stored[[4, 0, 2]])
+    with pytest.raises(TypeError, match="a batch at a time"):
+        np.asarray(rows)
+
+
+def test_batches_take_memory_for_a_batch_only(tmp_path):
+    """An epoch over 64 MB on disk, counted by what Python allocates."""
+    stored = np.memmap(tmp_path / "images.bin", np.uint8, "w+", shape=(2000, 104, 104, 3))
+    split = Split(Rows(stored, np.arange(2000)[::-1]), np.zeros(2000, np.int64))
+    batches = data.Batches(split, 2, 16, shuffle=True)
+    tracemalloc.start()
+    for number in range(len(batches)):
+        assert batches[number][0].shape == (16, 104, 104, 3)
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert highest < 8e6
