@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-TRACKS = ("derma", "fracture3d", "cifar")
+TRACKS = ("derma", "fracture3d", "cifar", "imagenette", "bones", "plants")
 COMMANDS = ("compare", "predict", "explain", "audit")
 
 

@@ -3,11 +3,13 @@
 Run:     python -m keras_vision.cifar
          python -m keras_vision.cifar --recipe resnet18
          python -m keras_vision.cifar --recipe fast --precision mixed_bfloat16
+         python -m keras_vision.cifar --recipe finetune --init-from runs/imagenette-resnet18      beside scratch
 Data:    --data cifar10 takes cifar10.npz from the folder KERAS_VISION_DATA, else the original, which it downloads once;
          --data FILE.npz takes others of this kind
 Source:  Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf
 """
 
+import dataclasses
 import sys
 
 from keras_vision import cli
@@ -83,6 +85,18 @@ RECIPES = {
         ),
     ),
 }
+
+
+SCRATCH = Recipe(
+    name="scratch",
+    data=DATA,
+    # The network of `imagenette --recipe resnet18`, at its size of pictures.
+    model=ModelSpec(architecture="resnet18", width=64, stem="imagenet", input_size=64),
+    augmentation=LIGHT_AUGMENTATION,
+    training=TrainingSpec(epochs=12),
+)
+FROM_IMAGENETTE = dataclasses.replace(SCRATCH.model, init_from="runs/imagenette-resnet18")
+RECIPES |= {"scratch": SCRATCH, "finetune": dataclasses.replace(SCRATCH, name="finetune", model=FROM_IMAGENETTE)}
 
 
 def main(argv=None):

@@ -54,9 +54,12 @@ def run_track(track, named_recipes, description, argv=None):
 
 def _find_files(recipe):
     """Misses a recipe's files before Keras is imported."""
-    for name, path in (("--data", recipe.data.path), ("--weights", recipe.model.weights_path)):
+    for name, kind, path in (
+        ("--data", "file or folder", recipe.data.path),
+        ("--weights", "file", recipe.model.weights_path),
+    ):
         if path is not None and not os.path.exists(path):
-            raise InputError(f"{name} names a file that does not exist: {path}.")
+            raise InputError(f"{name} names a {kind} that does not exist: {path}.")
     if recipe.model.init_from is not None:
         run_folder.model_file(recipe.model.init_from)
 

@@ -2,6 +2,7 @@
 
 Run:     python -m keras_vision.derma --augment
          python -m keras_vision.derma --recipe best
+         python -m keras_vision.derma --recipe vgg19        with ImageNet's weights, or --weights none to try it
 Expect:  on 5,984 of HAM10000's images, which are not DermaMNIST, `best` has accuracy .807 +- .009 and balanced
          accuracy .569 +- .026 over 3 seeds after 11 minutes on one core (benchmarks/derma.py)
 Source:  Yang et al. 2023, https://doi.org/10.1038/s41597-022-01721-8
@@ -46,6 +47,20 @@ RECIPES = {
             patience=0,
             class_weight="0.1",
         ),
+    ),
+    "vgg19": Recipe(
+        name="vgg19",
+        augmentation=AUGMENTATION,
+        model=ModelSpec(
+            architecture="application",
+            backbone="VGG19",
+            cut_layer="block4_conv1",
+            input_size=32,
+            weights="imagenet",
+            unfreeze="none",
+            head_units=128,
+        ),
+        training=TrainingSpec(patience=10),
     ),
 }
 

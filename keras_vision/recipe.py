@@ -88,7 +88,8 @@ class DataSpec(_Checked):
     data: str = knob(
         "dermamnist",
         "a MedMNIST name, cifar10, the path of an .npz in MedMNIST's or Keras's layout, a folder of class folders "
-        "(with train, val and test above them or not), 'synthetic' or 'synthetic3d'",
+        "(with train, val and test above them or not), imagenette, fracatlas, flower_photos, or pictures drawn from a "
+        "seed: synthetic, synthetic3d, synthetic-folders",
     )
     size: int = knob(
         28, "side of the images in pixels, for MedMNIST names, folders and synthetic data", low=8, high=512

@@ -45,8 +45,9 @@ def load(name, size=28):
     """
     if name not in info():
         raise InputError(
-            "--data takes a MedMNIST name, cifar10, the path of an .npz or of a folder, synthetic or synthetic3d. "
-            f"Received: {name!r}. MedMNIST's names: {', '.join(sorted(info()))}."
+            "--data takes a MedMNIST name, cifar10, the path of an .npz or of a folder, imagenette, fracatlas, "
+            f"flower_photos, synthetic, synthetic3d or synthetic-folders. Received: {name!r}. MedMNIST's names: "
+            f"{', '.join(sorted(info()))}."
         )
     sizes = SIZES[3 if name.endswith("3d") else 2]
     if size not in sizes:

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from keras_vision.data import cifar10, folders, medmnist, npz, synthetic
+from keras_vision.data import cifar10, folders, known_folders, medmnist, npz, synthetic, synthetic_folders
 from keras_vision.data.data_report import audited
 from keras_vision.data.splits import check_splits
 
@@ -38,10 +38,14 @@ def _read(spec, seed):
     path = spec.path or Path(spec.data)
     if spec.data in synthetic.KINDS:
         splits = synthetic.KINDS[spec.data](seed=seed, size=spec.size)
+    elif spec.data == synthetic_folders.NAME:
+        splits = synthetic_folders.load(spec, seed)
     elif spec.data == "cifar10":
         splits = cifar10.load(spec.val_share, seed)
     elif path.is_dir() and (spec.path is not None or spec.data not in medmnist.info()):
         splits = folders.load(path, spec, seed)
+    elif spec.data in known_folders.KNOWN:
+        splits = known_folders.load(spec.data, spec, seed)
     elif spec.path is not None:
         splits = npz.read(spec.path, names=_class_names, val_share=spec.val_share, seed=seed)
     else:

@@ -33,7 +33,7 @@ class Split:
     def spread(self, count):
         """At most `count` of the images, evenly spread over the split."""
         rows = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int)
-        return Split(self.images[rows], self.labels[rows])
+        return Split(select(self.images, rows), self.labels[rows])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,62 @@
+"""Folders of pictures that the tracks are written for, by name: fetched by hand, because no hash of theirs is known."""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+
+from keras_vision.data import folders
+from keras_vision.download import data_folders
+from keras_vision.recipe import InputError
+
+
+@dataclass(frozen=True)
+class KnownFolder:
+    """Where a folder comes from.
+
+    Attributes:
+        page: Address that people get it from.
+        description: What it is.
+        licence: Of its pictures.
+    """
+
+    page: str
+    description: str
+    licence: str
+
+
+KNOWN = {
+    "imagenette": KnownFolder(
+        "https://github.com/fastai/imagenette", "Imagenette, ten classes of ImageNet", "ImageNet's terms of access"
+    ),
+    "fracatlas": KnownFolder(
+        "https://doi.org/10.6084/m9.figshare.22363012",
+        "FracAtlas, X-rays of bones, Abedeen et al. 2023, https://doi.org/10.1038/s41597-023-02432-4",
+        "CC BY 4.0",
+    ),
+    "flower_photos": KnownFolder(
+        "https://www.tensorflow.org/datasets/catalog/tf_flowers",
+        "flower_photos, five kinds of flowers",
+        "CC BY, by the photographers named in its LICENSE.txt",
+    ),
+}
+
+
+def load(name, spec, seed):
+    """A known folder's splits, from the folder `KERAS_VISION_DATA` or Keras's datasets.
+
+    Raises:
+        InputError: If it is in neither; the message says where it can be had.
+    """
+    places = data_folders(os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "datasets"))
+    known = KNOWN[name]
+    for place in places:
+        if (place / name).is_dir():
+            splits = folders.load(place / name, spec, seed)
+            described = f"{known.description}. {splits.source.description}"
+            source = dataclasses.replace(splits.source, description=described, licence=known.licence)
+            return dataclasses.replace(splits, source=source)
+    raise InputError(
+        f"There is no folder {name} in {' or '.join(map(str, places))}. Three ways out: get it from {known.page} and "
+        f"put its class folders, or its train and val, at {places[-1] / name}; name a folder that you have with "
+        "--data FOLDER; or try the track with --data synthetic-folders."
+    )

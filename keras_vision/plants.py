@@ -1,0 +1,60 @@
+"""Plant species from folders of photographs: a network that learns them by heart, and one that does not.
+
+Run:     python -m keras_vision.plants --data FOLDER
+         python -m keras_vision.plants --recipe robust --data FOLDER
+         python -m keras_vision.compare runs/plants runs/plants-robust
+Data:    class folders, with or without train/, val/ and test/, such as TensorFlow's flower_photos,
+         https://www.tensorflow.org/datasets/catalog/tf_flowers
+"""
+
+import sys
+
+from keras_vision import cli
+from keras_vision.recipe import AugmentationSpec, DataSpec, ModelSpec, Recipe, TrainingSpec
+
+DATA = DataSpec(data="flower_photos", size=64)
+# The document's, "stronger": a flower is one from any distance, in any light, from left or right, seldom upside down.
+STRONG_AUGMENTATION = AugmentationSpec(
+    random_resized_crop=0.3,
+    horizontal_flip=True,
+    rotation_range=15.0,
+    brightness_range=(0.7, 1.3),
+    contrast=0.3,
+    saturation=0.3,
+    fill_mode="reflect",
+)
+
+RECIPES = {
+    "baseline": Recipe(
+        name="baseline",
+        data=DATA,
+        model=ModelSpec(architecture="basic_cnn", width=32),
+        # The document's first: random resized crops and mirror images, of --augment.
+        augmentation=AugmentationSpec(random_resized_crop=0.5, horizontal_flip=True),
+        training=TrainingSpec(epochs=30, patience=0, schedule="constant"),
+    ),
+    "robust": Recipe(
+        name="robust",
+        data=DATA,
+        model=ModelSpec(architecture="small_resnet", width=24),
+        augment=True,
+        augmentation=STRONG_AUGMENTATION,
+        training=TrainingSpec(
+            epochs=60,
+            optimizer="adamw",
+            learning_rate=0.002,
+            weight_decay=0.1,
+            schedule="cosine",
+            warmup_epochs=2,
+            patience=0,
+        ),
+    ),
+}
+
+
+def main(argv=None):
+    return cli.run_track("plants", RECIPES, __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
