@@ -12,7 +12,19 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vision import cifar, compare, derma, evaluation, explanation, fracture3d, predict, quantization, track
+from keras_vision import (
+    bones,
+    cifar,
+    compare,
+    derma,
+    evaluation,
+    explanation,
+    fracture3d,
+    imagenette,
+    plants,
+    quantization,
+    track,
+)
 from keras_vision.data import medmnist
 from keras_vision.recipe import override, smoke
 
@@ -368,3 +380,65 @@ def test_regularized_is_resnet18_with_the_documents_dropout_and_augmentation():
     assert recipe.augment
     assert recipe.augmentation.horizontal_flip
     assert recipe.augmentation.rotation_range > 0
+
+
+@pytest.fixture
+def folders_at_hand(tmp_path, monkeypatch):
+    """Flags of a run on folders of drawn pictures, small enough for every backend."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    flags = ["--data", "synthetic-folders", "--smoke", "--limit", "35", "--epochs", "1", "--warmup-epochs", "0"]
+    return [*flags, "--bootstrap", "20", "--misclassified", "5", "--faithfulness-images", "0"]
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize(
+    ("module", "flags", "learns"),
+    [
+        (imagenette, ["--recipe", "basic_cnn", "--size", "32", "--width", "2"], None),
+        (imagenette, ["--recipe", "resnet18", "--size", "32", "--width", "2"], None),
+        (bones, ["--recipe", "frozen", "--size", "32", "--width", "2", "--weights", "none"], {"hidden", "logits"}),
+        (bones, ["--recipe", "partial", "--size", "32", "--width", "2", "--weights", "none"], {"layer4_1_bn2"}),
+        (plants, ["--recipe", "baseline", "--size", "32", "--width", "2"], None),
+        (plants, ["--recipe", "robust", "--size", "32", "--width", "2"], None),
+        (derma, ["--recipe", "vgg19", "--weights", "none", "--cut-layer", "block2_conv1"], {"hidden", "logits"}),
+    ],
+    ids=lambda value: value[1] if isinstance(value, list) else None,
+)
+def test_tracks_on_folders_run_whole(module, flags, learns, folders_at_hand, tmp_path):
+    out = tmp_path / "run"
+    assert module.main([*folders_at_hand, *flags, "--out", str(out)]) == 0
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    assert report["data"]["name"] == "synthetic-folders"
+    assert (out / "data_report.json").is_file()
+    assert (out / "figures" / "heatmaps.png").is_file()
+    model = keras.saving.load_model(out / "model.keras")
+    gray = report["recipe"]["data"]["color"] == "gray"
+    assert model.input_shape[-1] == (1 if gray else 3)
+    if learns is not None:
+        free = {layer.name for layer in model.layers if layer.trainable_weights}
+        assert learns <= free
+        assert "conv1" not in free
+        assert "block1_conv1" not in free
+
+
+@pytest.mark.backend
+def test_from_imagenette_to_small_pictures_beside_scratch(folders_at_hand, tmp_path, capsys):
+    """A gray network's weights in one for colours, and the table of the document."""
+    small = ["--width", "2", "--explain", "none"]
+    start, finetune, scratch = (tmp_path / name for name in ("start", "finetune", "scratch"))
+    assert imagenette.main([*folders_at_hand, "--recipe", "resnet18", "--size", "32", *small, "--out", str(start)]) == 0
+    small += ["--data", "synthetic", "--input-size", "32"]
+    flags = [*folders_at_hand, *small, "--recipe"]
+    assert cifar.main([*flags, "finetune", "--init-from", str(start), "--out", str(finetune)]) == 0
+    assert "taken" in capsys.readouterr().out
+    assert cifar.main([*flags, "scratch", "--out", str(scratch)]) == 0
+    assert compare.main([str(finetune), str(scratch), "--out", str(tmp_path / "page.html")]) == 0
+    table = capsys.readouterr().out
+    for row in ("epochs", "training accuracy", "validation accuracy", "training loss", "validation loss"):
+        assert f"\n{row} " in table
+    assert keras.saving.load_model(finetune / "model.keras").input_shape == (None, 28, 28, 3)
+
+
+def test_finetuning_says_where_it_starts_from(capsys, tmp_path):
+    assert cifar.main(["--recipe", "finetune", "--data", "synthetic", "--out", str(tmp_path / "run")]) == 2
+    assert "--init-from takes a run's folder" in capsys.readouterr().err

@@ -1,0 +1,49 @@
+"""Folders by name, and folders of drawn pictures."""
+
+import numpy as np
+import pytest
+
+from keras_vision import data
+from keras_vision.data import known_folders, synthetic
+from keras_vision.recipe import DataSpec, InputError
+
+
+def test_a_known_folder_is_looked_for_and_brings_its_licence(write_folder, monkeypatch, tmp_path):
+    write_folder({"train/daisy": 12, "train/rose": 12, "val/daisy": 3, "val/rose": 3}, name="flower_photos")
+    monkeypatch.setenv("KERAS_VISION_DATA", str(tmp_path))
+    splits = data.load_splits(DataSpec(data="flower_photos", size=16))
+    assert splits.counts() == {"train": [11, 11], "val": [1, 1], "test": [3, 3]}
+    assert splits.source.name == "flower_photos"
+    assert splits.source.licence.startswith("CC BY")
+    assert splits.source.description.startswith("flower_photos, five kinds of flowers. The folder")
+
+
+@pytest.mark.parametrize("name", known_folders.KNOWN)
+def test_without_the_folder_three_ways_out_are_named(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("KERAS_VISION_DATA", raising=False)
+    with pytest.raises(InputError, match="Three ways out: get it from https://.*--data synthetic-folders") as caught:
+        data.load_splits(DataSpec(data=name))
+    assert str(tmp_path / "home" / "datasets" / name) in str(caught.value)
+
+
+@pytest.fixture
+def caches(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    return lambda: list((tmp_path / "home").rglob("index.json"))
+
+
+@pytest.mark.parametrize(("color", "channels"), [("rgb", 3), ("gray", 1)])
+def test_drawn_pictures_come_through_folders(caches, color, channels):
+    spec = DataSpec(data="synthetic-folders", size=28, color=color, limit=70)
+    splits = data.load_splits(spec, seed=3)
+    assert splits.class_names == tuple(sorted(synthetic.LESIONS))
+    assert splits.image_shape == (28, 28, channels)
+    drawn = synthetic.lesions(seed=3).limited(70)
+    assert splits.counts() == drawn.counts()
+    if channels == 3:
+        # JPEGs of quality 95 are the drawings but for a few gray levels.
+        difference = np.abs(np.float32(splits.test.images[:]) - drawn.test.images).mean()
+        assert 0 < difference < 6
+    data.load_splits(spec, seed=3)
+    assert len(caches()) == 1
