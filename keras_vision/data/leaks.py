@@ -70,10 +70,11 @@ def prints_of(images):
 
 def _pairs(base, queries):
     """`((row of base, row of queries), likeness, exact)` of all that are near duplicates."""
-    base_prints = prints_of(base).reshape(len(base), -1)
+    length = int(np.prod(fingerprints.SHAPE))
+    base_prints = prints_of(base).reshape(len(base), length)
     # Shape (8, N, 64): each query in its 8 turns.
     turned = np.stack([fingerprints.symmetry(prints_of(queries), turn) for turn in range(8)])
-    turned = turned.reshape(8, len(queries), -1)
+    turned = turned.reshape(8, len(queries), length)
 
     def block(start):
         likeness = _likeness(base_prints, turned[:, start : start + QUERIES])
@@ -144,9 +145,13 @@ def _aligned(first, second):
     motion = np.eye(2, 3, dtype=np.float32)
     one, other = (cv2.resize(picture, (SIDE // 2,) * 2, interpolation=cv2.INTER_AREA) for picture in (first, second))
     motion = _search(one, other, motion, steps=30, epsilon=1e-3)
-    # Pixels are counted from their middles: in a picture twice as large the same map has another shift.
-    motion[:, 2] = 2 * motion[:, 2] + (1 - motion[:, :2].sum(axis=1)) / 2
-    return _search(first, second, motion, steps=10, epsilon=1e-4)
+    return _search(first, second, _doubled(motion), steps=10, epsilon=1e-4)
+
+
+def _doubled(motion):
+    """The same map for pictures twice as large; pixels are counted from their middles, so a zoom shifts them, too."""
+    shift = 2 * motion[:, 2:] + (1 - motion[:, :2].sum(axis=1, keepdims=True)) / 2
+    return np.hstack([motion[:, :2], shift]).astype(np.float32)
 
 
 def _search(first, second, motion, *, steps, epsilon):

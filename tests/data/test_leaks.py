@@ -102,6 +102,7 @@ def test_pictures_of_one_colour_are_not_like_each_other():
     rng = np.random.default_rng(0)
     black = rng.integers(0, 3, (12, 40, 40, 1)).astype(np.uint8)
     black[:4] = 0
+    assert not fingerprints.fingerprints(black).any()
     assert not leaks.find(splits_of(black[:6], black[6:9], black[9:]))
 
 
@@ -114,6 +115,12 @@ def test_the_same_outline_with_other_details_is_no_leak(scenes):
     prints = fingerprints.fingerprints(both)
     assert np.sum(prints[0] * prints[1]) > 0.9
     assert not leaks.find(splits_of(both[:1], scenes[5:6], both[1:]))
+
+
+def test_a_map_of_small_pictures_is_one_of_large_ones_by_hand():
+    """A zoom by 2 about the corner takes the middle of pixel 0 to .5 and, in twice as many pixels, to .5 again."""
+    small = np.array([[2, 0, 0.5], [0, 1, 3]], np.float32)
+    np.testing.assert_allclose(leaks._doubled(small), [[2, 0, 0.5], [0, 1, 6]])
 
 
 def test_dropping_takes_out_of_train_what_stands_elsewhere(scenes):
