@@ -22,6 +22,7 @@ from keras_vision import (
     fracture3d,
     imagenette,
     plants,
+    predict,
     quantization,
     track,
 )
@@ -430,13 +431,13 @@ def test_from_imagenette_to_small_pictures_beside_scratch(folders_at_hand, tmp_p
     small += ["--data", "synthetic", "--input-size", "32"]
     flags = [*folders_at_hand, *small, "--recipe"]
     assert cifar.main([*flags, "finetune", "--init-from", str(start), "--out", str(finetune)]) == 0
-    assert "taken" in capsys.readouterr().out
+    assert "Taken: " in capsys.readouterr().out
     assert cifar.main([*flags, "scratch", "--out", str(scratch)]) == 0
     assert compare.main([str(finetune), str(scratch), "--out", str(tmp_path / "page.html")]) == 0
     table = capsys.readouterr().out
     for row in ("epochs", "training accuracy", "validation accuracy", "training loss", "validation loss"):
         assert f"\n{row} " in table
-    assert keras.saving.load_model(finetune / "model.keras").input_shape == (None, 28, 28, 3)
+    assert keras.saving.load_model(finetune / "model.keras").input_shape == (None, 32, 32, 3)
 
 
 def test_finetuning_says_where_it_starts_from(capsys, tmp_path):

@@ -43,7 +43,8 @@ def test_drawn_pictures_come_through_folders(caches, color, channels):
     assert splits.counts() == drawn.counts()
     if channels == 3:
         # JPEGs of quality 95 are the drawings but for a few gray levels.
-        difference = np.abs(np.float32(splits.test.images[:]) - drawn.test.images).mean()
-        assert 0 < difference < 6
+        order = np.argsort(drawn.test.labels, kind="stable")
+        difference = np.abs(np.float32(splits.test.images[:]) - drawn.test.images[order]).mean()
+        assert 0 < difference < 4
     data.load_splits(spec, seed=3)
     assert len(caches()) == 1
