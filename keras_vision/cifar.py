@@ -72,11 +72,12 @@ RECIPES = {
         augmentation=LIGHT_AUGMENTATION,
         training=TrainingSpec(
             epochs=8,
-            batch_size=512,
+            # On validation images, 8 epochs: .859 with batches of 256 at this rate, .841 with 512 at .2.
+            batch_size=256,
             optimizer="sgd",
             momentum=0.85,
             nesterov=True,
-            learning_rate=0.2,
+            learning_rate=0.12,
             weight_decay=0.005,
             schedule="linear",
             warmup_epochs=1.6,
