@@ -30,7 +30,7 @@ RECIPES = {
         model=ModelSpec(architecture="resnet18", width=64, stem="imagenet"),
         augment=True,
         augmentation=AUGMENTATION,
-        training=TrainingSpec(epochs=30, patience=8),
+        training=TrainingSpec(epochs=15, schedule="cosine", patience=8),
     ),
 }
 
