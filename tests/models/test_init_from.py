@@ -40,7 +40,6 @@ def test_a_kernel_for_gray_and_one_for_colour_by_hand():
     assert fit_channels(colour, (1, 1, 1, 5)) is None
 
 
-@pytest.mark.backend
 @pytest.mark.parametrize(("there", "here"), [(1, 3), (3, 1), (3, 3)])
 def test_gray_pictures_give_the_same_whichever_channels_they_have(run, there, here, capsys):
     folder, source = run((32, 32, there), 4)
@@ -97,7 +96,6 @@ def test_a_model_that_carries_code_is_not_run(tmp_path):
         models.build(spec(init_from=str(tmp_path)), (32, 32, 3), 4)
 
 
-@pytest.mark.backend
 def test_from_a_gray_run_to_one_in_colour(write_npz, tmp_path, capsys):
     """Through the command line: the first run's folder is the second one's start."""
     small = ["--recipe", "resnet18", "--epochs", "1", "--width", "2", "--bootstrap", "10", "--explain", "none"]
