@@ -214,6 +214,13 @@ class ModelSpec(_Checked):
         """The file that `weights` names, or None when it is a word."""
         return None if self.weights in ("imagenet", "none") else Path(os.path.expanduser(self.weights))
 
+    @property
+    def caution(self):
+        """What is to be said of every figure of a network that keeps layers as they were drawn; None of all others."""
+        if self.unfreeze == "all" or self.weights != "none" or self.init_from is not None:
+            return None
+        return "The frozen layers keep random weights: that tries the track out, and its figures say nothing."
+
     def dropout(self, rate):
         """A network's own dropout rate, scaled."""
         return min(0.9, rate * self.dropout_scale)

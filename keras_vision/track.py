@@ -160,6 +160,7 @@ def _report(recipe, track, splits, model, history, val, judged):
         probabilities=probabilities,
         images=judged.split.images,
         num_mistakes=spec.misclassified,
+        caution=recipe.model.caution,
         operating_point=point,
         data_report=None if splits.report is None else splits.report.to_dict(),
         leak_pairs=None if splits.report is None else splits.report.pairs,

@@ -423,6 +423,9 @@ def test_tracks_on_folders_run_whole(module, flags, first, folders_at_hand, tmp_
     gray = report["recipe"]["data"]["color"] == "gray"
     assert model.input_shape[-1] == (1 if gray else 3)
     assert next(layer.name for layer in model.layers if layer.trainable_weights) == first
+    at_random = "--weights" in flags
+    assert (report["caution"] is not None) == at_random
+    assert ("random weights" in (out / "report.html").read_text("utf-8")) == at_random
 
 
 def test_from_imagenette_to_small_pictures_beside_scratch(folders_at_hand, tmp_path, capsys):

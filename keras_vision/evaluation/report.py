@@ -42,6 +42,7 @@ class Report:
         probabilities: Float array, shape `(N, K)`.
         images: uint8 images of the judged split, `(N, H, W, C)` or `(N, D, H, W, C)`.
         num_mistakes: How many of the surest mistakes to show.
+        caution: What keeps the figures from meaning what they seem to, a sentence.
         operating_point: Of two classes, how well the one that is looked for is found.
         heatmaps: What the heatmaps are of, a sentence; None where there are none.
         heatmap_figures: `{name: matplotlib figure}`; one called `surest_mistakes` takes the place of the plain one.
@@ -69,6 +70,7 @@ class Report:
     probabilities: np.ndarray
     images: np.ndarray
     num_mistakes: int = 24
+    caution: str | None = None
     operating_point: OperatingPoint | None = None
     heatmaps: str | None = None
     heatmap_figures: dict[str, Figure] = field(default_factory=dict)
@@ -83,6 +85,7 @@ class Report:
         return {
             "title": self.title,
             "data": self.data,
+            "caution": self.caution,
             "class_names": list(self.class_names),
             "split": self.split,
             "images": len(self.labels),
@@ -135,6 +138,7 @@ class Report:
     def summary(self):
         """The last lines of a run in the terminal."""
         lines = [f"{self.data['name']}, {self.split} split, {len(self.labels)} images (95 % intervals)"]
+        lines += [self.caution] if self.caution else []
         for name in HEADLINE:
             lines.append(f"  {words(name):<18} {_shown(self.judgement.figures[name])}")
         if self.operating_point:
@@ -310,6 +314,7 @@ def _page(report, pictures):
 <p class="lead">Data: <b>{html.escape(data["name"])}</b>. {html.escape(data["description"])}.
 {report.parameters:,} parameters, {len(report.epochs)} epochs in {minutes:.1f} minutes
 (weights of epoch {report.best_epoch}), backend {html.escape(str(report.environment["backend"]))}.</p>
+{f"<p><b>{html.escape(report.caution)}</b></p>" if report.caution else ""}
 <h2>Figures on the {html.escape(report.split)} split</h2>
 <p>{len(report.labels)} images; 95 % bootstrap intervals over these images. Beside them the validation split, which is
 there to choose by.</p>

@@ -51,8 +51,8 @@ def build(spec, image_shape, num_classes, images=None):
     if spec.init_from is not None:
         init_from(model, spec.init_from)
     freeze(model, spec.unfreeze)
-    if spec.unfreeze != "all" and spec.weights == "none" and spec.init_from is None:
-        print("The frozen layers keep random weights: that tries the track out, and its figures say nothing.")
+    if spec.caution:
+        print(spec.caution)
     return model
 
 
