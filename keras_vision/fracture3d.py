@@ -52,7 +52,7 @@ RECIPES = {
         augment=True,
         augmentation=SYMMETRIES,
         training=TrainingSpec(
-            epochs=90,
+            epochs=60,
             batch_size=32,
             optimizer="adamw",
             learning_rate=0.002,
@@ -60,7 +60,7 @@ RECIPES = {
             schedule="cosine",
             warmup_epochs=2,
             patience=0,
-            class_weight="0.4",
+            class_weight="0.5",
         ),
     ),
 }
