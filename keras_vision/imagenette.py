@@ -21,8 +21,10 @@ RECIPES = {
         name="basic_cnn",
         data=DATA,
         model=ModelSpec(architecture="basic_cnn", width=32),
+        # Seven points on validation pictures, and the document's accuracy is only reached with it.
+        augment=True,
         augmentation=AUGMENTATION,
-        training=TrainingSpec(epochs=30, patience=5),
+        training=TrainingSpec(epochs=30, schedule="cosine", patience=8),
     ),
     "resnet18": Recipe(
         name="resnet18",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from keras_vision import data, run_folder, track, training
+from keras_vision import cli, data, run_folder, track, training
 
 RECORD = run_folder.RANGE_TEST
 DOTS_PER_INCH = 110
@@ -32,7 +32,8 @@ def find(recipe, out_dir, *, overwrite=False, steps=100):
     """
     spec = recipe.training
     with run_folder.create(out_dir, overwrite=overwrite, record=RECORD) as folder:
-        keras.utils.set_random_seed(recipe.seed)
+        with cli.native_noise_held():  # Keras seeds TensorFlow too, where it is installed, and imports it for that.
+            keras.utils.set_random_seed(recipe.seed)
         splits = data.load_splits(recipe.data, recipe.seed)
         track.announce(splits)
         train = track.train_batches(recipe, splits)

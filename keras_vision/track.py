@@ -13,7 +13,7 @@ from pathlib import Path
 
 import keras
 
-from keras_vision import data, evaluation, models, phone, reasons, run_folder, training
+from keras_vision import cli, data, evaluation, models, phone, reasons, run_folder, training
 
 PREDICT_BATCH = 256
 # Training images that the finished model is asked about: enough for its accuracy to within a point.
@@ -53,7 +53,8 @@ def run(recipe, out_dir, *, track="run", overwrite=False):
         InputError: If the folder is taken, or the data cannot be used.
     """
     with run_folder.create(out_dir, overwrite=overwrite) as folder:
-        keras.utils.set_random_seed(recipe.seed)
+        with cli.native_noise_held():  # Keras seeds TensorFlow too, where it is installed, and imports it for that.
+            keras.utils.set_random_seed(recipe.seed)
         splits = data.load_splits(recipe.data, recipe.seed)
         announce(splits)
         splits.positive_label(recipe.evaluation.positive_class)  # Refused now, not after the training.
