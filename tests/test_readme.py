@@ -1,5 +1,6 @@
 """The README and CONTRIBUTING promise only what is there."""
 
+import importlib
 import importlib.util
 import json
 import re
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_vision import cli, derma
+from keras_vision import cli
+from keras_vision.__main__ import TRACKS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -31,11 +33,20 @@ def test_modules_that_are_named_exist():
         assert importlib.util.find_spec(module), module
 
 
-def test_flags_that_are_shown_are_taken():
-    commands = re.findall(r"python -m keras_vision\.derma((?: --?[\w-]+(?: [\w./]+)?)*)", README)
-    assert commands
-    for command in commands:
-        cli.parse("derma", derma.RECIPES, "", command.replace("--help", "").split())
+@pytest.mark.parametrize("track", TRACKS)
+def test_flags_that_are_shown_are_taken(track):
+    recipes = importlib.import_module(f"keras_vision.{track}").RECIPES
+    pattern = rf"python -m keras_vision\.{track}((?: --?[\w-]+(?: [\w./]+)?)*)"
+    for command in re.findall(pattern, "\n".join(TEXTS.values())):
+        cli.parse(track, recipes, "", command.replace("--help", "").split())
+
+
+def test_every_track_and_recipe_is_named():
+    for track in TRACKS:
+        row = re.search(rf"^\| `{track}` \|.*$", README, re.MULTILINE)
+        assert row, track
+        named = re.findall(r"`(\w+)`", row[0].split("|")[3])
+        assert named == list(importlib.import_module(f"keras_vision.{track}").RECIPES)
 
 
 def test_make_targets_exist():

@@ -105,7 +105,6 @@ def assert_features_are_those_of(vgg19, model, pictures):
     np.testing.assert_allclose(found, maps.mean(axis=(1, 2)), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.backend
 @pytest.mark.parametrize(("name", "cut"), [("MobileNetV2", "block_2_add"), ("ResNet50", "conv2_block1_out")])
 def test_backbones_compute_what_the_application_does(name, cut, pictures, tmp_path):
     """With statistics that are not their first ones; ResNet50 takes blue first, MobileNetV2 red."""
@@ -153,7 +152,6 @@ def test_without_a_cut_the_whole_backbone_is_taken():
     assert model.get_layer("avgpool").output.shape == (None, 1280)
 
 
-@pytest.mark.backend
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_integer_file_gives_what_its_simulation_says(channels):
     keras.utils.set_random_seed(0)
