@@ -316,7 +316,6 @@ def test_small_pictures_go_the_whole_way_with_several_layers_explained(tmp_path,
     assert (out / "figures" / "surest_mistakes.png").is_file()
 
 
-@pytest.mark.backend
 def test_a_folder_goes_the_whole_way_and_its_dirt_and_leaks_are_told(tmp_path, write_folder, capsys):
     root = write_folder({"train/a": 24, "train/b": 24, "test/a": 8, "test/b": 8}, side=32)
     (root / "train" / "a" / "bad.png").write_bytes(b"bad")

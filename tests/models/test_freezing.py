@@ -80,12 +80,11 @@ def test_it_is_said_what_learns_and_that_frozen_weights_are_random(capsys):
     assert "its figures say nothing" in said
 
 
-@pytest.mark.backend
 @pytest.mark.parametrize(
     "knobs",
     [
         {"optimizer": "sgd", "weight_decay": 0.1, "learning_rate": 0.01, "patience": 1},
-        {"ema_momentum": 0.5},
+        pytest.param({"ema_momentum": 0.5}, marks=pytest.mark.backend),
     ],
     ids=["decay", "average"],
 )
@@ -96,7 +95,6 @@ def test_training_moves_what_learns_and_nothing_else(batches, knobs):
     assert moved(before, weights(model)) == set(learning(model))
 
 
-@pytest.mark.backend
 def test_the_range_test_leaves_a_partly_frozen_network_as_it_was(batches):
     model = build("block3", **SMALL)
     training.compile_model(model, TrainingSpec(), steps_per_epoch=3)
@@ -129,7 +127,6 @@ def test_a_float32_network_stays_itself():
     assert _in_float32(model) is model
 
 
-@pytest.mark.backend
 def test_saving_keeps_what_is_frozen(tmp_path):
     model = build("block3", **SMALL)
     model.save(tmp_path / "model.keras")
@@ -138,7 +135,6 @@ def test_saving_keeps_what_is_frozen(tmp_path):
     assert not moved(weights(model), weights(found))
 
 
-@pytest.mark.backend
 def test_fine_tuning_for_quantization_keeps_frozen_layers(batches):
     """What is frozen stays so with fake quantization; the file still answers as its simulation does."""
     model = build("block3", **SMALL)

@@ -58,7 +58,6 @@ def test_logits_are_those_of_torchvision(torch_resnet18, tmp_path, size, channel
     np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-4)
 
 
-@pytest.mark.backend
 def test_torchvision_loads_strictly_what_is_saved(torchvision, tmp_path):
     """A network with a hidden layer, whose statistics a few steps have moved."""
     keras.utils.set_random_seed(0)
