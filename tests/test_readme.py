@@ -63,6 +63,7 @@ def test_the_first_screen_has_both_commands():
 
 DERMA = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
 VOLUMES = ("accuracy", "balanced_accuracy", "auc")
+FOLDERS = (*VOLUMES, "validation accuracy", "gap")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,8 @@ VOLUMES = ("accuracy", "balanced_accuracy", "auc")
         ("docs/skin-lesions.md", "recipes", "derma_recipes", DERMA),
         ("docs/skin-lesions.md", "ingredients", "derma_ingredients", DERMA),
         ("docs/volumes.md", "recipes", "fracture3d_recipes", VOLUMES),
+        ("docs/pictures.md", "imagenette", "imagenette_recipes", FOLDERS),
+        ("docs/pictures.md", "plants", "plants_recipes", FOLDERS),
     ],
 )
 def test_figures_are_those_that_the_benchmark_wrote(text, table, results, columns):
