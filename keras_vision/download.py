@@ -7,6 +7,12 @@ from pathlib import Path
 from keras_vision.recipe import InputError
 
 
+def keras_home(inside):
+    """A folder of Keras's own home: `KERAS_HOME`, or `~/.keras`."""
+    # Path.expanduser raises where there is no such user.
+    return Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / inside
+
+
 def data_folders(home):
     """Where a known file may lie: the folder `KERAS_VISION_DATA`, if it is set, then `home`."""
     named = os.environ.get("KERAS_VISION_DATA")

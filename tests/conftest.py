@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import urllib.error
 import warnings
 from pathlib import Path
 
@@ -43,6 +44,21 @@ def real_data():
         return path
 
     return find
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """A folder with an empty `data` in it, which KERAS_VISION_DATA names, and no network."""
+    import keras
+
+    monkeypatch.setenv("KERAS_VISION_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(keras.utils, "get_file", no_network)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

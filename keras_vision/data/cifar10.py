@@ -3,7 +3,6 @@
 Source: Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf
 """
 
-import os
 import pickle
 import tarfile
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from keras_vision.data import npz
 from keras_vision.data.splits import Source, Split, Splits, take_validation
-from keras_vision.download import check_hash, data_folders, download
+from keras_vision.download import check_hash, data_folders, download, keras_home
 from keras_vision.recipe import InputError
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -44,7 +43,7 @@ def load(val_share=0.1, seed=0):
     Raises:
         InputError: If a file is not what it should be, or the download fails.
     """
-    folders = data_folders(os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "datasets"))
+    folders = data_folders(keras_home("datasets"))
     for folder in folders[:-1]:
         if (folder / "cifar10.npz").exists():
             return npz.read(folder / "cifar10.npz", names=class_names, val_share=val_share, seed=seed)

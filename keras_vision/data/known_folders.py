@@ -1,11 +1,10 @@
 """Folders of pictures that the tracks are written for, by name: fetched by hand, because no hash of theirs is known."""
 
 import dataclasses
-import os
 from dataclasses import dataclass
 
 from keras_vision.data import folders
-from keras_vision.download import data_folders
+from keras_vision.download import data_folders, keras_home
 from keras_vision.recipe import InputError
 
 
@@ -47,7 +46,7 @@ def load(name, spec, seed):
     Raises:
         InputError: If it is in neither; the message says where it can be had.
     """
-    places = data_folders(os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "datasets"))
+    places = data_folders(keras_home("datasets"))
     known = KNOWN[name]
     for place in places:
         if (place / name).is_dir():

@@ -27,6 +27,7 @@ import numpy as np
 from keras_vision import pictures
 from keras_vision.data import fingerprints
 from keras_vision.data.rows import Rows
+from keras_vision.download import keras_home
 from keras_vision.recipe import InputError
 
 VERSION = 1  # To be raised when the same files give other pixels or other fingerprints.
@@ -64,7 +65,7 @@ class PictureCache:
 
 def home():
     """Where the caches of all folders lie."""
-    return Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / "keras_vision"
+    return keras_home("keras_vision")
 
 
 def cached(root, names, image_shape, resize, *, strict=False):

@@ -113,13 +113,9 @@ def gallery(images, captions, columns=8):
     columns //= wide
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.45 * wide * columns, (1.95 if wide == 1 else 1.6) * rows), layout="constrained")
-    for axes in figure.subplots(rows, columns, squeeze=False).flat:
-        axes.axis("off")
-    for axes, image, caption in zip(figure.axes, images, captions, strict=False):
-        picture = np.hstack([image[len(image) * part // 4] for part in (1, 2, 3)]) if image.ndim == 4 else image
-        axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(caption, fontsize=6.5)
-    return figure
+    if images.ndim == 5:
+        images = [np.hstack([volume[len(volume) * part // 4] for part in (1, 2, 3)]) for volume in images]
+    return _captioned(figure, rows, columns, images, captions)
 
 
 def pairs(images, captions, columns=3):
@@ -133,9 +129,14 @@ def pairs(images, captions, columns=3):
     both = np.concatenate([images[:, 0], images[:, 1]], axis=2)
     rows = -(-len(both) // columns)
     figure = Figure(figsize=(3.2 * columns, 2.1 * rows), layout="constrained")
+    return _captioned(figure, rows, columns, both, captions)
+
+
+def _captioned(figure, rows, columns, pictures, captions):
+    """The figure with a picture in each place of a grid, as long as there are any, and its caption above it."""
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
-    for axes, picture, caption in zip(figure.axes, both, captions, strict=False):
+    for axes, picture, caption in zip(figure.axes, pictures, captions, strict=False):
         axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=255)
         axes.set_title(caption, fontsize=6.5)
     return figure

@@ -5,15 +5,14 @@ Gray pictures are given to it in three equal channels, which is what its weights
 """
 
 import difflib
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
+from keras_vision.download import keras_home
 from keras_vision.models.ends import resized, resized_shape, with_head
 from keras_vision.models.shapes import require_pictures
 from keras_vision.recipe import InputError
@@ -101,7 +100,7 @@ def _backbone(function, x, spec):
 
 
 def _not_downloaded(spec, reason, address):
-    folder = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / "models"
+    folder = keras_home("models")
     place = folder / address.rpartition("/")[2] if address else folder
     return InputError(
         f"Downloading the ImageNet weights of {spec.backbone} failed ({reason}). Three ways out: "

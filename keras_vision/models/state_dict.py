@@ -3,7 +3,6 @@
 Files are opened with `weights_only=True`, which builds tensors and plain containers and calls nothing else.
 """
 
-import os
 import pickle
 import warnings
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_vision.download import check_hash, data_folders, download
+from keras_vision.download import check_hash, data_folders, download, keras_home
 from keras_vision.models.channels import fit_channels
 from keras_vision.models.resnet import torchvision_names
 from keras_vision.recipe import InputError
@@ -33,7 +32,7 @@ def imagenet_file():
     Raises:
         InputError: If the file is not what it should be, or the download fails.
     """
-    folders = data_folders(os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "models"))
+    folders = data_folders(keras_home("models"))
     name = URL.rpartition("/")[2]
     for folder in folders:
         if (folder / name).exists():

@@ -1,7 +1,6 @@
 """Files in MedMNIST's layout: the good ones, and every way that one can be wrong."""
 
 import hashlib
-import urllib.error
 import zipfile
 
 import keras
@@ -154,17 +153,10 @@ def test_a_folder_is_no_npz(tmp_path):
 
 
 @pytest.fixture
-def home(monkeypatch, tmp_path):
+def home(offline, monkeypatch):
     """No data anywhere: an empty home, and no network."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("KERAS_VISION_DATA", str(tmp_path / "data"))
-    (tmp_path / "data").mkdir()
-
-    def no_network(*args, **kwargs):
-        raise urllib.error.URLError("no route to host")
-
-    monkeypatch.setattr(keras.utils, "get_file", no_network)
-    return tmp_path
+    monkeypatch.setenv("HOME", str(offline / "home"))
+    return offline
 
 
 def make_official(monkeypatch, path, name):

@@ -4,7 +4,6 @@ import hashlib
 import os
 import pickle
 import sys
-import urllib.error
 
 import keras
 import numpy as np
@@ -190,17 +189,10 @@ def test_without_torch_the_way_out_is_said(saved, monkeypatch):
 
 
 @pytest.fixture
-def home(monkeypatch, tmp_path):
+def home(offline, monkeypatch):
     """No weights anywhere, and no network."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setenv("KERAS_VISION_DATA", str(tmp_path / "data"))
-    (tmp_path / "data").mkdir()
-
-    def no_network(*args, **kwargs):
-        raise urllib.error.URLError("no route to host")
-
-    monkeypatch.setattr(keras.utils, "get_file", no_network)
-    return tmp_path
+    monkeypatch.setenv("KERAS_HOME", str(offline / "keras"))
+    return offline
 
 
 def test_the_address_is_torchvisions_and_carries_the_hash(torchvision):
