@@ -386,7 +386,7 @@ def test_regularized_is_resnet18_with_the_documents_dropout_and_augmentation():
 def folders_at_hand(tmp_path, monkeypatch):
     """Flags of a run on folders of drawn pictures, small enough for every backend."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
-    flags = ["--data", "synthetic-folders", "--smoke", "--limit", "35", "--epochs", "1", "--warmup-epochs", "0"]
+    flags = ["--data", "synthetic-folders", "--smoke", "--limit", "28", "--epochs", "1", "--warmup-epochs", "0"]
     return [*flags, "--bootstrap", "20", "--misclassified", "0", "--faithfulness-images", "0"]
 
 

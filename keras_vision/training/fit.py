@@ -12,6 +12,7 @@ import numpy as np
 from keras_vision.recipe import InputError
 from keras_vision.training.class_weights import class_weights
 from keras_vision.training.history import History
+from keras_vision.training.torch_state import sound_gradients
 
 
 def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
@@ -37,17 +38,18 @@ def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
         raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard.")
     log = _EpochLog()
     started = time.perf_counter()
-    model.fit(
-        train,
-        validation_data=val,
-        epochs=spec.epochs,
-        # After mixup, Keras weighs an image by the class with the larger share, see `data/mixup.py`.
-        class_weight=class_weights(labels, num_classes, spec.class_weight),
-        callbacks=[_StartEpoch(train), log, *_callbacks(spec, log_dir), *callbacks],
-        # A bar on a terminal; elsewhere one line an epoch.
-        verbose=1 if sys.stdout.isatty() else 2,
-        shuffle=False,
-    )
+    with sound_gradients(model):
+        model.fit(
+            train,
+            validation_data=val,
+            epochs=spec.epochs,
+            # After mixup, Keras weighs an image by the class with the larger share, see `data/mixup.py`.
+            class_weight=class_weights(labels, num_classes, spec.class_weight),
+            callbacks=[_StartEpoch(train), log, *_callbacks(spec, log_dir), *callbacks],
+            # A bar on a terminal; elsewhere one line an epoch.
+            verbose=1 if sys.stdout.isatty() else 2,
+            shuffle=False,
+        )
     seconds = time.perf_counter() - started
     if not log.epochs or not math.isfinite(log.epochs[-1]["loss"]):
         raise InputError(

@@ -1,6 +1,40 @@
-"""What torch keeps beside a model's variables and a training changes: its random generator and gradients."""
+"""What torch needs around a training: its random generator and gradients put back, a faulty kernel left out."""
 
 import contextlib
+
+import keras
+
+# Floats in a vector of AVX-512.
+VECTOR = 16
+
+
+@contextlib.contextmanager
+def sound_gradients(model):
+    """Keeps a block's convolutions off oneDNN where its gradients cannot be trusted; does nothing for most networks.
+
+    For 1 x 1 convolutions that skip pixels and see fewer channels than a vector holds, oneDNN 3.x writes beyond its
+    memory: gradients may be wrong, and the process may end without a word
+    (https://github.com/uxlfoundation/oneDNN/issues/6035). Networks so narrow are as quick without it.
+
+    Args:
+        model: A flat `keras.Model`, on any backend.
+    """
+    if keras.backend.backend() != "torch" or not any(map(_is_faulty, model.layers)):
+        yield
+        return
+    import torch
+
+    with torch.backends.mkldnn.flags(enabled=False, deterministic=None, allow_tf32=None, fp32_precision=None):
+        yield
+
+
+def _is_faulty(layer):
+    return (
+        isinstance(layer, keras.layers.Conv2D)
+        and layer.kernel_size == (1, 1)
+        and layer.strides != (1, 1)
+        and layer.kernel.shape[2] < VECTOR
+    )
 
 
 @contextlib.contextmanager

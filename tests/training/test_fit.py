@@ -198,3 +198,18 @@ def test_a_linear_schedule_is_followed(halves):
     # What the next step after each epoch would be taken with.
     assert history.epochs[0]["learning_rate"] == pytest.approx(0.01 * 8 / 9, rel=1e-3)
     assert history.epochs[1]["learning_rate"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("channels", "stride", "left_out"), [(8, 2, True), (16, 2, False), (8, 1, False)])
+def test_torch_trains_narrow_strided_projections_without_onednn(channels, stride, left_out, halves):
+    torch = pytest.importorskip("torch")
+    images = keras.Input((16, 16, 1))
+    x = keras.layers.Conv2D(channels, 3)(images)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 1, strides=stride)(x))
+    model = keras.Model(images, x)
+    seen = []
+    watch = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: seen.append(torch.backends.mkldnn.enabled))
+    batches = Batches(halves, 2, 120)
+    training.fit(model, batches, batches, TrainingSpec(epochs=1), callbacks=[watch])
+    assert seen == [not (left_out and keras.backend.backend() == "torch")]
+    assert torch.backends.mkldnn.enabled
