@@ -2,6 +2,7 @@
 
 Run:     python benchmarks/cifar.py --data cifar10.npz --threads 2 [--seeds 1] [--epochs 6] [--quick]   test split
          python benchmarks/cifar.py --data cifar10.npz --threads 2 --what ingredients                   validation split
+         python benchmarks/cifar.py --data cifar10.npz --what transfer --init-from RUN --epochs 2       test split
 `custom` and its peer are trained for --epochs (20 in the document, on an accelerator), `fast` as its recipe says.
 Figures compare with others on the same file alone: a copy of CIFAR-10 that went through JPEG is another data set.
 """
@@ -46,6 +47,15 @@ def recipes(epochs):
     }
 
 
+def transfer(epochs, start):
+    """The two rows whose networks and trainings differ in what they start from alone."""
+    flags = [*HALF, "--epochs", str(epochs)]
+    return {
+        "`finetune`": (TRACK, ["--recipe", "finetune", *flags, "--init-from", str(start)], 1),
+        "`scratch`": (TRACK, ["--recipe", "scratch", *flags], 1),
+    }
+
+
 def course(options, name):
     """`[(seconds, validation accuracy)]` of a row's first seed, epoch by epoch; empty for the peer."""
     path = trainings.folder(options, name, 0) / "history.csv"
@@ -58,11 +68,18 @@ def course(options, name):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     trainings.add_flags(parser)
-    parser.add_argument("--what", choices=("recipes", "ingredients"), default="recipes")
-    parser.add_argument("--epochs", type=int, default=6, help="of `custom` and its peer")
+    parser.add_argument("--what", choices=("recipes", "ingredients", "transfer"), default="recipes")
+    parser.add_argument("--epochs", type=int, default=6, help="of `custom` and its peer, or of both rows of transfer")
+    parser.add_argument("--init-from", type=Path, help="for transfer: a run of imagenette --recipe resnet18")
     options = trainings.complete(parser.parse_args())
-    rows = recipes(options.epochs) if options.what == "recipes" else INGREDIENTS
-    split, which = ("test", "figures") if options.what == "recipes" else ("val", "validation_figures")
+    if options.what == "transfer" and options.init_from is None:
+        parser.error("--what transfer needs --init-from.")
+    rows = {
+        "recipes": recipes(options.epochs),
+        "ingredients": INGREDIENTS,
+        "transfer": transfer(options.epochs, options.init_from),
+    }[options.what]
+    split, which = ("val", "validation_figures") if options.what == "ingredients" else ("test", "figures")
     reports = trainings.train_all(rows, options, split=split)
     tables = {name: trainings.columns_of(mine, COLUMNS, which) for name, mine in reports.items()}
     title = f"{Path(options.data).stem}, {'test' if split == 'test' else 'validation'} split, {options.backend}"

@@ -6,22 +6,41 @@ from pathlib import Path
 import pytest
 
 from keras_vision import audit as audit_command
-from keras_vision import data, evaluation, quantization
-from keras_vision.recipe import DataSpec
+from keras_vision import data, derma, evaluation, plants, quantization
+from keras_vision.recipe import override
 
 FOLDER = Path(__file__).parents[1] / "tflite_exports"
 FILES = sorted(FOLDER.glob("*/*.tflite"))
 INTEGER_SHARE = 0.27  # Of the float file's bytes.
+LESIONS = (derma.RECIPES["best"], "ham10000_5984_28.npz", "CC BY-NC 4.0", "not DermaMNIST")
+# Of each network the recipe whose data it takes, that data's place, licence, and what its description must say.
+NETWORKS = {
+    "derma-baseline-augment": LESIONS,
+    "derma-best": LESIONS,
+    "plants-robust": (plants.RECIPES["robust"], "flower_photos", "CC BY,", "flower_photos"),
+}
 
 
 def card_of(path):
     return json.loads(path.with_suffix(".json").read_text("utf-8"))
 
 
-def test_two_networks_have_four_files_each():
+@pytest.fixture
+def test_split(real_data, monkeypatch, tmp_path):
+    """The test split of a network's data."""
+
+    def load(network):
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+        recipe = NETWORKS[network][0]
+        return data.load_splits(override(recipe, data=str(real_data(NETWORKS[network][1]))).data).test
+
+    return load
+
+
+def test_each_network_has_four_files():
     schemes = sorted(quantization.SCHEMES)
-    assert [path.stem for path in FILES] == schemes * 2
-    assert {path.parent.name for path in FILES} == {"derma-baseline-augment", "derma-best"}
+    assert [path.stem for path in FILES] == schemes * len(NETWORKS)
+    assert {path.parent.name for path in FILES} == set(NETWORKS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -30,9 +49,10 @@ def test_a_file_is_what_its_card_says(path):
     assert quantization.card_differences(content, card) == []
     assert (card["kind"] == "full-integer") == (path.stem in quantization.INTEGER_SCHEMES)
     found = quantization.read_metadata(content)
-    assert "CC BY-NC 4.0" in found.licence
-    assert "CC BY-NC 4.0" in card["data"]["licence"]
-    assert "not DermaMNIST" in card["data"]["description"]
+    licence, description = NETWORKS[path.parent.name][2:]
+    assert licence in found.licence
+    assert licence in card["data"]["licence"]
+    assert description in card["data"]["description"]
     assert list(found.labels) == card["labels"]
 
 
@@ -44,10 +64,10 @@ def test_integer_files_are_small(path):
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_a_file_is_as_accurate_as_its_card_says(path, real_data):
+def test_a_file_is_as_accurate_as_its_card_says(path, test_split):
     content, card = path.read_bytes(), card_of(path)
-    split = data.load_splits(DataSpec(data=str(real_data("ham10000_5984_28.npz")))).test
-    scores = quantization.Runner(content)(split.images)
+    split = test_split(path.parent.name)
+    scores = quantization.Runner(content)(split.images[:])
     found = evaluation.judge(split.labels, scores, resamples=10).figures
     # Integer files answer the same on every processor; in float files the last digit may differ, and an image with it.
     allowed = 0 if path.stem in quantization.INTEGER_SCHEMES else 1.5 / len(split)
@@ -58,9 +78,10 @@ def test_a_file_is_as_accurate_as_its_card_says(path, real_data):
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("scheme", quantization.SCHEMES)
-def test_phones_give_our_labels_on_a_hundred_pictures(scheme, real_data, phone_answers):
-    content = (FOLDER / "derma-best" / f"{scheme}.tflite").read_bytes()
-    images = data.load_splits(DataSpec(data=str(real_data("ham10000_5984_28.npz")))).test.images[:100]
+@pytest.mark.parametrize("network", ["derma-best", "plants-robust"])
+def test_phones_give_our_labels_on_a_hundred_pictures(network, scheme, test_split, phone_answers):
+    content = (FOLDER / network / f"{scheme}.tflite").read_bytes()
+    images = test_split(network).images[:100]
     labels, scores = quantization.read_metadata(content).labels, quantization.Runner(content)(images)
     answers = phone_answers(content, images)
     assert all(row[labels.index(name)] == row.max() for name, row in zip(answers, scores, strict=True))
@@ -81,8 +102,9 @@ def test_swapped_labels_are_noticed(tmp_path, capsys):
 
 def test_the_folders_readme_names_licence_and_figures():
     text = (FOLDER / "README.md").read_text("utf-8")
-    assert "CC BY-NC 4.0" in text
-    assert "not DermaMNIST" in text
+    for _, _, licence, description in NETWORKS.values():
+        assert licence in text
+        assert description in text
     for path in FILES:
         accuracy = card_of(path)["figures"]["accuracy"]["value"]
         line = next(line for line in text.splitlines() if path.parent.name in line and f"`{path.stem}.tflite`" in line)

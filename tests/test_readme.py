@@ -74,6 +74,7 @@ FOLDERS = (*VOLUMES, "validation accuracy", "gap")
         ("docs/volumes.md", "recipes", "fracture3d_recipes", VOLUMES),
         ("docs/pictures.md", "imagenette", "imagenette_recipes", FOLDERS),
         ("docs/pictures.md", "plants", "plants_recipes", FOLDERS),
+        ("docs/pictures.md", "transfer", "cifar_transfer_tensorflow", ("accuracy",)),
     ],
 )
 def test_figures_are_those_that_the_benchmark_wrote(text, table, results, columns):

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 DOTS_PER_INCH = 110
+UNEVEN = 30  # Times as many images in one bar as in another: the short one is then hardly seen on a linear axis.
 
 
 def learning_curves(runs):
@@ -86,7 +87,7 @@ def roc_curve(point):
 
 
 def class_balance(counts, class_names):
-    """Images per class and split, as bars on a logarithmic axis: rare classes must stay visible."""
+    """Images per class and split, as bars; on a logarithmic axis where rare classes would not be seen."""
     figure = Figure(figsize=(9, 0.42 * len(class_names) + 1.4), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(class_names))
@@ -95,7 +96,11 @@ def class_balance(counts, class_names):
         axes.bar_label(bars, padding=2, fontsize=7)
     axes.set_yticks(places, list(map(shorten, class_names)))
     axes.invert_yaxis()
-    axes.set(xscale="log", xlabel="images (logarithmic)")
+    there = [number for values in counts.values() for number in values if number]
+    if there and max(there) > UNEVEN * min(there):
+        axes.set(xscale="log", xlabel="images (logarithmic)")
+    else:
+        axes.set(xlabel="images")
     axes.margins(x=0.1)
     axes.legend(fontsize=8)
     return figure

@@ -394,7 +394,7 @@ def _leaks(found, pictures):
             " and ".join(leak["pictures"]),
             *leak["pictures"].values(),
             _likeness(leak),
-            "" if leak["same_class"] else "no",
+            "same" if leak["same_class"] else "differ",
         )
         for leak in leaks[:LONGEST_TABLE]
     ]
@@ -404,7 +404,7 @@ def _leaks(found, pictures):
 the second split are the better for each. {found["dropped_from_train"]} pictures were dropped from train for it.
 Likeness: correlation of the details of both; the likest first, at most {LONGEST_TABLE}.</p>
 {picture("leaks", pictures["leaks"])}
-{table(("splits", "first", "second", "likeness", "same class"), rows)}"""
+{table(("splits", "first", "second", "likeness", "classes"), rows)}"""
 
 
 def _heatmaps(report, pictures):
