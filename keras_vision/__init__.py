@@ -8,6 +8,8 @@ framework: the Keras backend can still be chosen through `KERAS_BACKEND` afterwa
 
 import importlib
 
+import keras_vision.pictures  # noqa: F401  (sets OpenCV's limit of pixels before anything imports OpenCV)
+
 __version__ = "0.1.0"
 _STAGES = ("data", "models", "training", "evaluation", "explanation", "quantization")
 __all__ = ["__version__", "data", "evaluation", "explanation", "models", "quantization", "training"]

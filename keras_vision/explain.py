@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_vision import cli, pictures, predict
-from keras_vision.recipe import EXPLANATION_METHODS, InputError
+from keras_vision.recipe import EXPLANATION_METHODS, InputError, first_line
 
 LONGEST_SIDE = 512  # Of a picture in the PNG, in pixels; a smaller one is enlarged.
 
@@ -92,7 +92,7 @@ def _read_model(options):
         with cli.native_noise_held():
             model = keras.saving.load_model(file, compile=False)
     except Exception as error:  # Whatever a damaged archive makes of Keras's reader.
-        raise InputError(f"{file} cannot be read as a Keras model: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"{file} cannot be read as a Keras model: {first_line(error)}") from error
     beside = file.parent / "labels.txt"
     if options.labels is None and not beside.is_file():
         labels = [f"class {number}" for number in range(model.output_shape[-1])]

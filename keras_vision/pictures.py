@@ -23,15 +23,20 @@ MAX_PIXELS = 2**27
 TOO_MANY_PIXELS = f"more than {MAX_PIXELS:,} pixels"
 MAX_BYTES = 2**29
 RESIZES = ("crop", "pad", "stretch")
+# OpenCV's own limit is eight times as high. It is read when OpenCV is first imported, so `keras_vision` sets it first.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 
 
 class UnreadableError(ValueError):
     """A file that gives no picture; the message is the reason, a few words."""
 
 
+class NotReadError(UnreadableError):
+    """A file whose bytes could not be had, which may be otherwise the next time."""
+
+
 @functools.cache
 def _opencv():
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # Read when OpenCV is first imported.
     import cv2
 
     cv2.utils.logging.setLogLevel(
@@ -55,7 +60,7 @@ def read_bytes(path):
                 raise UnreadableError(f"larger than {MAX_BYTES >> 20} MB")
             content = file.read()
     except OSError as error:
-        raise UnreadableError((error.strerror or str(error)).lower()) from error
+        raise NotReadError((error.strerror or str(error)).lower()) from error
     if not content:
         raise UnreadableError("empty file")
     return content
@@ -108,6 +113,8 @@ def decode(content, *, gray=False, at_least=None):
         raise UnreadableError(TOO_MANY_PIXELS if too_large else _complaint(content)) from error
     if image is None:
         raise UnreadableError(_complaint(content))
+    if image.shape[0] * image.shape[1] > MAX_PIXELS:  # Somebody imported OpenCV before us.
+        raise UnreadableError(TOO_MANY_PIXELS)
     if blended is not None:
         image = cv2.cvtColor(blended, cv2.COLOR_RGB2GRAY) if gray else blended
     return image[..., np.newaxis] if image.ndim == 2 else image

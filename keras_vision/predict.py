@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from keras_vision import cli, pictures
-from keras_vision.recipe import InputError
+from keras_vision.recipe import InputError, first_line
 
 DECODERS = 4
 CIRCUMSTANCES = "environment.json"
@@ -196,7 +196,7 @@ def open_runner(content, path, threads):
         with cli.native_noise_held():
             runner = Runner(content, threads)
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{path} cannot be run: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"{path} cannot be run: {first_line(error)}") from error
     shape = runner.image_shape
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise InputError(f"{path} takes inputs of shape {shape}; pictures are (height, width, 1 or 3).")

@@ -21,6 +21,11 @@ class InputError(ValueError):
     """A user's mistake: a flag, a file, a data set or an image. The command line prints it alone and exits with 2."""
 
 
+def first_line(error):
+    """What an exception of a library says, as far as a person wants to read it; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def knob(
     default,
     help,

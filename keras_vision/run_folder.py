@@ -71,13 +71,17 @@ def create(out, *, overwrite=False, record=TRAINING):
         else:
             shutil.rmtree(partial, ignore_errors=True)
         raise
-    # mkdtemp makes folders that only their owner can read; a run is as public as its parent's umask says.
-    partial.chmod(0o777 & ~_umask())
+    open_to_others(partial)
     try:
         check(out, overwrite=overwrite, record=record)
         _replace(partial, out)
     except (OSError, InputError) as error:
         raise InputError(f"The run is finished and lies in {partial}; it could not be moved: {error}") from error
+
+
+def open_to_others(folder):
+    """Makes a folder of `mkdtemp`, which its owner alone can read, as public as the umask says."""
+    folder.chmod(0o777 & ~_umask())
 
 
 def model_file(run):

@@ -3,6 +3,7 @@
 Source: Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf
 """
 
+import os
 import pickle
 import tarfile
 
@@ -45,9 +46,9 @@ def load(val_share=0.1, seed=0):
     """
     folders = data_folders(keras_home("datasets"))
     for folder in folders[:-1]:
-        if (folder / "cifar10.npz").exists():
+        if os.path.exists(folder / "cifar10.npz"):
             return npz.read(folder / "cifar10.npz", names=class_names, val_share=val_share, seed=seed)
-    there = [path for folder in folders for path in (folder / ARCHIVE, folder / CACHED) if path.exists()]
+    there = [path for folder in folders for path in (folder / ARCHIVE, folder / CACHED) if os.path.exists(path)]
     archive = there[0] if there else download(URL, ARCHIVE, folders, "sha256", SHA256)
     return read_archive(archive, val_share, seed)
 

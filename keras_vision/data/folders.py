@@ -8,7 +8,7 @@ import numpy as np
 from keras_vision import pictures
 from keras_vision.data.data_report import DataReport
 from keras_vision.data.picture_cache import cached
-from keras_vision.data.splits import Source, Split, Splits, take_validation
+from keras_vision.data.splits import Source, Split, Splits, check_splits, take_validation
 from keras_vision.recipe import InputError
 
 SPLIT_FOLDERS = {
@@ -41,11 +41,15 @@ def load(root, spec, seed=0):
             none left.
     """
     root = Path(root)
+    if _texts([str(root.resolve())]) != (str(root.resolve()),):
+        raise InputError(f"{_texts([str(root)])[0]} has bytes in its name that are no text. Rename the folder.")
     listed, layout = _list(root)
     class_names = tuple(sorted({name for classes in listed.values() for name in classes}))
     splits, drawn = _splits(root, _labelled(listed, class_names), spec, seed)
     description = f"The folder {root.resolve().name}, {layout}{drawn}"
-    files = Splits(**splits, class_names=_texts(class_names), source=Source("", "", "")).limited(spec.limit)
+    files = Splits(**splits, class_names=_texts(class_names), source=Source("", "", ""))
+    check_splits(files, str(root))  # Now, not after gigabytes were decoded.
+    files = files.limited(spec.limit)
     return _decoded(root, files, spec, description)
 
 
@@ -93,7 +97,13 @@ def _classes(root, inside):
             f"--data needs a folder with one folder a class, or such folders in train, val and test. {root / inside} "
             "has no folders."
         )
-    return {name: sorted(_files(root, os.path.join(inside, name), set())) for name in classes}
+    # A link out of a class, to another or to what holds them all, would give its pictures a wrong label.
+    others = {os.path.realpath(path) for path in (root, root / inside, *(root / inside / name for name in classes))}
+    found = {}
+    for name in classes:
+        path = os.path.join(inside, name)
+        found[name] = sorted(_files(root, path, others - {os.path.realpath(root / path)}))
+    return found
 
 
 def _files(root, inside, seen):

@@ -1,6 +1,7 @@
 """Folders of pictures that the tracks are written for, by name: fetched by hand, because no hash of theirs is known."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
 
 from keras_vision.data import folders
@@ -49,7 +50,7 @@ def load(name, spec, seed):
     places = data_folders(keras_home("datasets"))
     known = KNOWN[name]
     for place in places:
-        if (place / name).is_dir():
+        if os.path.isdir(place / name):
             splits = folders.load(place / name, spec, seed)
             described = f"{known.description}. {splits.source.description}"
             source = dataclasses.replace(splits.source, description=described, licence=known.licence)

@@ -6,6 +6,7 @@ Source: Yang et al. 2023, https://doi.org/10.1038/s41597-022-01721-8
 import dataclasses
 import functools
 import importlib.util
+import os
 from pathlib import Path
 
 from keras_vision.data import npz
@@ -56,7 +57,7 @@ def load(name, size=28):
     file_name, md5, url = f"{name}{suffix}.npz", info()[name][f"MD5{suffix}"], info()[name][f"url{suffix}"]
     folders = data_folders(Path.home() / ".medmnist")
     for folder in folders:
-        if (folder / file_name).exists():
+        if os.path.exists(folder / file_name):
             check_hash(folder / file_name, "md5", md5, "MedMNIST's file")
             return _official(folder / file_name)
     return _official(download(url, file_name, folders, "md5", md5))

@@ -24,13 +24,13 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_vision import pictures
+from keras_vision import pictures, run_folder
 from keras_vision.data import fingerprints
 from keras_vision.data.rows import Rows
 from keras_vision.download import keras_home
 from keras_vision.recipe import InputError
 
-VERSION = 1  # To be raised when the same files give other pixels or other fingerprints.
+VERSION = 2  # To be raised when the same files give other pixels or other fingerprints.
 CHUNK = 32  # Pictures that a thread decodes at a time.
 
 
@@ -46,6 +46,7 @@ class PictureCache:
         sha256: Over the names and contents of all that was read.
         images: Memory-mapped uint8 array, shape `(N, H, W, C)`.
         prints: Memory-mapped float32 array, shape `(N, *fingerprints.SHAPE)`.
+        not_read: Names of those in `set_aside` whose bytes could not be had: they are asked for again by later runs.
         forget: Function that gives back the pages of `images` that were read.
     """
 
@@ -54,6 +55,7 @@ class PictureCache:
     set_aside: dict[str, str]
     remarks: dict[str, str]
     sha256: str
+    not_read: list[str]
     images: np.ndarray
     prints: np.ndarray
     forget: Callable[[], None] | None
@@ -85,9 +87,12 @@ def cached(root, names, image_shape, resize, *, strict=False):
         InputError: If the cache cannot be written, or `strict` finds a file.
     """
     folder = home() / f"{root.resolve().name}-{_key(root, names, image_shape, resize)}"
-    if not (folder / "index.json").is_file():
-        _make(folder, root, names, image_shape, resize, strict)
     cache = _open(folder, image_shape)
+    if cache is None or any(map(_can_be_read, (root / name for name in cache.not_read))):
+        _make(folder, root, names, image_shape, resize, strict)
+        cache = _open(folder, image_shape)
+    if cache is None:
+        raise InputError(f"{folder} was written and cannot be read again. Set KERAS_HOME to another folder.")
     if strict and cache.set_aside:
         _refuse(*next(iter(cache.set_aside.items())))
     return cache
@@ -108,12 +113,22 @@ def _size_and_time(path):
     return -1, -1  # A link to nothing, say: reading it will tell.
 
 
+def _can_be_read(path):
+    with contextlib.suppress(pictures.UnreadableError):
+        return bool(pictures.read_bytes(path))
+    return False
+
+
 def _open(folder, image_shape):
-    index = json.loads((folder / "index.json").read_text("utf-8"))
-    count = len(index["names"])
-    images, forget = _mapped(folder / "images.bin", np.uint8, (count, *image_shape))
-    prints, _ = _mapped(folder / "prints.bin", np.float32, (count, *fingerprints.SHAPE))
-    return PictureCache(folder, **index, images=images, prints=prints, forget=forget)
+    """The cache in a folder; None where there is none, or somebody has left a part of one."""
+    try:
+        index = json.loads((folder / "index.json").read_text("utf-8"))
+        count = len(index["names"])
+        images, forget = _mapped(folder / "images.bin", np.uint8, (count, *image_shape))
+        prints, _ = _mapped(folder / "prints.bin", np.float32, (count, *fingerprints.SHAPE))
+        return PictureCache(folder, **index, images=images, prints=prints, forget=forget)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _mapped(path, dtype, shape):
@@ -150,17 +165,23 @@ def _make(folder, root, names, image_shape, resize, strict):
 
 
 def _put_in_place(partial, folder):
-    if (folder / "index.json").is_file():
-        return  # Another run was quicker, with the same pictures.
-    shutil.rmtree(folder, ignore_errors=True)  # What somebody has left of a cache.
-    partial.rename(folder)
+    """In the place of what may lie there: a damaged cache, one with files that can be read now, or a quicker run's.
+
+    Pictures of it that are mapped stay where they are until nobody needs them.
+    """
+    run_folder.open_to_others(partial)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent, ignore_cleanup_errors=True) as old:
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(Path(old) / "old")
+        partial.rename(folder)
 
 
 def _write(partial, root, names, image_shape, resize, strict):
-    index = {"names": [], "set_aside": {}, "remarks": {}}
+    index = {"names": [], "set_aside": {}, "remarks": {}, "not_read": []}
     digest, started = hashlib.sha256(), time.perf_counter()
     with (partial / "images.bin").open("wb") as images, (partial / "prints.bin").open("wb") as prints:
         for done, decoded in _decode_all(root, names, image_shape, resize):
+            index["not_read"] += decoded.not_read
             for name, content_digest, reason, remark in decoded.files:
                 digest.update(json.dumps([name, content_digest]).encode())
                 if reason is not None and strict:
@@ -189,6 +210,7 @@ class _Decoded:
     images: np.ndarray
     prints: np.ndarray
     files: list[tuple]
+    not_read: list[str]
 
 
 def _decode_all(root, names, image_shape, resize):
@@ -211,7 +233,7 @@ def _decode_all(root, names, image_shape, resize):
 
 
 def _decode(root, names, image_shape, resize):
-    images, files = np.empty((len(names), *image_shape), np.uint8), []
+    images, files, not_read = np.empty((len(names), *image_shape), np.uint8), [], []
     count = 0
     for name in names:
         digest = reason = None
@@ -224,8 +246,9 @@ def _decode(root, names, image_shape, resize):
             count += 1
         except pictures.UnreadableError as error:
             reason = str(error)
+            not_read += [name] if isinstance(error, pictures.NotReadError) else []
         files.append((name, digest, reason, remark))
-    return _Decoded(images[:count], fingerprints.fingerprints(images[:count]), files)
+    return _Decoded(images[:count], fingerprints.fingerprints(images[:count]), files, not_read)
 
 
 def _progress(done, total, started):

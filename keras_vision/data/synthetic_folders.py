@@ -1,11 +1,13 @@
 """Folders of drawn pictures, made on the spot, so that what reads folders can be tried with none."""
 
+import os
 import tempfile
 from pathlib import Path
 
 import cv2
 
 from keras_vision.data import folders, picture_cache, synthetic
+from keras_vision.recipe import InputError
 
 NAME = "synthetic-folders"
 
@@ -16,14 +18,28 @@ def load(spec, seed=0):
     Args:
         spec: A `recipe.DataSpec`.
         seed: Decides every picture.
+
+    Raises:
+        InputError: If they cannot be written.
     """
     place = picture_cache.home() / f"drawn-{seed}-{spec.size}"
-    if not place.is_dir():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, ignore_cleanup_errors=True) as partial:
-            _write(Path(partial) / "whole" / NAME, synthetic.lesions(seed=seed, size=spec.size))
-            (Path(partial) / "whole").rename(place)
+    try:
+        if not os.path.isdir(place):
+            _draw(place, seed, spec.size)
+    except OSError as error:
+        if not os.path.isdir(place):  # Else another run was quicker, with the same pictures.
+            raise InputError(
+                f"The drawn pictures cannot be written to {place.parent}: {error.strerror or error}. "
+                "Set KERAS_HOME to a folder with room."
+            ) from error
     return folders.load(place / NAME, spec, seed)
+
+
+def _draw(place, seed, size):
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, ignore_cleanup_errors=True) as partial:
+        _write(Path(partial) / "whole" / NAME, synthetic.lesions(seed=seed, size=size))
+        (Path(partial) / "whole").rename(place)
 
 
 def _write(root, splits):
@@ -31,4 +47,5 @@ def _write(root, splits):
         for number, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
             path = root / split_name / splits.class_names[label] / f"{number:04}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+            if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+                raise OSError(f"{path.name} could not be written")

@@ -18,7 +18,7 @@ def learning_curves(runs):
     for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for number, (name, epochs) in enumerate(runs.items()):
             steps, colour = np.arange(1, len(epochs) + 1), f"C{number}"
-            label = f"{name}, " if len(runs) > 1 else ""
+            label = f"{literal(name)}, " if len(runs) > 1 else ""
             marker = "o" if len(epochs) == 1 else None
             train = [epoch[metric] for epoch in epochs]
             val = [epoch[f"val_{metric}"] for epoch in epochs]
@@ -39,6 +39,7 @@ def confusion(matrix, class_names):
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     share = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    names = [literal(shorten(name)) for name in class_names]
     seaborn.heatmap(
         share,
         annot=matrix,
@@ -47,8 +48,8 @@ def confusion(matrix, class_names):
         vmin=0,
         vmax=1,
         square=True,
-        xticklabels=list(map(shorten, class_names)),
-        yticklabels=list(map(shorten, class_names)),
+        xticklabels=names,
+        yticklabels=names,
         cbar_kws={"label": "share of the true class", "shrink": 0.7},
         ax=axes,
     )
@@ -94,7 +95,7 @@ def class_balance(counts, class_names):
     for number, (split, values) in enumerate(counts.items()):
         bars = axes.barh(places + (number - 1) * 0.27, values, height=0.25, label=split)
         axes.bar_label(bars, padding=2, fontsize=7)
-    axes.set_yticks(places, list(map(shorten, class_names)))
+    axes.set_yticks(places, [literal(shorten(name)) for name in class_names])
     axes.invert_yaxis()
     there = [number for values in counts.values() for number in values if number]
     if there and max(there) > UNEVEN * min(there):
@@ -143,8 +144,13 @@ def _captioned(figure, rows, columns, pictures, captions):
         axes.axis("off")
     for axes, picture, caption in zip(figure.axes, pictures, captions, strict=False):
         axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(caption, fontsize=6.5)
+        axes.set_title(literal(caption), fontsize=6.5)
     return figure
+
+
+def literal(text):
+    """A text that matplotlib shows as it is: between two dollar signs it would read a formula."""
+    return text.replace("$", r"\$")
 
 
 def shorten(name, length=24):

@@ -97,7 +97,7 @@ def panels(images, heatmaps, captions, *, layers=None, colormap="turbo", opacity
         axes.axis("off")
     for axes, image, maps, text in zip(grid.flat, images, zip(*stacks, strict=True), captions, strict=False):
         axes.imshow(draw(image, maps, {"colormap": colormap, "opacity": opacity}))
-        axes.set_title(text, fontsize=6.5)
+        axes.set_title(text.replace("$", r"\$"), fontsize=6.5)  # Two of them would be read as a formula.
     return figure
 
 

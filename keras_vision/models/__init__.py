@@ -48,12 +48,26 @@ def build(spec, image_shape, num_classes, images=None):
         whiten(model, images)
     if spec.weights != "none" and spec.architecture != "application":  # Which reads its own, before it is cut.
         load_state_dict(model, spec.weights_path or _imagenet_file(spec))
-    if spec.init_from is not None:
-        init_from(model, spec.init_from)
+    drawn = _without_source(model, spec)
     freeze(model, spec.unfreeze)
+    # A layer that another run did not give must learn, or all that comes after it sees noise.
+    random = [name for name in drawn if not model.get_layer(name).trainable]
+    if random:
+        raise InputError(
+            f"--init-from gives nothing for {', '.join(random[:5])}, which --unfreeze {spec.unfreeze} would keep as "
+            f"drawn at random. Let the learning begin there, with --unfreeze {random[0]}, or use --unfreeze all."
+        )
     if spec.caution:
         print(spec.caution)
     return model
+
+
+def _without_source(model, spec):
+    """Takes what `--init-from` names, and gives the names of the layers that it leaves at random."""
+    if spec.init_from is None:
+        return []
+    refused = init_from(model, spec.init_from)
+    return [name for name in refused if spec.weights == "none" and model.get_layer(name).trainable]
 
 
 def _imagenet_file(spec):

@@ -15,7 +15,7 @@ from keras import layers
 from keras_vision.download import keras_home
 from keras_vision.models.ends import resized, resized_shape, with_head
 from keras_vision.models.shapes import require_pictures
-from keras_vision.recipe import InputError
+from keras_vision.recipe import InputError, first_line
 
 
 def application(spec, image_shape, num_classes):
@@ -75,6 +75,8 @@ def _reorder_channels(backbone, order):
 
     The same as reordering the channels of its input, without a layer for it.
     """
+    if order == [0, 1, 2]:
+        return
     first = next(layer for layer in backbone.layers if isinstance(layer, layers.Conv2D))
     kernel: Any = keras.ops.convert_to_numpy(first.kernel)
     first.kernel.assign(kernel[:, :, order])
@@ -101,7 +103,9 @@ def _backbone(function, x, spec):
 
 def _not_downloaded(spec, reason, address):
     folder = keras_home("models")
-    place = folder / address.rpartition("/")[2] if address else folder
+    # Keras keeps NASNet's files under other names than its server does.
+    name = "" if address is None else address.rpartition("/")[2]
+    place = folder / name.replace("NASNet-", "nasnet_").replace("-no-top", "_no_top")
     return InputError(
         f"Downloading the ImageNet weights of {spec.backbone} failed ({reason}). Three ways out: "
         f"fetch {address or 'the file that Keras names'} by hand and put it at {place}; name a file that you have with "
@@ -113,10 +117,9 @@ def _read_weights(backbone, spec):
     try:
         backbone.load_weights(spec.weights_path)
     except Exception as error:  # Whatever a damaged file makes of Keras's and HDF5's readers.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"--weights {spec.weights} cannot be read into {spec.backbone} ({reason.rstrip('.')}): it takes an .h5, "
-            ".weights.h5 or .keras file of keras.applications' network without its top (include_top=False)."
+            f"--weights {spec.weights} cannot be read into {spec.backbone} ({first_line(error).rstrip('.')}): it takes "
+            "an .h5, .weights.h5 or .keras file of keras.applications' network without its top (include_top=False)."
         ) from error
     print(f"Weights of {spec.backbone} taken from {spec.weights_path}.")
 

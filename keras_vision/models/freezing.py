@@ -31,8 +31,8 @@ def freeze(model, unfreeze):
 
 
 def _head(model):
-    """Where the head begins: at the first layer that gives one vector an image."""
-    return next(number for number, layer in enumerate(model.layers) if len(layer.output.shape) == 2)
+    """Where the head begins: behind the last layer that gives maps; some backbones have vectors in between, too."""
+    return 1 + max(number for number, layer in enumerate(model.layers) if len(layer.output.shape) > 2)
 
 
 def _first_called(model, name):

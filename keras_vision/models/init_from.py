@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_vision import run_folder
 from keras_vision.models.channels import fit_channels
-from keras_vision.recipe import InputError
+from keras_vision.recipe import InputError, first_line
 
 CONVOLUTIONS = (layers.Conv2D, layers.Conv3D)
 NAMED_AT_MOST = 5  # Layers that were not taken: a line is to be read.
@@ -23,6 +23,9 @@ def init_from(model, run):
     Args:
         model: A `keras.Model`, changed in place.
         run: A finished run's folder, or a .keras file; read in Keras's safe mode.
+
+    Returns:
+        Names of the layers that were not taken.
 
     Raises:
         InputError: If there is no model that can be read, or no layer of it has a place here.
@@ -43,6 +46,7 @@ def init_from(model, run):
             f"and --width. Received: a {source.name} for a {model.name}."
         )
     print(f"Taken: {len(weighted) - len(refused)} of {len(weighted)} layers with weights, from {run}.{_list(refused)}")
+    return list(refused)
 
 
 def _read(file):
@@ -50,7 +54,7 @@ def _read(file):
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # Whatever a damaged archive makes of Keras's reader.
-        raise InputError(f"{file} cannot be read as a Keras model: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"{file} cannot be read as a Keras model: {first_line(error)}") from error
     return model
 
 

@@ -3,6 +3,7 @@
 Files are opened with `weights_only=True`, which builds tensors and plain containers and calls nothing else.
 """
 
+import os
 import pickle
 import warnings
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from keras_vision.download import check_hash, data_folders, download, keras_home
 from keras_vision.models.channels import fit_channels
 from keras_vision.models.resnet import torchvision_names
-from keras_vision.recipe import InputError
+from keras_vision.recipe import InputError, first_line
 
 URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
 # The first eight digits are in the file's name, as torch.hub has it.
@@ -35,7 +36,7 @@ def imagenet_file():
     folders = data_folders(keras_home("models"))
     name = URL.rpartition("/")[2]
     for folder in folders:
-        if (folder / name).exists():
+        if os.path.exists(folder / name):
             check_hash(folder / name, "sha256", SHA256, "torchvision's ResNet18", flag="--weights")
             return folder / name
     return download(URL, name, folders, "sha256", SHA256, flag="--weights", trial="none")
@@ -162,9 +163,7 @@ def _read(path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise InputError(f"{wanted}which asks for more than tensors; it was not opened.") from error
     except Exception as error:  # Whatever a damaged file makes of torch's readers.
-        raise InputError(
-            f"{wanted}which cannot be read: {(str(error) or type(error).__name__).splitlines()[0]}"
-        ) from error
+        raise InputError(f"{wanted}which cannot be read: {first_line(error)}") from error
     if isinstance(content, dict):
         content = content.get("state_dict", content)
     if not isinstance(content, dict) or not content or not all(map(torch.is_tensor, content.values())):

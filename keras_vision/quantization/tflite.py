@@ -15,7 +15,7 @@ import keras
 
 from keras_vision.graph import read_graph
 from keras_vision.quantization.fake_quantization import ends_in_scores
-from keras_vision.recipe import InputError
+from keras_vision.recipe import InputError, first_line
 
 
 def convert_float(model, *, dynamic=False, logits=False):
@@ -64,7 +64,7 @@ def _convert(model, dynamic, logits):
         with contextlib.redirect_stdout(io.StringIO()):  # Where it put a copy that it deletes afterwards.
             return converter.convert()
     except Exception as error:  # The converter raises what its parts raise: RuntimeError, ConverterError, ValueError.
-        raise InputError(f"TensorFlow's converter failed on {model.name!r}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"TensorFlow's converter failed on {model.name!r}: {first_line(error)}") from error
 
 
 def main(argv=None):

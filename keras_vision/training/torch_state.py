@@ -1,6 +1,7 @@
 """What torch needs around a training: its random generator and gradients put back, a faulty kernel left out."""
 
 import contextlib
+from typing import Any
 
 import keras
 
@@ -24,7 +25,8 @@ def sound_gradients(model):
         return
     import torch
 
-    with torch.backends.mkldnn.flags(enabled=False, deterministic=None, allow_tf32=None, fp32_precision=None):
+    same: Any = None
+    with torch.backends.mkldnn.flags(enabled=False, deterministic=same, allow_tf32=same, fp32_precision=same):
         yield
 
 

@@ -1,12 +1,13 @@
 """Folders of pictures: layouts, splits, and what is done with files that are no pictures."""
 
 import dataclasses
+import os
 
 import cv2
 import numpy as np
 import pytest
 
-from keras_vision import data
+from keras_vision import data, pictures
 from keras_vision.data.rows import Rows
 from keras_vision.recipe import DataSpec, InputError
 
@@ -165,3 +166,28 @@ def test_names_that_are_no_text_do_no_harm(write_folder):
     names = [name for split in splits.report.names.values() for name in split]
     assert "a/caf\ufffd.png" in names
     assert len(names) == 11
+
+
+def test_a_folder_whose_own_name_is_no_text_is_refused_early(write_folder):
+    root = write_folder({"a": 5, "b": 5})
+    strange = bytes(root.parent) + b"/caf\xe9"
+    os.rename(root, strange)
+    with pytest.raises(InputError, match="caf\ufffd has bytes in its name that are no text"):
+        load(os.fsdecode(strange))
+
+
+def test_links_out_of_a_class_give_no_wrong_labels(write_folder):
+    root = write_folder({"train/a": 9, "train/b": 9, "test/a": 3, "test/b": 3})
+    for number, target in enumerate([root, root / "train", root / "train" / "b"]):
+        (root / "train" / "a" / f"link{number}").symlink_to(target)
+    assert load(root).counts()["train"] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [({"a": 9}, "at least 2 classes"), ({"train/Cat": 9, "train/dog": 9, "val/cat": 9, "val/dog": 9}, "shows 'cat'")],
+)
+def test_what_cannot_be_learnt_from_is_refused_before_it_is_decoded(counts, message, write_folder, monkeypatch):
+    monkeypatch.setattr(pictures, "read_bytes", None)
+    with pytest.raises(InputError, match=message):
+        load(write_folder(counts))

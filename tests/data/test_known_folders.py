@@ -1,10 +1,12 @@
 """Folders by name, and folders of drawn pictures."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from keras_vision import data
-from keras_vision.data import known_folders, synthetic
+from keras_vision.data import known_folders, synthetic, synthetic_folders
 from keras_vision.recipe import DataSpec, InputError
 
 
@@ -48,3 +50,22 @@ def test_drawn_pictures_come_through_folders(caches, color, channels):
         assert 0 < difference < 4
     data.load_splits(spec, seed=3)
     assert len(caches()) == 1
+
+
+def test_drawn_folders_that_cannot_be_written_say_the_way_out(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="drawn pictures cannot be written to .* KERAS_HOME"):
+        data.load_splits(DataSpec(data="synthetic-folders", size=16))
+
+
+def test_drawn_folders_that_another_run_finished_first_are_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    spec, write = DataSpec(data="synthetic-folders", size=16, limit=60), synthetic_folders._write
+
+    def overtaken(root, splits):
+        write(root, splits)
+        shutil.copytree(root.parent, tmp_path / "keras_vision" / "drawn-0-16")
+
+    monkeypatch.setattr(synthetic_folders, "_write", overtaken)
+    assert len(data.load_splits(spec).train) >= 60

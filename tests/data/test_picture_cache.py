@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_vision import data, pictures
-from keras_vision.data import picture_cache
+from keras_vision.data import folders, picture_cache
 from keras_vision.data.rows import Rows
 from keras_vision.data.splits import Split
 from keras_vision.recipe import DataSpec, InputError
@@ -54,6 +54,47 @@ def test_the_splits_and_the_seed_need_no_other_cache(root, decoded):
     assert len(decoded) == 24
 
 
+def test_a_file_that_could_not_be_read_is_asked_for_again(write_folder, monkeypatch):
+    root, read = write_folder({"a": 40, "b": 40}), pictures.read_bytes
+
+    def locked(path):
+        if path.name == "003.png":
+            raise pictures.NotReadError("permission denied")
+        return read(path)
+
+    (root / "a" / "004.png").write_bytes(b"no picture")
+    monkeypatch.setattr(pictures, "read_bytes", locked)
+    monkeypatch.setattr(folders, "MOST_SET_ASIDE", 0.5)
+    assert set(load(root).report.set_aside) == {"a/003.png", "b/003.png", "a/004.png"}
+    monkeypatch.setattr(pictures, "read_bytes", read)
+    assert set(load(root).report.set_aside) == {"a/004.png"}
+    assert len(list(picture_cache.home().iterdir())) == 1  # And nothing of the first is left.
+    monkeypatch.setattr(picture_cache, "_make", None)
+    load(root)
+
+
+@pytest.mark.parametrize("damage", ["index.json", "images.bin", "cut", "no list"])
+def test_a_damaged_cache_is_made_anew(damage, root, decoded):
+    first = load(root).train.images[:]
+    (cache,) = picture_cache.home().iterdir()
+    if damage == "cut":
+        (cache / "images.bin").write_bytes((cache / "images.bin").read_bytes()[:100])
+    elif damage == "no list":
+        (cache / "index.json").write_text("{}")
+    else:
+        (cache / damage).unlink()
+    np.testing.assert_array_equal(load(root).train.images[:], first)
+    assert len(decoded) == 48
+
+
+def test_a_cache_is_as_public_as_the_umask_says(root):
+    load(root)
+    (cache,) = picture_cache.home().iterdir()
+    before = os.umask(0)
+    os.umask(before)
+    assert cache.stat().st_mode & 0o777 == 0o777 & ~before
+
+
 @pytest.mark.parametrize("change", ["touched", "grown", "added", "removed"])
 def test_a_changed_file_is_another_cache(change, root, decoded):
     load(root)
@@ -86,14 +127,6 @@ def test_an_interrupted_decoding_leaves_nothing(root, monkeypatch):
     assert not list(picture_cache.home().iterdir())
     monkeypatch.setattr(picture_cache, "_progress", write)
     assert load(root).counts()["train"] == [9, 9]
-
-
-def test_what_a_killed_decoding_left_is_not_taken_for_whole(root, decoded):
-    load(root)
-    (cache,) = picture_cache.home().iterdir()
-    (cache / "index.json").unlink()
-    load(root)
-    assert len(decoded) == 48
 
 
 def test_a_cache_that_another_run_finished_first_is_taken(root, monkeypatch):

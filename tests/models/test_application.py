@@ -11,7 +11,7 @@ from keras.src.legacy.saving import legacy_h5_format
 from keras.src.utils import file_utils
 
 from keras_vision import derma, models, quantization
-from keras_vision.models.application import preprocessing
+from keras_vision.models.application import _not_downloaded, preprocessing
 from keras_vision.recipe import InputError, ModelSpec
 
 VGG = {"backbone": "VGG19", "cut_layer": "block2_conv1"}
@@ -196,6 +196,23 @@ def test_weights_of_another_backbone_are_refused(tmp_path):
     keras.applications.MobileNetV2((32, 32, 3), weights=None, include_top=False).save(tmp_path / "other.h5")
     with pytest.raises(InputError, match="cannot be read into VGG19"):
         models.build(spec(weights=str(tmp_path / "other.h5")), (32, 32, 3), 3)
+
+
+def test_weights_of_a_backbone_whose_stem_is_nested(tmp_path):
+    keras.utils.set_random_seed(0)
+    whole = keras.applications.ConvNeXtTiny(weights=None, include_top=False, input_shape=(32, 32, 3))
+    whole.save_weights(tmp_path / "notop.weights.h5")
+    weights = str(tmp_path / "notop.weights.h5")
+    model = models.build(spec(backbone="ConvNeXtTiny", cut_layer=None, weights=weights), (32, 32, 3), 3)
+    name = "convnext_tiny_stage_0_block_0_depthwise_conv"
+    np.testing.assert_array_equal(*(net.get_layer(name).get_weights()[0] for net in (model, whole)))
+
+
+def test_where_to_put_a_file_that_keras_keeps_under_another_name():
+    address = "https://storage.googleapis.com/tensorflow/keras-applications/nasnet/NASNet-mobile-no-top.h5"
+    said = str(_not_downloaded(spec(backbone="NASNetMobile"), "no route", address))
+    assert f"fetch {address} by hand and put it at " in said
+    assert "nasnet_mobile_no_top.h5;" in said
 
 
 @pytest.mark.parametrize(

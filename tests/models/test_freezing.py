@@ -45,6 +45,14 @@ def test_the_head_alone():
     assert learning(build("none", architecture="plain_cnn")) == ["dense256", "dense128", "logits"]
 
 
+def test_the_head_alone_behind_a_backbone_with_vectors_inside():
+    """EfficientNet's blocks weigh their channels by what they see of the whole picture."""
+    model = build(
+        "none", architecture="application", backbone="EfficientNetB0", cut_layer="block2a_dwconv", input_size=32
+    )
+    assert learning(model) == ["logits"]
+
+
 def test_from_a_section_on():
     found = learning(build("layer4"))
     assert {name.split("_")[0] for name in found} == {"layer4", "logits"}

@@ -69,6 +69,12 @@ def test_a_file_does_as_well_as_a_folder_and_frozen_layers_start_from_it(run, ca
     np.testing.assert_array_equal(model.get_layer("conv1").get_weights()[0], source.get_layer("conv1").get_weights()[0])
 
 
+def test_what_no_run_gave_is_not_kept_at_random(run):
+    folder, _ = run((32, 32, 3), 4)
+    with pytest.raises(InputError, match="gives nothing for conv1, which --unfreeze layer4 .* --unfreeze conv1"):
+        models.build(spec(init_from=str(folder), stem="imagenet", unfreeze="layer4"), (32, 32, 3), 4)
+
+
 def test_many_that_were_not_taken_are_counted(run, capsys):
     folder, _ = run((32, 32, 3), 4)
     models.build(spec(init_from=str(folder), architecture="cifar_resnet"), (32, 32, 3), 4)
