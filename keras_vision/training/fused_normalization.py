@@ -1,7 +1,7 @@
 """Batch normalization as one operation while a network is trained.
 
-Keras computes mean, variance and normalized values one after the other, and on TensorFlow and torch each of these is a way
-through memory, there and back. Both have one operation for all of it; JAX's compiler makes one of them by itself.
+Keras computes mean, variance and normalized values one after the other, and on TensorFlow and torch each of these is a
+way through memory, there and back. Both have one operation for all of it; JAX's compiler makes one of them by itself.
 """
 
 import contextlib
@@ -35,20 +35,18 @@ def fused_normalization(model):
 
 def _is_plain(layer):
     """Whether it is Keras's own, over the channels of pictures or volumes, on one device."""
-    return (
-        type(layer) is keras.layers.BatchNormalization
-        and len(layer.input.shape) in (4, 5)
-        and layer.axis in (-1, len(layer.input.shape) - 1)
-        and not (layer.renorm or layer.synchronized)
-    )
+    if type(layer) is not keras.layers.BatchNormalization or layer.renorm or layer.synchronized:
+        return False
+    inputs: Any = layer.input
+    return len(inputs.shape) in (4, 5) and layer.axis in (-1, len(inputs.shape) - 1)
 
 
 def _call(layer, operation, inputs, training=None, mask=None):
     if not (training and layer.trainable) or mask is not None:
         return type(layer).call(layer, inputs, training=training, mask=mask)
     channels = inputs.shape[-1]
-    gamma = ops.cast(layer.gamma, "float32") if layer.scale else ops.ones(channels)
-    beta = ops.cast(layer.beta, "float32") if layer.center else ops.zeros(channels)
+    gamma: Any = ops.cast(layer.gamma, "float32") if layer.scale else ops.ones(channels)
+    beta: Any = ops.cast(layer.beta, "float32") if layer.center else ops.zeros(channels)
     outputs, mean, variance = operation(inputs, gamma, beta, layer.epsilon)
     for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
         moving.assign(moving * layer.momentum + ops.cast(value, moving.dtype) * (1 - layer.momentum))
