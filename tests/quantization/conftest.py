@@ -1,9 +1,41 @@
-"""A network of every supported kind of layer, with weights and statistics that are not their first ones."""
+"""What the tests of files share: a network of every supported kind of layer, and a training for integers."""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
+
+from keras_vision import data, models, phone, quantization, training
+from keras_vision.recipe import Recipe, override
+
+# Smoothed labels keep the probabilities away from 0 and 1, where integers can do no harm that would be seen.
+RECIPE = override(
+    Recipe(),
+    width=8,
+    epochs=8,
+    batch_size=32,
+    patience=0,
+    schedule="cosine",
+    learning_rate=3e-3,
+    label_smoothing=0.2,
+    qat_epochs=1,
+)
+
+
+@pytest.fixture(scope="session")
+def train_for_integers(lesions):
+    """Trains by a seed: the float network, the one that was trained on for integers, and representative images."""
+
+    def train(seed):
+        keras.utils.set_random_seed(seed)
+        model = models.build(RECIPE.model, lesions.image_shape, lesions.num_classes)
+        batches = data.Batches(lesions.train, lesions.num_classes, RECIPE.training.batch_size, shuffle=True)
+        val = data.Batches(lesions.val, lesions.num_classes, 200)
+        training.fit(model, batches, val, RECIPE.training)
+        representative = quantization.representative(lesions.train.images, lesions.train.labels, 128)
+        return model, phone.fine_tuned(RECIPE, model, representative, batches, val), representative
+
+    return train
 
 
 @pytest.fixture(scope="package")
@@ -13,6 +45,7 @@ def zoo_images():
 
 @pytest.fixture(scope="package")
 def zoo_model():
+    """Its weights and statistics are not their first ones."""
     keras.utils.set_random_seed(0)
     images = keras.Input((20, 20, 3))
     x = layers.Rescaling(1 / 127.5, offset=-1)(images)

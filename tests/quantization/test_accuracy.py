@@ -4,25 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vision import data, evaluation, models, phone, quantization, training
-from keras_vision.recipe import Recipe, override
+from keras_vision import evaluation, quantization
 
 pytestmark = pytest.mark.backend
-RECIPE = override(
-    Recipe(), width=8, epochs=8, batch_size=32, patience=0, schedule="cosine", learning_rate=3e-3, qat_epochs=1
-)
 
 
 @pytest.fixture(scope="module")
-def trained(lesions):
+def trained(lesions, train_for_integers):
     """A trained network, the splits, and what each file says of the test split."""
-    keras.utils.set_random_seed(0)
-    model = models.build(RECIPE.model, lesions.image_shape, lesions.num_classes)
-    train = data.Batches(lesions.train, lesions.num_classes, RECIPE.training.batch_size, shuffle=True)
-    val = data.Batches(lesions.val, lesions.num_classes, 200)
-    training.fit(model, train, val, RECIPE.training)
-    representative = quantization.representative(lesions.train.images, lesions.train.labels, 128)
-    tuned = phone.fine_tuned(RECIPE, model, representative, train, val)
+    model, tuned, representative = train_for_integers(0)
     files = {
         scheme: quantization.convert(tuned if scheme == "qat" else model, scheme, representative)
         for scheme in quantization.SCHEMES
@@ -44,20 +34,13 @@ def test_the_float_network_has_learnt_something(trained):
 
 
 @pytest.mark.parametrize(
-    ("scheme", "points", "distance"), [("dynamic", 1.0, 0.002), ("int8", 2.0, 0.006), ("qat", 2.0, 0.004)]
+    ("scheme", "points", "distance"), [("dynamic", 1.0, 0.002), ("int8", 2.0, 0.006), ("qat", 2.0, 0.0025)]
 )
 def test_no_scheme_loses_more_than_its_share(trained, scheme, points, distance):
     """On 400 images a quarter of a point is one image, so the probabilities tell more than the classes do."""
     _, _, _, expected, scores, found = trained
     assert found[scheme].accuracy_drop <= points
     assert np.mean(np.abs(scores[scheme] - expected)) <= distance
-
-
-def test_training_for_it_brings_the_file_nearer_to_the_float_network(trained):
-    _, _, _, expected, scores, _ = trained
-    distance = {scheme: np.mean(np.abs(scores[scheme] - expected)) for scheme in quantization.INTEGER_SCHEMES}
-    # Half a step of the scores is where rounding them alone would leave it: from there, chance decides which is nearer.
-    assert distance["qat"] < max(distance["int8"], 0.5 / 256)
 
 
 @pytest.mark.parametrize("scheme", quantization.INTEGER_SCHEMES)
