@@ -19,6 +19,7 @@ from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # Before Keras is imported: TensorFlow's converter needs it.
 
+import cifar
 import keras
 import numpy as np
 import record
@@ -30,11 +31,7 @@ BEST = ["--recipe", "best"]
 NETWORKS = {
     "derma": {"baseline --augment": ["--augment"], "best": BEST},
     "fracture3d": {"best": [*BEST, "--explain", "none"]},
-    # Those of benchmarks/cifar.py.
-    "cifar": {
-        "`fast`, mixed_bfloat16": ["--recipe", "fast", "--precision", "mixed_bfloat16"],
-        "`custom`": ["--epochs", "6", "--patience", "0"],
-    },
+    "cifar": {name: cifar.recipes()[name][1] for name in ("`fast`, mixed_bfloat16", "`custom`")},
 }
 # An epoch of the fine-tuning is ten minutes of `custom`, and has seven times as many images as six of derma's.
 QAT_EPOCHS = {"cifar": 1}
