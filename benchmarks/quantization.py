@@ -1,6 +1,6 @@
 """What each scheme costs, beside the other ways to an integer file: same trained networks, images and interpreter.
 
-Run:     python benchmarks/quantization.py --data FILE.npz [--track fracture3d|cifar] [--seeds 3] [--quick]
+Run:     python benchmarks/quantization.py --data F.npz [--track fracture3d|cifar] [--seeds 3] [--threads N] [--quick]
 Peers:   TensorFlow's converter (full-integer, uint8 ends), and ai-edge-quantizer's recipe static_wi8_ai8 where it is
          installed: pip install ai-edge-quantizer
 The networks are those of the track's own benchmark, trained here if need be. TensorFlow gets the network as it is, in

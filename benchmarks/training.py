@@ -5,9 +5,9 @@ Measures, in a process for each backend, images per second of `training.fit` on 
 augmentation on, and of the same network stepping on one batch kept in memory, in turns. A step is the faster of
 `model.train_on_batch` and Keras's own `fit` on that batch over and over: on JAX the first copies the whole state in
 and out at each step. Beside them stand the share of the fit's time spent making batches (all of it is waiting on JAX
-and torch; TensorFlow makes them ahead in another thread, so there it is the most that waiting can be), and the highest
-memory during the fit, above what the process held before it, for arrays of the real training split's size. Figures are
-medians over the turns. For `cifar` a plain torch script of the same network stands beside them.
+and torch; TensorFlow makes them ahead in another thread, so there it is the most that waiting can be), and by how much
+a fit on arrays of the real training split's size raises the highest memory of the process, before anything else is run.
+Figures are medians over the turns. For `cifar` a plain torch script of the same network is timed around torch.
 """
 
 import argparse
@@ -58,6 +58,7 @@ def measure(name, rounds, batches_a_round):
     from keras_vision import data, models, training
     from keras_vision.data.splits import Split
     from keras_vision.recipe import TrainingSpec
+    from keras_vision.training.fused_normalization import fused_normalization
 
     class Timed(data.Batches):
         """Batches that count the seconds spent on making them."""
@@ -86,7 +87,6 @@ def measure(name, rounds, batches_a_round):
 
     keras.utils.set_random_seed(0)
     model = models.build(recipe.model, network.image_shape, classes)
-    before = _peak_megabytes()
 
     def epoch(batches):
         """Seconds of one epoch without its first: compiling is not what this measures."""
@@ -96,14 +96,15 @@ def measure(name, rounds, batches_a_round):
         return history.seconds[-1]
 
     def step_speed(batch):
-        """Images per second on one batch in memory, compiled by the fit before."""
-        model.train_on_batch(*batch)
-        started = time.perf_counter()
-        for _ in range(batches_a_round):
+        """Images per second on one batch in memory, in the operations that `training.fit` takes."""
+        with fused_normalization(model):
             model.train_on_batch(*batch)
-        by_step = time.perf_counter() - started
-        history = _EpochSeconds()
-        model.fit(_Same(batch, batches_a_round), validation_data=val, epochs=2, callbacks=[history], verbose=0)
+            started = time.perf_counter()
+            for _ in range(batches_a_round):
+                model.train_on_batch(*batch)
+            by_step = time.perf_counter() - started
+            history = _EpochSeconds()
+            model.fit(_Same(batch, batches_a_round), validation_data=val, epochs=2, callbacks=[history], verbose=0)
         return batches_a_round * batch_size / min(by_step, history.seconds[-1])
 
     class _Same(keras.utils.PyDataset):
@@ -138,6 +139,9 @@ def measure(name, rounds, batches_a_round):
             float(np.asarray(self.loss))  # JAX hands out steps that it has yet to take: waits for the last.
             self.seconds.append(time.perf_counter() - self.started)
 
+    before = _peak_megabytes()
+    epoch(_Short(Split(images, labels), classes, batch_size, augmentation=augmentation, shuffle=True))
+    memory = _peak_megabytes() - before
     figures = {"fit": [], "step": [], "waiting": []}
     for _ in range(rounds):
         batches = Timed(some, classes, batch_size, augmentation=augmentation, shuffle=True)
@@ -145,25 +149,24 @@ def measure(name, rounds, batches_a_round):
         figures["fit"].append(count / seconds)
         figures["waiting"].append(batches.seconds / seconds)
         figures["step"].append(step_speed(batches[0]))
-    epoch(_Short(Split(images, labels), classes, batch_size, augmentation=augmentation, shuffle=True))
     return {
         **{name: record.median_and_spread(values) for name, values in figures.items()},
         "fit_over_step": record.median_and_spread(
             [fit / step for fit, step in zip(figures["fit"], figures["step"], strict=True)]
         ),
-        "peak_megabytes_above_start": _peak_megabytes() - before,
+        "peak_megabytes_above_start": memory,
         "array_megabytes": images.nbytes / 2**20,
     }
 
 
 def peer(network, rounds):
-    """The report of a network's peer, on synthetic pictures of the same size."""
+    """Images per second of each epoch of a network's peer, on synthetic pictures of the same size."""
     script = Path(__file__).with_name(network.peer)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(script), "--data", "synthetic", "--size", str(network.image_shape[0])]
         command += ["--limit", "1536", "--epochs", str(rounds), "--out", folder]
         subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "torch"}, check=True, stdout=subprocess.DEVNULL)
-        return json.loads((Path(folder) / "report.json").read_text("utf-8"))
+        return json.loads((Path(folder) / "report.json").read_text("utf-8"))["images_per_second"]
 
 
 def _peak_megabytes():
@@ -182,13 +185,16 @@ def main():
     if options.measure:
         print(json.dumps(measure(options.network, rounds, batches_a_round)))
         return
-    results = {}
+    results, peer_speeds = {}, []
     for backend in options.backends:
+        beside = network.peer and backend == "torch"
+        peer_speeds += peer(network, rounds) if beside else []
         command = [sys.executable, __file__, "--measure", "--network", options.network]
         command += ["--quick"] if options.quick else []
         environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
         results[backend] = json.loads(done.stdout.splitlines()[-1])
+        peer_speeds += peer(network, rounds) if beside else []
     print(f"{'backend':<12}{'fit':>8}{'step':>8}  images/s{'fit/step':>10}{'making batches':>16}{'memory':>10}")
     for backend, row in results.items():
         print(
@@ -200,10 +206,10 @@ def main():
         "waiting_share": {name: round(row["waiting"][0], 4) for name, row in results.items()},
     }
     details = {"backends": results, "rounds": rounds, "batches": batches_a_round}
-    if network.peer:
-        details["peer"] = peer(network, rounds)
-        print(f"{network.peer:<12}{details['peer']['images_per_second']:>8.0f}")
-        headline["peer_images_per_second"] = round(details["peer"]["images_per_second"], 1)
+    if peer_speeds:
+        details["peer"] = record.median_and_spread(peer_speeds)
+        print(f"{network.peer:<12}{details['peer'][0]:>8.0f}")
+        headline["peer_images_per_second"] = round(details["peer"][0], 1)
     headline["images_per_second"] = {name: round(row["fit"][0], 1) for name, row in results.items()}
     name = "training" if options.network == "derma" else f"training_{options.network}"
     name += "_quick" if options.quick else ""

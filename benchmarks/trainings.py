@@ -1,5 +1,7 @@
 """Trainings that several benchmarks share: each a process of its own, of one thread by default, done once."""
 
+import dataclasses
+import importlib
 import json
 import os
 import subprocess
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
+
+from keras_vision import cli
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
@@ -20,7 +24,7 @@ def add_flags(parser):
     parser.add_argument("--only", nargs="+", help="names of rows; the others are left out")
     parser.add_argument("--backend", default="tensorflow")
     parser.add_argument("--jobs", type=int, help="trainings at once (default: as many as there are cores for)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each training")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each training (JAX takes all cores)")
     parser.add_argument("--runs", type=Path, help="where the runs are kept (default: runs/benchmark-DATA-BACKEND)")
     parser.add_argument("--quick", action="store_true", help="three epochs, one seed: shows that it works")
 
@@ -47,9 +51,9 @@ def train(command, name, flags, seed, options, *, split="test"):
         split: What the run is judged on: what is there to choose by must not read the test split.
     """
     out = folder(options, name, seed)
-    asked, settings = out.with_suffix(".settings"), json.dumps([*flags, f"{options.threads} threads"])
+    asked, settings = out.with_suffix(".settings"), _settings(command, flags, options)
     if asked.is_file() and asked.read_text("utf-8") != settings and (out / "report.json").is_file():
-        sys.exit(f"{out} was run with other settings, {asked.read_text('utf-8')}: move it away, and it is run anew.")
+        sys.exit(f"{out} was run with other settings, see {asked}: move both away, and it is run anew.")
     if not (out / "report.json").is_file():
         whole = [sys.executable, *command, *flags, "--data", options.data, "--seed", str(seed), "--out", str(out)]
         whole += ["--epochs", "3"] if options.quick else []
@@ -67,6 +71,17 @@ def train(command, name, flags, seed, options, *, split="test"):
     if split == "test" and report.get("split", "test") != "test":  # The other way round it has both splits' figures.
         sys.exit(f"{out} was judged on validation: move it away, and it is run anew.")
     return report
+
+
+def _settings(command, flags, options):
+    """What a run is made of: a run by a recipe that has changed since is not this run."""
+    settings = [*flags, f"{options.threads} threads"]
+    if command[0] == "-m":
+        track = importlib.import_module(command[1])
+        typed = [*command[2:], *flags, "--data", options.data]
+        recipe = cli.parse(command[1].rpartition(".")[2], track.RECIPES, "", typed)[1]
+        settings.append(dataclasses.asdict(recipe))
+    return json.dumps(settings)
 
 
 def train_all(rows, options, *, split="test"):

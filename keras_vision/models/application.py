@@ -13,7 +13,7 @@ import numpy as np
 from keras import layers
 
 from keras_vision.download import keras_home
-from keras_vision.models.ends import resized, resized_shape, with_head
+from keras_vision.models.ends import resized, resized_shape, scaled, with_head
 from keras_vision.models.shapes import require_pictures
 from keras_vision.recipe import InputError, first_line
 
@@ -35,7 +35,7 @@ def application(spec, image_shape, num_classes):
     x = images if image_shape[-1] == 3 else layers.Concatenate(name="gray_to_rgb")([images] * 3)
     scale, offset, order = preprocessing(function)
     if (scale, offset) != (1, 0):
-        x = layers.Rescaling(scale, offset, name="rescaling")(x)
+        x = scaled(x, scale, offset)
     backbone = _backbone(function, resized(x, spec), spec)
     if spec.weights != "none":
         _reorder_channels(backbone, order)

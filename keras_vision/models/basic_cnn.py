@@ -4,6 +4,7 @@ but dropout. It learns its training pictures by heart, which is what the second 
 import keras
 from keras import layers
 
+from keras_vision.models.ends import scaled
 from keras_vision.models.shapes import require_pictures
 
 MULTIPLES = (1, 2, 4)
@@ -21,7 +22,7 @@ def basic_cnn(spec, image_shape, num_classes):
     """
     require_pictures("basic_cnn", image_shape, at_least=16)
     images = keras.Input(image_shape, name="images")
-    x = layers.Rescaling(1 / 255, name="rescaling")(images)
+    x = scaled(images, 1 / 255)
     for number, multiple in enumerate(MULTIPLES, 1):
         x = layers.Conv2D(spec.width * multiple, 3, padding="same", name=f"conv{number}")(x)
         x = layers.ReLU(name=f"relu{number}")(x)

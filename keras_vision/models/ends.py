@@ -6,7 +6,17 @@ from keras import layers
 
 def resized_shape(spec, image_shape):
     """Shape of the pictures that the backbone gets: `(input_size, input_size, C)` where the spec has an input size."""
-    return (spec.input_size, spec.input_size, image_shape[-1]) if spec.input_size else tuple(image_shape)
+    if spec.input_size and len(image_shape) == 3:  # Volumes stay what they are, and are refused as such.
+        return (spec.input_size, spec.input_size, image_shape[-1])
+    return tuple(image_shape)
+
+
+def scaled(images, scale, offset=0.0):
+    """Pixels times `scale` plus `offset`.
+
+    In float32 whatever the network computes in: half precision would round the scale and move white by a gray level.
+    """
+    return layers.Rescaling(scale, offset, dtype="float32", name="rescaling")(images)
 
 
 def resized(x, spec):

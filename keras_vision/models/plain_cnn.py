@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from keras_vision.models.ends import scaled
 from keras_vision.models.shapes import require_pictures
 
 # The document names three rates for four blocks; the fourth block repeats the third's.
@@ -24,7 +25,7 @@ def plain_cnn(spec, image_shape, num_classes):
     """
     require_pictures("plain_cnn", image_shape, at_least=16)
     images = keras.Input(image_shape, name="images")
-    x = layers.Rescaling(1 / 255, name="rescaling")(images)
+    x = scaled(images, 1 / 255)
     for block, rate in enumerate(BLOCK_DROPOUT):
         name = f"block{block + 1}"
         x = layers.Conv2D(spec.width * 2**block, 3, padding="same", name=f"{name}_conv")(x)

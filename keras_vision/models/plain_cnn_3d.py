@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from keras_vision.models.ends import scaled
 from keras_vision.models.plain_cnn import NORM_MOMENTUM
 from keras_vision.models.shapes import require_volumes
 
@@ -20,7 +21,7 @@ def plain_cnn_3d(spec, image_shape, num_classes):
     """
     require_volumes("plain_cnn_3d", image_shape, at_least=8)
     volumes = keras.Input(image_shape, name="images")
-    x = layers.Rescaling(1 / 255, name="rescaling")(volumes)
+    x = scaled(volumes, 1 / 255)
     for block in range(BLOCKS):
         name = f"block{block + 1}"
         x = layers.Conv3D(spec.width * 2**block, 3, padding="same", name=f"{name}_conv")(x)

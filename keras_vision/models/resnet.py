@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_vision.models.ends import resized, resized_shape, with_head
+from keras_vision.models.ends import resized, resized_shape, scaled, with_head
 from keras_vision.models.shapes import require_pictures
 
 # torch's, so that its weights mean the same here; its momentum .1 counts the other way.
@@ -50,7 +50,7 @@ def _resnet(name, sections, spec, image_shape, num_classes):
     """
     require_pictures(name, resized_shape(spec, image_shape), at_least=8 if spec.stem == "cifar" else 32)
     images = keras.Input(image_shape, name="images")
-    x = _stem(resized(_rescaling(spec.stem, image_shape[-1])(images), spec), spec)
+    x = _stem(resized(_rescaled(images, spec.stem), spec), spec)
     for section, blocks in enumerate(sections):
         for block in range(blocks):
             stride = 2 if section and not block else 1
@@ -59,14 +59,14 @@ def _resnet(name, sections, spec, image_shape, num_classes):
     return with_head(name, images, x, spec, num_classes)
 
 
-def _rescaling(stem, channels):
+def _rescaled(images, stem):
     """Pixels as the stem expects them: from -1 to 1, or with ImageNet's mean and deviation taken out."""
     if stem == "cifar":
-        return layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")
+        return scaled(images, 1 / 127.5, -1)
     mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-    if channels == 1:
+    if images.shape[-1] == 1:
         mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
-    return layers.Rescaling((1 / (255 * std)).tolist(), offset=(-mean / std).tolist(), name="rescaling")
+    return scaled(images, (1 / (255 * std)).tolist(), (-mean / std).tolist())
 
 
 def _stem(x, spec):

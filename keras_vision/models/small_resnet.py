@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from keras_vision.models.ends import scaled
 from keras_vision.models.shapes import require_pictures, require_volumes
 
 # Filters of the stem and the three blocks, as multiples of the width.
@@ -31,8 +32,7 @@ def small_resnet(spec, image_shape, num_classes):
     (require_volumes if volume else require_pictures)("small_resnet", image_shape, at_least=16)
     images = keras.Input(image_shape, name="images")
     # Nearly all of a mask is background. An offset, which integer files round to a whole pixel value, moves all of it.
-    scaling = {"scale": 1 / 255} if volume else {"scale": 1 / 127.5, "offset": -1}
-    x = layers.Rescaling(**scaling, name="rescaling")(images)
+    x = scaled(images, 1 / 255) if volume else scaled(images, 1 / 127.5, -1)
     x = _convolution(x, spec.width * MULTIPLES[0], 3, 2 if volume else 1, "stem")
     x = layers.ReLU(name="stem_relu")(x)
     for number, (multiple, rate) in enumerate(zip(MULTIPLES[1:], BLOCK_DROPOUT, strict=True), 1):

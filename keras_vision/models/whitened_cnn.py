@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_vision.models.ends import with_head
+from keras_vision.models.ends import scaled, with_head
 from keras_vision.models.shapes import require_pictures
 
 MULTIPLES = (1, 4, 4)
@@ -34,7 +34,7 @@ def whitened_cnn(spec, image_shape, num_classes):
     """
     require_pictures("whitened_cnn", image_shape, at_least=16)
     images = keras.Input(image_shape, name="images")
-    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(images)
+    x = scaled(images, 1 / 127.5, -1)
     # Each direction and its opposite, so that the ReLU loses nothing.
     filters = 2 * PATCH * PATCH * image_shape[-1]
     x = layers.Conv2D(filters, PATCH, use_bias=False, trainable=False, name="whitening")(x)

@@ -52,14 +52,16 @@ def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
             shuffle=False,
         )
     seconds = time.perf_counter() - started
-    if not log.epochs or not math.isfinite(log.epochs[-1]["loss"]):
+    losses = [figures["val_loss"] for figures in log.epochs]
+    best = len(losses)
+    if spec.patience and np.isfinite(losses).any():
+        best = int(np.nanargmin(losses)) + 1
+    if not losses or not math.isfinite(log.epochs[-1]["loss"]) or not math.isfinite(losses[best - 1]):
         raise InputError(
             f"The loss is no longer a number after epoch {len(log.epochs)}: the steps are too long. "
             f"Lower --learning-rate. Received: {spec.learning_rate}."
         )
     _adjust_logits(model, np.bincount(labels, minlength=num_classes), spec.logit_adjustment)
-    losses = [figures["val_loss"] for figures in log.epochs]
-    best = int(np.argmin(losses)) + 1 if spec.patience else len(losses)
     return History(tuple(log.epochs), best, seconds)
 
 

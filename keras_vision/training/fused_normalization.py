@@ -20,7 +20,7 @@ def fused_normalization(model):
     needs nothing of this. What is compiled inside the block keeps the operation.
 
     Args:
-        model: A flat `keras.Model`, on any backend.
+        model: A flat `keras.Model`, built, on any backend.
     """
     operation = OPERATIONS.get(keras.backend.backend())
     chosen: list[Any] = [layer for layer in model.layers if operation and _is_plain(layer)]
@@ -34,11 +34,13 @@ def fused_normalization(model):
 
 
 def _is_plain(layer):
-    """Whether it is Keras's own, over the channels of pictures or volumes, on one device."""
+    """Whether it is Keras's own, over the channels of pictures or volumes, with float32 weights, on one device."""
     if type(layer) is not keras.layers.BatchNormalization or layer.renorm or layer.synchronized:
         return False
-    inputs: Any = layer.input
-    return len(inputs.shape) in (4, 5) and layer.axis in (-1, len(inputs.shape) - 1)
+    if layer.variable_dtype != "float32" or "call" in vars(layer):  # The latter inside another such block.
+        return False
+    rank: Any = layer.input_spec and layer.input_spec.ndim
+    return rank in (4, 5) and layer.axis in (-1, rank - 1)
 
 
 def _call(layer, operation, inputs, training=None, mask=None):

@@ -83,6 +83,26 @@ def test_shapes_that_no_network_takes(name, shape, message):
         models.build(ModelSpec(architecture=name), shape, 2)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "cifar_resnet", "application"])
+def test_an_input_size_makes_no_picture_of_a_volume(name):
+    with pytest.raises(InputError, match=r"takes pictures .* Received: images of shape \(28, 28, 28, 1\)"):
+        models.build(ModelSpec(architecture=name, **{**BACKBONE, "input_size": 32}), (28, 28, 28, 1), 2)
+
+
+@pytest.mark.parametrize("name", models.ARCHITECTURES)
+def test_half_precision_leaves_the_scaling_of_pixels_alone(name):
+    """1/255 in bfloat16 is .4 % off, which moves white by a gray level."""
+    shape = (16, 16, 16, 1) if name == "plain_cnn_3d" else (32, 32, 3)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = models.build(ModelSpec(architecture=name, width=4, **BACKBONE), shape, 2)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    policies = {layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.Rescaling)}
+    assert policies == {"float32"}
+    assert model.layers[-2].compute_dtype == "bfloat16"
+
+
 def test_the_documents_network_has_its_size():
     assert models.build(derma.RECIPES["baseline"].model, (28, 28, 3), 7).count_params() == 489_927
 

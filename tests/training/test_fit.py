@@ -171,6 +171,16 @@ def test_a_loss_that_is_no_number_says_what_to_do(halves):
         training.fit(model, Batches(halves, 2, 16), Batches(halves, 2, 64), spec)
 
 
+@pytest.mark.parametrize("patience", [0, 2])
+def test_a_validation_loss_that_is_no_number_is_not_taken_for_the_best(halves, patience):
+    model = tiny_network()
+    (norm,) = (layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization))
+    norm.moving_variance.assign(np.full(4, np.nan))  # Which training does not read.
+    spec = TrainingSpec(epochs=3, batch_size=16, patience=patience)
+    with pytest.raises(InputError, match="no longer a number"):
+        training.fit(model, Batches(halves, 2, 16), Batches(halves, 2, 64), spec)
+
+
 def test_the_history_is_a_table(halves):
     lines = fitted(halves, epochs=2)[1].to_csv().splitlines()
     assert lines[0].startswith("epoch,")

@@ -68,7 +68,50 @@ def test_frozen_layers_stay_as_they_are():
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("knobs", [{"axis": 1}, {"renorm": True}])
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.norm = layers.BatchNormalization()
+        self.head = layers.Dense(3)
+
+    def call(self, images, training=False):
+        return self.head(keras.ops.mean(self.norm(images, training=training), axis=(1, 2)))
+
+
+def test_a_network_without_a_graph_is_taken_too():
+    def made():
+        keras.utils.set_random_seed(0)
+        model = Subclassed()
+        model(np.zeros((1, 5, 4, 3)))
+        model.compile(keras.optimizers.SGD(0.02), "mse")
+        return model
+
+    expected = trained(made(), (5, 4, 3))
+    model = made()
+    with fused_normalization(model):
+        assert ("call" in vars(model.norm)) == (keras.backend.backend() in OPERATIONS)
+        found = trained(model, (5, 4, 3))
+    np.testing.assert_allclose(found[2], expected[2], rtol=1e-3, atol=1e-3)
+
+
+def test_a_block_inside_a_block_and_an_error_leave_the_layers_as_they_were():
+    model = network((5, 4, 3))
+    norm = model.get_layer("norm")
+    before = set(vars(norm))
+
+    def stop():
+        with fused_normalization(model):
+            with fused_normalization(model):
+                pass
+            assert ("call" in vars(norm)) == (keras.backend.backend() in OPERATIONS)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert set(vars(norm)) == before
+
+
+@pytest.mark.parametrize("knobs", [{"axis": 1}, {"renorm": True}, {"dtype": "bfloat16"}])
 def test_others_are_left_alone(knobs):
     model = network((5, 4, 3), **knobs)
     with fused_normalization(model):
