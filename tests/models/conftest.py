@@ -1,7 +1,26 @@
-"""torchvision's ResNet18 as a judge: with weights and statistics that are not its first ones."""
+"""What the tests of networks share; among it torchvision's ResNet18 as a judge, with weights not its first ones."""
 
+import contextlib
+
+import keras
 import pytest
 import torch
+
+
+@pytest.fixture(scope="session")
+def half_precision():
+    """Networks that are built inside the block compute in bfloat16."""
+
+    @contextlib.contextmanager
+    def block():
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    return block
 
 
 @pytest.fixture(scope="session")

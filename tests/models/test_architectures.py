@@ -90,14 +90,11 @@ def test_an_input_size_makes_no_picture_of_a_volume(name):
 
 
 @pytest.mark.parametrize("name", models.ARCHITECTURES)
-def test_half_precision_leaves_the_scaling_of_pixels_alone(name):
+def test_half_precision_leaves_the_scaling_of_pixels_alone(name, half_precision):
     """1/255 in bfloat16 is .4 % off, which moves white by a gray level."""
     shape = (16, 16, 16, 1) if name == "plain_cnn_3d" else (32, 32, 3)
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with half_precision():
         model = models.build(ModelSpec(architecture=name, width=4, **BACKBONE), shape, 2)
-    finally:
-        keras.config.set_dtype_policy("float32")
     policies = {layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.Rescaling)}
     assert policies == {"float32"}
     assert model.layers[-2].compute_dtype == "bfloat16"

@@ -113,13 +113,10 @@ def test_the_range_test_leaves_a_partly_frozen_network_as_it_was(batches):
 
 
 @pytest.mark.backend
-def test_mixed_precision_gives_a_float32_network_with_the_same_layers_frozen(batches):
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        knobs = {"architecture": "application", "backbone": "VGG19", "cut_layer": "block2_conv1", "input_size": 32}
+def test_mixed_precision_gives_a_float32_network_with_the_same_layers_frozen(batches, half_precision):
+    knobs = {"architecture": "application", "backbone": "VGG19", "cut_layer": "block2_conv1", "input_size": 32}
+    with half_precision():
         model = build("block2", head_dropout=0.5, **knobs)
-    finally:
-        keras.config.set_dtype_policy("float32")
     training.fit(model, *batches, TrainingSpec(epochs=1, patience=0))
     found = _in_float32(model)
     assert {layer.compute_dtype for layer in found.layers} == {"float32"}

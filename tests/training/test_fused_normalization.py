@@ -22,9 +22,9 @@ def network(shape, **knobs):
     return model
 
 
-def trained(model, shape, dtype="float32"):
+def trained(model, shape):
     rng = np.random.default_rng(2)
-    images = rng.normal(3, 2, (6, *shape)).astype(dtype)
+    images = rng.normal(3, 2, (6, *shape)).astype("float32")
     targets = rng.normal(size=(6, 3)).astype("float32")
     losses = [float(model.train_on_batch(images, targets)) for _ in range(3)]
     return losses, model.get_weights(), model.predict(images, verbose=0)
