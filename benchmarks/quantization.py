@@ -90,7 +90,8 @@ def edge_int8(float_file, representative):
 
 def measure(name, flags, seed, options):
     """Figures of every file of one trained network: `{file: {figure: value}}`."""
-    trainings.train(["-m", f"keras_vision.{options.track}"], name, flags, seed, options)
+    command = cifar.TRACK if options.track == "cifar" else ["-m", f"keras_vision.{options.track}"]
+    trainings.train(command, name, flags, seed, options)
     folder = trainings.folder(options, name, seed)
     kept = folder / ("quantization_quick.json" if options.quick else "quantization.json")
     if kept.is_file():

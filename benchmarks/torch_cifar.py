@@ -3,7 +3,8 @@
 Run:     python benchmarks/torch_cifar.py --data cifar10.npz --epochs 6 --out FOLDER [--seed 0] [--limit 4096]
          python benchmarks/torch_cifar.py --data synthetic --size 32 --epochs 2 --limit 2000 --out FOLDER    speed alone
 The network, optimizer, schedule, batches and validation split of `python -m keras_vision.cifar --recipe custom`, which
-augments nothing; first weights are torch's own.
+augments nothing; first weights are torch's own. Pictures keep their order of axes in memory, so torch computes with
+channels last; accuracy and loss of the training images are not kept.
 Writes `report.json` with the same keys as a run of ours has.
 """
 

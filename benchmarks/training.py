@@ -2,12 +2,13 @@
 
 Run:     python benchmarks/training.py [--network fracture3d|cifar] [--quick] [--backends tensorflow jax torch]
 Measures, in a process for each backend, images per second of `training.fit` on a track's first network with
-augmentation on, and of the same network stepping on one batch kept in memory, in turns. A step is the faster of
-`model.train_on_batch` and Keras's own `fit` on that batch over and over: on JAX the first copies the whole state in
-and out at each step. Beside them stand the share of the fit's time spent making batches (all of it is waiting on JAX
-and torch; TensorFlow makes them ahead in another thread, so there it is the most that waiting can be), and by how much
-a fit on arrays of the real training split's size raises the highest memory of the process, before anything else is run.
-Figures are medians over the turns. For `cifar` a plain torch script of the same network is timed around torch.
+augmentation on (off for `cifar`, as its recipe and its peer have it), and of the same network stepping on one batch
+kept in memory, in turns. A step is the faster of `model.train_on_batch` and Keras's own `fit` on that batch over and
+over: on JAX the first copies the whole state in and out at each step. Beside them stand the share of the fit's time
+spent making batches (all of it is waiting on JAX and torch; TensorFlow makes them ahead in another thread, so there it
+is the most that waiting can be), and by how much a fit on arrays of the real training split's size raises the highest
+memory of the process, before anything else is run. Figures are medians over the turns, without the epochs that warm
+up. For `cifar` a plain torch script of the same network is timed right before and after torch.
 """
 
 import argparse
@@ -32,6 +33,7 @@ class Network:
     Attributes:
         train_images: As many as the real training split has.
         rounds: Turns, and `batches` of each.
+        augment: Whether augmentation is on: not where the peer has none.
         peer: Script beside this one that trains the same network, see `torch_cifar.py`.
     """
 
@@ -40,13 +42,14 @@ class Network:
     train_images: int
     rounds: int
     batches: int
+    augment: bool = True
     peer: str | None = None
 
 
 NETWORKS = {
     "derma": Network((28, 28, 3), 7, 7007, rounds=5, batches=110),
     "fracture3d": Network((28, 28, 28, 1), 3, 1027, rounds=3, batches=6),
-    "cifar": Network((32, 32, 3), 10, 45_000, rounds=3, batches=24, peer="torch_cifar.py"),
+    "cifar": Network((32, 32, 3), 10, 45_000, rounds=3, batches=21, augment=False, peer="torch_cifar.py"),
 }
 
 
@@ -58,7 +61,7 @@ def measure(name, rounds, batches_a_round):
     from keras_vision import data, models, training
     from keras_vision.data.splits import Split
     from keras_vision.recipe import TrainingSpec
-    from keras_vision.training.fused_normalization import fused_normalization
+    from keras_vision.training.native_operations import native_operations
 
     class Timed(data.Batches):
         """Batches that count the seconds spent on making them."""
@@ -77,7 +80,8 @@ def measure(name, rounds, batches_a_round):
 
     network = NETWORKS[name]
     recipe = next(iter(importlib.import_module(f"keras_vision.{name}").RECIPES.values()))
-    classes, batch_size, augmentation = network.num_classes, recipe.training.batch_size, recipe.augmentation
+    classes, batch_size = network.num_classes, recipe.training.batch_size
+    augmentation = recipe.augmentation if network.augment else None
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (network.train_images, *network.image_shape), dtype=np.uint8)
     labels = rng.integers(0, classes, network.train_images)
@@ -97,7 +101,7 @@ def measure(name, rounds, batches_a_round):
 
     def step_speed(batch):
         """Images per second on one batch in memory, in the operations that `training.fit` takes."""
-        with fused_normalization(model):
+        with native_operations(model):
             model.train_on_batch(*batch)
             started = time.perf_counter()
             for _ in range(batches_a_round):
@@ -160,13 +164,13 @@ def measure(name, rounds, batches_a_round):
 
 
 def peer(network, rounds):
-    """Images per second of each epoch of a network's peer, on synthetic pictures of the same size."""
+    """Images per second of each epoch of a network's peer but the first, on drawn pictures; there are 1,400 of them."""
     script = Path(__file__).with_name(network.peer)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(script), "--data", "synthetic", "--size", str(network.image_shape[0])]
-        command += ["--limit", "1536", "--epochs", str(rounds), "--out", folder]
+        command += ["--limit", str(64 * network.batches), "--epochs", str(rounds + 1), "--out", folder]
         subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "torch"}, check=True, stdout=subprocess.DEVNULL)
-        return json.loads((Path(folder) / "report.json").read_text("utf-8"))["images_per_second"]
+        return json.loads((Path(folder) / "report.json").read_text("utf-8"))["images_per_second"][1:]
 
 
 def _peak_megabytes():

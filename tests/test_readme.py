@@ -74,6 +74,7 @@ FOLDERS = (*VOLUMES, "validation accuracy", "gap")
         ("docs/volumes.md", "recipes", "fracture3d_recipes", VOLUMES),
         ("docs/pictures.md", "imagenette", "imagenette_recipes", FOLDERS),
         ("docs/pictures.md", "plants", "plants_recipes", FOLDERS),
+        ("docs/pictures.md", "recipes", "cifar_recipes_tensorflow", ("accuracy",)),
         ("docs/pictures.md", "transfer", "cifar_transfer_tensorflow", ("accuracy",)),
     ],
 )

@@ -22,6 +22,9 @@ WHITENING_IMAGES = 50
 WHITENING_EPSILON = 5e-4
 # Of statistics over batches of some hundred images: the network is trained in a thousand steps.
 NORM_MOMENTUM = 0.6
+# What the last normalization multiplies by at first. The largest of each map is far from 0, and with 1 the first steps
+# of the head overshoot at every rate that is high enough for the convolutions; Jordan divides the logits by as much.
+LAST_GAMMA = 1 / 9
 
 
 def whitened_cnn(spec, image_shape, num_classes):
@@ -44,7 +47,7 @@ def whitened_cnn(spec, image_shape, num_classes):
         x = layers.MaxPooling2D(name=f"group{number}_pool")(x)
         x = _normalized(x, f"group{number}_a")
         x = _convolution(x, spec.width * multiple, f"group{number}_b")
-        x = _normalized(x, f"group{number}_b")
+        x = _normalized(x, f"group{number}_b", gamma=LAST_GAMMA if number == len(MULTIPLES) else 1.0)
     x = layers.GlobalMaxPooling2D(name="pool")(x)
     model = with_head("whitened_cnn", images, x, spec, num_classes)
     for layer in model.layers:
@@ -59,8 +62,9 @@ def _convolution(x, filters, name):
     return layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer=start, name=f"{name}_conv")(x)
 
 
-def _normalized(x, name):
-    x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_norm")(x)
+def _normalized(x, name, gamma=1.0):
+    start: Any = keras.initializers.Constant(gamma)
+    x = layers.BatchNormalization(momentum=NORM_MOMENTUM, gamma_initializer=start, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 

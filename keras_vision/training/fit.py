@@ -11,9 +11,8 @@ import numpy as np
 
 from keras_vision.recipe import InputError
 from keras_vision.training.class_weights import class_weights
-from keras_vision.training.fused_normalization import fused_normalization
 from keras_vision.training.history import History
-from keras_vision.training.torch_state import sound_gradients
+from keras_vision.training.native_operations import native_operations
 
 
 def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
@@ -39,7 +38,7 @@ def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
         raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard.")
     log = _EpochLog()
     started = time.perf_counter()
-    with sound_gradients(model), fused_normalization(model):
+    with native_operations(model):
         model.fit(
             train,
             validation_data=val,

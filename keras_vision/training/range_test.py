@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_vision.training import torch_state
-from keras_vision.training.fused_normalization import fused_normalization
+from keras_vision.training.native_operations import native_operations
 from keras_vision.training.rate_curve import MIN_POINTS, RunningLoss, read_curve
 
 SWEEPS = {"exponential": np.geomspace, "linear": np.linspace}
@@ -65,12 +65,7 @@ def range_test(
     rates, losses = SWEEPS[sweep](low, high, steps), []
     running = RunningLoss(smoothing, divergence)
     bar = keras.utils.Progbar(steps) if (sys.stdout.isatty() if verbose == "auto" else verbose) else None
-    with (
-        torch_state.sound_gradients(model),
-        fused_normalization(model),
-        _borrowed(model) as optimizer,
-        _endless(batches) as stream,
-    ):
+    with native_operations(model), _borrowed(model) as optimizer, _endless(batches) as stream:
         # Optimizers that add up gradients move the weights only every so many batches.
         every = getattr(optimizer, "inner_optimizer", optimizer).gradient_accumulation_steps or 1
         # A batch's loss is that of the weights before its step, so each rate is judged by the batch after it.

@@ -47,6 +47,13 @@ def test_convolutions_start_by_passing_on_their_input(layer, channels):
         assert random.std() == pytest.approx(np.sqrt(1 / 3 / (9 * channels)), rel=0.1)
 
 
+def test_the_head_gets_a_ninth_of_what_is_normalized_to_one():
+    model = models.build(SPEC, (16, 16, 3), 2)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    starts = [layer.get_weights()[0].mean() for layer in norms]
+    assert starts == pytest.approx([1] * 5 + [1 / 9])
+
+
 def test_large_images_are_whitened_by_few_of_them(monkeypatch):
     seen = []
     monkeypatch.setattr(np, "cov", lambda patches, rowvar: seen.append(len(patches)) or np.eye(12))

@@ -1,0 +1,135 @@
+"""What a training takes from its backend directly, where Keras takes a longer way to the same numbers.
+
+Keras computes mean, variance and normalized values one after the other, and on TensorFlow and torch each of these is a
+way through memory, there and back. Both have one operation for all of it; JAX's compiler makes one of them by itself.
+On torch, Keras copies what goes into a convolution or pooling, to put channels first in memory, and for convolutions
+once more, to put them last again: torch takes it as it is.
+"""
+
+import contextlib
+import functools
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from keras_vision.training import torch_state
+
+
+@contextlib.contextmanager
+def native_operations(model):
+    """Lets a network's layers take their backend's own operations in training, until the block ends.
+
+    Outputs, gradients and moving statistics are Keras's but for rounding, and the layers stay Keras's: what is saved
+    needs nothing of this. What is compiled inside the block keeps the operations. On torch, convolutions keep off a
+    kernel whose gradients are wrong, see `torch_state.sound_gradients`.
+
+    Args:
+        model: A flat `keras.Model`, built, on any backend.
+    """
+    chosen = [(vars(layer), *found) for layer in model.layers if (found := _replacement(layer))]
+    for own, method, operation in chosen:
+        own[method] = operation
+    try:
+        with torch_state.sound_gradients(model):
+            yield
+    finally:
+        for own, method, _ in chosen:
+            del own[method]
+
+
+def _replacement(layer):
+    """Name of a layer's method and what stands in for it; None for a layer that is left alone."""
+    backend = keras.backend.backend()
+    method, operation = "call", None
+    if backend in NORMALIZATIONS and _is_plain(layer):
+        operation = functools.partial(_normalize, layer, NORMALIZATIONS[backend])
+    elif backend == "torch" and _pads_evenly(layer):
+        method, operation = "convolution_op", functools.partial(_convolve_on_torch, layer)
+    elif backend == "torch" and _cuts_rims(layer):
+        operation = functools.partial(_pool_on_torch, layer)
+    # It has one of its own inside another such block.
+    return (method, operation) if operation and method not in vars(layer) else None
+
+
+def _is_plain(layer):
+    """Whether it is Keras's own, over the channels of pictures or volumes, with float32 weights, on one device."""
+    if type(layer) is not layers.BatchNormalization or layer.renorm or layer.synchronized:
+        return False
+    rank: Any = layer.input_spec and layer.input_spec.ndim
+    return layer.variable_dtype == "float32" and rank in (4, 5) and layer.axis in (-1, rank - 1)
+
+
+def _normalize(layer, operation, inputs, training=None, mask=None):
+    if not (training and layer.trainable) or mask is not None:
+        return type(layer).call(layer, inputs, training=training, mask=mask)
+    channels = inputs.shape[-1]
+    gamma: Any = ops.cast(layer.gamma, "float32") if layer.scale else ops.ones(channels)
+    beta: Any = ops.cast(layer.beta, "float32") if layer.center else ops.zeros(channels)
+    outputs, mean, variance = operation(inputs, gamma, beta, layer.epsilon)
+    for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        moving.assign(moving * layer.momentum + ops.cast(value, moving.dtype) * (1 - layer.momentum))
+    return outputs
+
+
+def _normalize_on_tensorflow(inputs, gamma, beta, epsilon):
+    import tensorflow as tf
+
+    shape = tf.shape(inputs)
+    pictures = inputs if len(inputs.shape) == 4 else tf.reshape(inputs, [shape[0], -1, shape[3], inputs.shape[-1]])
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=pictures, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
+    )
+    # It gives the variance that is to be expected of all pixels there are; Keras keeps that of these.
+    count = tf.cast(tf.size(inputs) // inputs.shape[-1], "float32")
+    return tf.reshape(outputs, shape), mean, variance * (count - 1) / count
+
+
+def _normalize_on_torch(inputs, gamma, beta, epsilon):
+    import torch
+
+    outputs, mean, inverse_deviation = torch.native_batch_norm(
+        inputs.movedim(-1, 1), gamma, beta, None, None, True, 0.0, epsilon
+    )
+    return outputs.movedim(1, -1), mean, inverse_deviation.pow(-2) - epsilon
+
+
+NORMALIZATIONS = {"tensorflow": _normalize_on_tensorflow, "torch": _normalize_on_torch}
+
+
+def _pads_evenly(layer):
+    """Whether it is a convolution of pictures or volumes that pads nothing, or as much before as behind."""
+    if not isinstance(layer, layers.Conv2D | layers.Conv3D) or layer.data_format != "channels_last":
+        return False
+    if type(layer).convolution_op is not layers.Conv2D.convolution_op:
+        return False
+    even = all(rate * (size - 1) % 2 == 0 for rate, size in zip(layer.dilation_rate, layer.kernel_size, strict=True))
+    return layer.padding == "valid" or set(layer.kernel_size) == {1} or (set(layer.strides) == {1} and even)
+
+
+def _convolve_on_torch(layer, inputs, kernel):
+    import torch
+
+    weights: Any = ops.convert_to_tensor(kernel)
+    outputs = (torch.conv2d if layer.rank == 2 else torch.conv3d)(
+        inputs.movedim(-1, 1),
+        weights.movedim((-1, -2), (0, 1)),
+        stride=layer.strides,
+        # torch refuses "same" beside strides even where there is nothing to pad.
+        padding="valid" if set(layer.kernel_size) == {1} else layer.padding,
+        dilation=layer.dilation_rate,
+        groups=inputs.shape[-1] // weights.shape[-2],
+    )
+    return outputs.movedim(1, -1)
+
+
+def _cuts_rims(layer):
+    """Whether it is Keras's largest of each window, where windows that do not fit are left out."""
+    return type(layer) is layers.MaxPooling2D and (layer.padding, layer.data_format) == ("valid", "channels_last")
+
+
+def _pool_on_torch(layer, inputs):
+    import torch
+
+    outputs = torch.max_pool2d(inputs.movedim(-1, 1), layer.pool_size, layer.strides)
+    return outputs.movedim(1, -1)
