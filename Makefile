@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BACKENDS := tensorflow jax torch
+TESTS := $(BIN)/python -m pytest -m
+# The file is there where the process ended in the midst of a test.
+TELL := { status=$$?; cat .pytest_cache/running 2>/dev/null; exit $$status; }
 
 .PHONY: demo test lint types format clean help
 
@@ -25,8 +28,8 @@ demo: .venv/installed
 	$(BIN)/python -m keras_vision.derma --augment --data synthetic --epochs 30 --out runs/demo --overwrite
 
 test: .venv/installed-dev
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -m "not backend"
-	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(BIN)/python -m pytest -m backend; done
+	KERAS_BACKEND=torch $(TESTS) "not backend" || $(TELL)
+	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(TESTS) backend || $(TELL); done
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -17,7 +17,18 @@ import torch
 from keras_vision.data import synthetic
 from keras_vision.recipe import Recipe, override
 
+RUNNING = Path(__file__).parents[1] / ".pytest_cache" / "running"
 REAL_DATA = os.environ.get("KERAS_VISION_DATA")
+
+
+def pytest_runtest_logstart(nodeid):
+    """Notes the test that runs: native code can end the process, and `make test` then says in which it was."""
+    RUNNING.parent.mkdir(exist_ok=True)
+    RUNNING.write_text(f"{nodeid}\n")
+
+
+def pytest_sessionfinish():
+    RUNNING.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
