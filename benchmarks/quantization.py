@@ -27,11 +27,12 @@ import trainings
 
 from keras_vision import cli, data, evaluation, phone, quantization, track
 
+DERMA = ["-m", "keras_vision.derma"]
 BEST = ["--recipe", "best"]
 NETWORKS = {
-    "derma": {"baseline --augment": ["--augment"], "best": BEST},
-    "fracture3d": {"best": [*BEST, "--explain", "none"]},
-    "cifar": {name: cifar.recipes()[name][1] for name in ("`fast`, mixed_bfloat16", "`custom`")},
+    "derma": {"baseline --augment": (DERMA, ["--augment"]), "best": (DERMA, BEST)},
+    "fracture3d": {"best": (["-m", "keras_vision.fracture3d"], [*BEST, "--explain", "none"])},
+    "cifar": {name: cifar.recipes()[name][:2] for name in ("`fast`, mixed_bfloat16", "`custom`")},
 }
 # An epoch of the fine-tuning is ten minutes of `custom`, and has seven times as many images as six of derma's.
 QAT_EPOCHS = {"cifar": 1}
@@ -88,9 +89,8 @@ def edge_int8(float_file, representative):
     }
 
 
-def measure(name, flags, seed, options):
+def measure(name, command, flags, seed, options):
     """Figures of every file of one trained network: `{file: {figure: value}}`."""
-    command = cifar.TRACK if options.track == "cifar" else ["-m", f"keras_vision.{options.track}"]
     trainings.train(command, name, flags, seed, options)
     folder = trainings.folder(options, name, seed)
     kept = folder / ("quantization_quick.json" if options.quick else "quantization.json")
@@ -151,10 +151,8 @@ def main():
     parser.add_argument("--track", choices=tuple(NETWORKS), default="derma")
     options = trainings.complete(parser.parse_args())
     seeds = range(options.seeds)
-    networks = {
-        name: flags for name, flags in NETWORKS[options.track].items() if not options.only or name in options.only
-    }
-    measured = {name: [measure(name, flags, seed, options) for seed in seeds] for name, flags in networks.items()}
+    networks = {name: run for name, run in NETWORKS[options.track].items() if not options.only or name in options.only}
+    measured = {name: [measure(name, *run, seed, options) for seed in seeds] for name, run in networks.items()}
 
     print(f"{Path(options.data).stem}, test split, mean over {len(seeds)} seeds (smallest to largest drop)")
     print("| network | file | audit | accuracy | drop, points | changed, % | bytes | of float | ms, 1 thread |")

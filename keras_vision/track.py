@@ -176,7 +176,7 @@ def _judge(recipe, model, batches):
 
 
 def _training_accuracy(model, splits):
-    """On training images as they are: the history's is of augmented ones, under dropout, while the weights change."""
+    """On training images as they are: the history's is taken while weights change, under augmentation and dropout."""
     some = splits.train.spread(TRAIN_JUDGED)
     logits = model.predict(data.Batches(some, splits.num_classes, PREDICT_BATCH), verbose=0)
     return float((logits.argmax(axis=1) == some.labels).mean())

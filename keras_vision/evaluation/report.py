@@ -322,8 +322,8 @@ there to choose by.</p>
 <h2>Learning curves</h2>
 {picture("learning_curves", pictures["learning_curves"])}
 <p>The finished model's accuracy on training images as they are is {report.training_accuracy:.3f}, on the validation
-split {report.validation.figures["accuracy"][0]:.3f}: the difference was learnt by heart. The curve of the training is
-of augmented images, under dropout.</p>
+split {report.validation.figures["accuracy"][0]:.3f}: the difference was learnt by heart. The training's curve is
+taken while the weights change, on augmented images and under dropout where the recipe has them.</p>
 <h2>Confusion matrix</h2>
 {picture("confusion_matrix", pictures["confusion_matrix"])}
 <h2>Each class</h2>
