@@ -25,8 +25,8 @@ HALF = ["--precision", "mixed_bfloat16"]
 COLUMNS = ("accuracy",)
 FAST_ALONE = {"`fast`, mixed_bfloat16": (TRACK, [*FAST, *HALF], 5)}
 EPOCHS = 14  # Of `custom` in an hour of two cores, and of its peer.
-# `fast` in five epochs, with one part left out or replaced. Rates were searched for with all parts in, and not again for
-# each row, so a row may lose more than its part earns.
+# `fast` in five epochs, with one part left out or replaced. Rates were searched for with all parts in, and not for each
+# row again, so a row may lose more than its part earns.
 INGREDIENTS = {
     name: (command, [*FAST, *HALF, "--epochs", "5", "--warmup-epochs", "1", *flags], 1)
     for name, (command, flags) in {
