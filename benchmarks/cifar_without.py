@@ -1,0 +1,43 @@
+"""`keras_vision.cifar --recipe fast` with one part of its network left out, which no flag of the track does.
+
+Run:     python benchmarks/cifar_without.py whitening --recipe fast [flags of python -m keras_vision.cifar]
+         `benchmarks/cifar.py --what ingredients` runs it for every part.
+"""
+
+import argparse
+import importlib
+import sys
+from unittest import mock
+
+from keras_vision import cifar
+
+
+def learn_first_layer(model, images):
+    """In the place of `whiten`: the first layer stays random, and learns with the others."""
+    model.get_layer("whitening").trainable = True
+
+
+def leave_random(convolution):
+    """In the place of what makes convolutions start by passing on their input."""
+
+
+PARTS = {
+    "whitening": ("keras_vision.models", "whiten", learn_first_layer),
+    "passing-on": ("keras_vision.models.whitened_cnn", "_pass_on", leave_random),
+    "small-start": ("keras_vision.models.whitened_cnn", "LAST_GAMMA", 1.0),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("flags", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
+    module, name, substitute = PARTS[options.part]
+    # Not by an attribute of the package: there the network's function has its module's name.
+    with mock.patch.object(importlib.import_module(module), name, substitute):
+        return cifar.main(options.flags)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
