@@ -75,6 +75,7 @@ FOLDERS = (*VOLUMES, "validation accuracy", "gap")
         ("docs/pictures.md", "imagenette", "imagenette_recipes", FOLDERS),
         ("docs/pictures.md", "plants", "plants_recipes", FOLDERS),
         ("docs/pictures.md", "recipes", "cifar_recipes_tensorflow", ("accuracy",)),
+        ("docs/pictures.md", "ingredients", "cifar_ingredients_tensorflow", ("accuracy",)),
         ("docs/pictures.md", "transfer", "cifar_transfer_tensorflow", ("accuracy",)),
     ],
 )
