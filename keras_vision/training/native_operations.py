@@ -3,7 +3,8 @@
 Keras computes mean, variance and normalized values one after the other, and on TensorFlow and torch each of these is a
 way through memory, there and back. Both have one operation for all of it; JAX's compiler makes one of them by itself.
 On torch, Keras copies what goes into a convolution or pooling, to put channels first in memory, and for convolutions
-once more, to put them last again: torch takes it as it is.
+once more, to put them last again: torch takes it as it is. On TensorFlow, 1 x 1 convolutions that skip pixels are given
+the other pixels alone: the fault of oneDNN's that `torch_state.sound_gradients` tells of ends the process there, too.
 """
 
 import contextlib
@@ -44,6 +45,8 @@ def _replacement(layer):
     method, operation = "call", None
     if backend in NORMALIZATIONS and _is_plain(layer):
         operation = functools.partial(_normalize, layer, NORMALIZATIONS[backend])
+    elif backend == "tensorflow" and _skips_pixels(layer):
+        method, operation = "convolution_op", functools.partial(_convolve_kept_pixels, layer)
     elif backend == "torch" and _pads_evenly(layer):
         method, operation = "convolution_op", functools.partial(_convolve_on_torch, layer)
     elif backend == "torch" and _cuts_rims(layer):
@@ -97,11 +100,26 @@ def _normalize_on_torch(inputs, gamma, beta, epsilon):
 NORMALIZATIONS = {"tensorflow": _normalize_on_tensorflow, "torch": _normalize_on_torch}
 
 
-def _pads_evenly(layer):
-    """Whether it is a convolution of pictures or volumes that pads nothing, or as much before as behind."""
+def _is_plain_convolution(layer):
+    """Whether it convolves pictures or volumes as Keras does, with the channels last."""
     if not isinstance(layer, layers.Conv2D | layers.Conv3D) or layer.data_format != "channels_last":
         return False
-    if type(layer).convolution_op is not layers.Conv2D.convolution_op:
+    return type(layer).convolution_op is layers.Conv2D.convolution_op
+
+
+def _skips_pixels(layer):
+    """Whether it is a 1 x 1 convolution, or 1 x 1 x 1, that leaves out pixels."""
+    return _is_plain_convolution(layer) and set(layer.kernel_size) == {1} and set(layer.strides) != {1}
+
+
+def _convolve_kept_pixels(layer, inputs, kernel):
+    kept = (slice(None), *(slice(None, None, stride) for stride in layer.strides))
+    return ops.conv(inputs[kept], kernel, strides=1, padding="valid", data_format="channels_last")
+
+
+def _pads_evenly(layer):
+    """Whether it is a convolution of pictures or volumes that pads nothing, or as much before as behind."""
+    if not _is_plain_convolution(layer):
         return False
     even = all(rate * (size - 1) % 2 == 0 for rate, size in zip(layer.dilation_rate, layer.kernel_size, strict=True))
     return layer.padding == "valid" or set(layer.kernel_size) == {1} or (set(layer.strides) == {1} and even)
