@@ -43,7 +43,7 @@ def _replacement(layer):
     """Name of a layer's method and what stands in for it; None for a layer that is left alone."""
     backend = keras.backend.backend()
     method, operation = "call", None
-    if backend in NORMALIZATIONS and _is_plain(layer):
+    if backend in NORMALIZATIONS and _is_plain_normalization(layer):
         operation = functools.partial(_normalize, layer, NORMALIZATIONS[backend])
     elif backend == "tensorflow" and _skips_pixels(layer):
         method, operation = "convolution_op", functools.partial(_convolve_kept_pixels, layer)
@@ -55,7 +55,7 @@ def _replacement(layer):
     return (method, operation) if operation and method not in vars(layer) else None
 
 
-def _is_plain(layer):
+def _is_plain_normalization(layer):
     """Whether it is Keras's own, over the channels of pictures or volumes, with float32 weights, on one device."""
     if type(layer) is not layers.BatchNormalization or layer.renorm or layer.synchronized:
         return False

@@ -142,15 +142,17 @@ ON_TORCH = {
 }
 
 
-@pytest.mark.parametrize("made", [pytest.param(made, id=name) for name, made in ON_TORCH.items()])
+made_on_torch = pytest.mark.parametrize("made", [pytest.param(made, id=name) for name, made in ON_TORCH.items()])
+
+
+@made_on_torch
 def test_convolutions_and_poolings_are_keras_own(made):
     assert_same(made, (9, 8, 4), 1e-3)
 
 
-@pytest.mark.parametrize("name", ["valid", "same", "even kernel", "pooling"])
-def test_layers_of_the_fast_recipe_in_half_precision_are_as_near_as_that_is(name):
-    """No others: oneDNN 3.12, which torch 2.13 brings, has faults of its own in strided kernels for AMX."""
-    assert_same(lambda: ON_TORCH[name](dtype="mixed_bfloat16"), (9, 8, 4), 0.05)
+@made_on_torch
+def test_convolutions_and_poolings_in_half_precision_are_as_near_as_that_is(made):
+    assert_same(lambda: made(dtype="mixed_bfloat16"), (9, 8, 4), 0.05)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -162,10 +164,12 @@ def assert_same(made, shape, tolerance):
     """Losses, predictions, and what the weights changed by, as shares of the largest."""
     method = "convolution_op" if hasattr(made(), "convolution_op") else "call"
     model = network_of(made, shape)
+    skips_pixels = getattr(model.get_layer("judged"), "kernel_size", None) == (1, 1)
+    replaced = keras.backend.backend() in (("tensorflow", "torch") if skips_pixels else ("torch",))
     with native_operations(model):
-        assert keras.backend.backend() != "torch" or method in vars(model.get_layer("judged"))
+        assert (method in vars(model.get_layer("judged"))) == replaced
         if keras.backend.backend() != "torch":
-            return  # There is nothing to compare.
+            return  # What TensorFlow's are is compared below.
         found = learnt(model, shape)
     assert method not in vars(model.get_layer("judged"))
     model = network_of(made, shape)
