@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import record
 
-from keras_vision import pictures
 from keras_vision.data import leaks, load_splits
 from keras_vision.data.rows import Rows
 from keras_vision.data.splits import Source, Split, Splits
+from keras_vision.files import image_files
 from keras_vision.recipe import DataSpec
 
 SIDE = 128
@@ -31,7 +31,7 @@ def jpeg(image, quality=80):
 def cut(image, near, far):
     """Without shares of the side at its upper left and its lower right."""
     near, far = (round(share * len(image)) for share in (near, far))
-    return pictures.fit(image[near : len(image) - far, near : len(image) - far], SIDE, SIDE)
+    return image_files.fit(image[near : len(image) - far, near : len(image) - far], SIDE, SIDE)
 
 
 def rotated(image, degrees):
@@ -45,7 +45,7 @@ def mirrored(image):
 
 COPIES = {
     "recompressed, quality 50": lambda image: jpeg(image, 50),
-    "made half as large": lambda image: pictures.fit(image, SIDE // 2, SIDE // 2),
+    "made half as large": lambda image: image_files.fit(image, SIDE // 2, SIDE // 2),
     "20 % brighter": lambda image: np.clip(1.2 * image, 0, 255).astype(np.uint8),
     "gamma .7": lambda image: (255 * (image / 255) ** 0.7).astype(np.uint8),
     "mirrored, recompressed": lambda image: jpeg(mirrored(image)),
@@ -60,7 +60,7 @@ COPIES = {
 
 def found(images, rows, change):
     """The share of some pictures' copies that are found."""
-    copies = np.array([pictures.fit(change(images[int(row)]), SIDE, SIDE) for row in rows])
+    copies = np.array([image_files.fit(change(images[int(row)]), SIDE, SIDE) for row in rows])
     labels = np.zeros(len(images), np.int64)
     nothing = Split(copies[:0], labels[:0])
     splits = Splits(Split(images, labels), nothing, Split(copies, labels[: len(rows)]), ("all",), Source("", "", ""))

@@ -25,7 +25,8 @@ import numpy as np
 import record
 import trainings
 
-from keras_vision import cli, data, evaluation, phone, quantization, track
+from keras_vision import cli, data, evaluation, quantization
+from keras_vision.pipeline import tflite_files, track
 
 DERMA = ["-m", "keras_vision.derma"]
 BEST = ["--recipe", "best"]
@@ -109,8 +110,8 @@ def measure(name, command, flags, seed, options):
     representative = quantization.representative(
         splits.train.images, splits.train.labels, recipe.quantization.representative_images, seed
     )
-    twins = {"int8": phone.calibrated(recipe, model, representative)}
-    twins["qat"] = phone.fine_tuned(recipe, model, representative, train, val)
+    twins = {"int8": tflite_files.calibrated(recipe, model, representative)}
+    twins["qat"] = tflite_files.fine_tuned(recipe, model, representative, train, val)
     files = {scheme: quantization.convert(model, scheme) for scheme in ("float32", "dynamic")}
     files |= {scheme: quantization.convert(twin, "qat") for scheme, twin in twins.items()}
     files |= tensorflow_int8(trained, representative)

@@ -13,6 +13,7 @@ function of their difference, and leave files that every tool for classifiers ta
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 
 from keras_vision import cli
 from keras_vision.recipe import AugmentationSpec, DataSpec, ModelSpec, Recipe, TrainingSpec
@@ -52,7 +53,7 @@ RECIPES = {
 }
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     return cli.run_track("bones", RECIPES, __doc__, argv)
 
 

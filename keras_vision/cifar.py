@@ -11,6 +11,7 @@ Source:  Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/learning-features-200
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 
 from keras_vision import cli
 from keras_vision.recipe import AugmentationSpec, DataSpec, ModelSpec, Recipe, TrainingSpec
@@ -102,7 +103,7 @@ FROM_IMAGENETTE = dataclasses.replace(SCRATCH.model, init_from="runs/imagenette-
 RECIPES |= {"scratch": SCRATCH, "finetune": dataclasses.replace(SCRATCH, name="finetune", model=FROM_IMAGENETTE)}
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     return cli.run_track("cifar", RECIPES, __doc__, argv)
 
 

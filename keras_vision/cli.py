@@ -1,29 +1,34 @@
-"""The command line of every track: one flag a knob of the recipe, a backend, an output folder.
+"""The command line of every track: one flag per knob of the recipe, a backend, an output folder.
 
-Nothing here imports more than the standard library until the flags are known to be right, so that `--help` and a
-typing error answer at once and `KERAS_BACKEND` is set before Keras is imported.
+Nothing here imports more than the standard library until the flags are known to be right, so `--help` and a typing
+error answer at once and `KERAS_BACKEND` is set before Keras is imported.
 """
 
 import argparse
 import contextlib
 import dataclasses
-import importlib
-import importlib.util
 import os
 import sys
-import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
-from keras_vision import recipe as recipes
-from keras_vision import run_folder
-from keras_vision.recipe import InputError, override
+from keras_vision import backend
+from keras_vision.recipe import InputError, Recipe, flag, override, smoke, specs, unread
 
-BACKENDS = ("tensorflow", "jax", "torch")
-# Of a learning-rate range test: enough for a curve to be read.
-SMOKE_STEPS = 12
+TRACKS = ("derma", "fracture3d", "cifar", "imagenette", "bones", "plants")
+COMMANDS = ("predict", "explain", "audit", "compare")
+# Of a learning-rate range test: enough to read a curve.
+STEPS, SMOKE_STEPS = 100, 12
+# Flags of a track that are not knobs of its recipe.
+OWN_FLAGS = ("recipe", "backend", "out", "overwrite", "smoke", "find_learning_rate")
+# Specs of what follows a training, which a learning-rate range test does not reach.
+AFTER_TRAINING = ("evaluation", "explanation", "quantization")
 
 
-def run_track(track, named_recipes, description, argv=None):
+def run_track(
+    track: str, named_recipes: Mapping[str, Recipe], description: str | None, argv: Sequence[str] | None = None
+) -> int:
     """Runs a track as its flags say.
 
     Args:
@@ -37,23 +42,27 @@ def run_track(track, named_recipes, description, argv=None):
     """
     with exit_status() as status:
         options, recipe = parse(track, named_recipes, description, argv)
+        from keras_vision.pipeline import folder as run_folder
+
         find_rate = options.find_learning_rate
         out = Path(options.out or Path("runs") / run_name(track, named_recipes, recipe, options.smoke, find_rate))
-        record = run_folder.RANGE_TEST if find_rate else run_folder.TRAINING
+        record = run_folder.RANGE_TEST if find_rate else run_folder.REPORT
         run_folder.check(out, overwrite=options.overwrite, record=record)
         _find_files(recipe)
-        choose_backend(options.backend)
+        backend.choose_backend(options.backend)
 
         if find_rate:
-            steps = SMOKE_STEPS if options.smoke else 100
-            import_quietly("keras_vision.learning_rates").find(recipe, out, overwrite=options.overwrite, steps=steps)
+            steps = SMOKE_STEPS if options.smoke else STEPS
+            range_test = backend.import_quietly("keras_vision.pipeline.learning_rate")
+            range_test.find(recipe, out, overwrite=options.overwrite, steps=steps)
         else:
-            import_quietly("keras_vision.track").run(recipe, out, track=track, overwrite=options.overwrite)
+            result = backend.import_quietly("keras_vision.pipeline.track").run(recipe, out, overwrite=options.overwrite)
+            print("\n".join(_next_commands(result.folder, recipe)))
     return status.code
 
 
-def _find_files(recipe):
-    """Misses a recipe's files before Keras is imported."""
+def _find_files(recipe: Recipe) -> None:
+    """Refuses files that do not exist before Keras is imported."""
     for name, kind, path in (
         ("--data", "file or folder", recipe.data.path),
         ("--weights", "file", recipe.model.weights_path),
@@ -61,7 +70,17 @@ def _find_files(recipe):
         if path is not None and not os.path.exists(path):
             raise InputError(f"{name} names a {kind} that does not exist: {path}.")
     if recipe.model.init_from is not None:
+        from keras_vision.pipeline import folder as run_folder
+
         run_folder.model_file(recipe.model.init_from)
+
+
+def _next_commands(run: Path, recipe: Recipe) -> Iterator[str]:
+    """What to do with a finished run, a command per line."""
+    yield f"Next: {program('predict')} {run} IMAGE|FOLDER"
+    yield f"      {program('explain')} {run} IMAGE|FOLDER"
+    if not (recipe.quantization.tflite or recipe.quantization.qat):
+        yield f"      {program(recipe.track)} ... --qat    also writes .tflite files for phones"
 
 
 class _Status:
@@ -69,7 +88,7 @@ class _Status:
 
 
 @contextlib.contextmanager
-def exit_status():
+def exit_status() -> Iterator[_Status]:
     """Turns a user's mistake into one sentence on standard error and exit status 2, with no traceback."""
     status = _Status()
     try:
@@ -82,92 +101,172 @@ def exit_status():
         status.code = 130
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose complaint is one sentence, and that takes no abbreviated flags."""
+def program(name: str) -> str:
+    """How a track or command was called: `keras-vision NAME`, or `python -m keras_vision.NAME`."""
+    if Path(sys.argv[0]).stem == "keras-vision":
+        return f"keras-vision {name}"
+    return f"python -m keras_vision.{name}"
 
-    def __init__(self, **kwargs):
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Flags and their help side by side."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=30)
+
+    def _format_action_invocation(self, action):
+        # `--no-augment` is known to whoever knows `--augment`.
+        if isinstance(action, argparse.BooleanOptionalAction):
+            return action.option_strings[0]
+        return super()._format_action_invocation(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that prints one sentence for a mistake and does not accept abbreviated flags."""
+
+    def __init__(self, **kwargs: Any):
         super().__init__(
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_HelpFormatter,
             argument_default=argparse.SUPPRESS,
             **kwargs,
         )
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         print(f"error: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
 
-def parse(track, named_recipes, description, argv=None):
-    """The typed flags, and the recipe that they make."""
+class _FullHelp(argparse.Action):
+    """`--help-all`: prints the help of a parser that hides nothing."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        self.const().print_help()
+        parser.exit()
+
+
+def parse(
+    track: str, named_recipes: Mapping[str, Recipe], description: str | None, argv: Sequence[str] | None = None
+) -> tuple[argparse.Namespace, Recipe]:
+    """The typed flags, and the recipe that they make.
+
+    Raises:
+        InputError: If a flag's value is out of range, or a typed flag is one that nothing reads in this run.
+    """
     default = next(iter(named_recipes))
     first = Parser(add_help=False)
     first.add_argument("--recipe", default=default)
     chosen = first.parse_known_args(argv)[0].recipe
-    base = named_recipes.get(chosen, named_recipes[default])
+    base = dataclasses.replace(named_recipes.get(chosen, named_recipes[default]), track=track)
+    parser = _parser(track, named_recipes, description, base)
+    parser.add_argument(
+        "--help-all",
+        action=_FullHelp,
+        nargs=0,
+        const=lambda: _parser(track, named_recipes, description, base, show_all=True),
+        help="show every flag with its default",
+    )
+    options = parser.parse_args(argv)
+    return options, _recipe(base, options)
 
-    program = f"python -m keras_vision.{track}"
-    parser = Parser(prog=program, usage=f"{program} [flags]", description=description)
+
+def _parser(
+    track: str, named_recipes: Mapping[str, Recipe], description: str | None, base: Recipe, *, show_all: bool = False
+) -> Parser:
+    name = program(track)
+    # The first help is for whoever begins: what it is for and how it is run.
+    short = (description or "").partition("\nExpect:")[0].partition("\nData:")[0].partition("\nSource:")[0]
+    parser = Parser(prog=name, usage=f"{name} [flags]", description=description if show_all else short)
     parser.add_argument(
         "--recipe",
         choices=list(named_recipes),
-        default=default,
-        help=f"named set of knobs; the defaults below are those of '{base.name}'",
+        default=next(iter(named_recipes)),
+        metavar="NAME",
+        help=f"one of {', '.join(named_recipes)}; the defaults below are of {base.name}",
     )
-    parser.add_argument("--backend", choices=BACKENDS, default=None, help="Keras backend (default: KERAS_BACKEND)")
+    for spec_name, spec in specs(base).items():
+        place = parser.add_argument_group(spec_name, (spec.__doc__ or "").partition("\n")[0]) if show_all else parser
+        for item in _knobs(spec):
+            _add_knob(place, item, getattr(spec, item.name), shown=show_all or item.metadata["common"])
+    for item in _knobs(base):
+        _add_knob(parser, item, getattr(base, item.name), shown=show_all or item.metadata["common"])
+    parser.add_argument(
+        "--backend",
+        choices=backend.BACKENDS,
+        default=None,
+        metavar="NAME",
+        help="tensorflow, jax or torch (default: KERAS_BACKEND)",
+    )
     parser.add_argument("--out", metavar="DIR", default=None, help=f"folder of the run (default: runs/{track}...)")
     parser.add_argument("--overwrite", action="store_true", default=False, help="replace a finished run")
-    parser.add_argument("--smoke", action="store_true", default=False, help="try the whole track in seconds")
+    parser.add_argument("--smoke", action="store_true", default=False, help="the whole run in seconds, on few images")
     parser.add_argument(
         "--find-learning-rate",
         action="store_true",
         default=False,
-        help="train nothing, but take 100 steps at learning rates from 1e-7 to 10, suggest one, and draw the curve",
+        help="train nothing, suggest a learning rate",
     )
-    _add_knobs(parser, base)
-    options = parser.parse_args(argv)
-    return options, _turned(base, options)
+    return parser
 
 
-def _add_knobs(parser, base):
-    for item in dataclasses.fields(base):
-        if item.metadata:
-            _add_knob(parser, item, getattr(base, item.name))
-    for name, spec in recipes.specs(base).items():
-        group = parser.add_argument_group(name, (spec.__doc__ or "").partition("\n")[0])
-        for item in dataclasses.fields(spec):
-            _add_knob(group, item, getattr(spec, item.name))
+def _knobs(spec: Any) -> list[dataclasses.Field]:
+    return [item for item in dataclasses.fields(spec) if item.metadata]
 
 
-def _add_knob(parser, item, value):
+def _add_knob(parser: Any, item: dataclasses.Field, value: Any, *, shown: bool) -> None:
     meta = item.metadata
-    shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-    keywords = {"help": f"{meta['help']} (default: {shown})", "dest": item.name}
+    text = meta["help"] if value is None else f"{meta['help']} (default: {_default(value)})"
+    keywords = {"help": text if shown else argparse.SUPPRESS, "dest": item.name}
     if meta["type"] is bool:
         keywords["action"] = argparse.BooleanOptionalAction
     else:
         keywords |= {key: meta[key] for key in ("type", "choices", "nargs", "metavar") if meta[key] is not None}
         if not meta["choices"] and not meta["metavar"]:
-            keywords["metavar"] = meta["type"].__name__.upper()
-    parser.add_argument(recipes.flag(item.name), **keywords)
+            keywords["metavar"] = {"int": "N", "float": "X"}.get(meta["type"].__name__, "NAME")
+    parser.add_argument(flag(item.name), **keywords)
 
 
-def _turned(base, options):
+def _default(value):
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def _recipe(base: Recipe, options: argparse.Namespace) -> Recipe:
     typed = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in vars(options).items()
-        if name not in ("recipe", "backend", "out", "overwrite", "smoke", "find_learning_rate")
+        if name not in OWN_FLAGS
     }
-    augmentation = {item.name for item in dataclasses.fields(base.augmentation)}
-    if augmentation & typed.keys():
-        typed.setdefault("augment", True)
+    implied = {}
+    if {item.name for item in dataclasses.fields(base.augmentation)} & typed.keys():
+        implied["augment"] = True
     if typed.get("explain") == "integrated-gradients":
-        typed.setdefault("explained_layer", None)  # The recipe's own is for methods that have one.
-    return override(recipes.smoke(base) if options.smoke else base, **typed)
+        implied["explained_layer"] = None  # The recipe's own is for methods that have one.
+    recipe = override(smoke(base) if options.smoke else base, **implied | typed)
+    _refuse_unread(recipe, typed, find_rate=options.find_learning_rate)
+    return recipe
 
 
-def run_name(track, named_recipes, recipe, smoke=False, find_learning_rate=False):
-    """The run's folder under runs/ when `--out` is silent, such as `derma-augment` or `derma-best-seed2`."""
+def _refuse_unread(recipe: Recipe, typed: Mapping[str, Any], *, find_rate: bool) -> None:
+    """Refuses flags that would change nothing, such as `--momentum` with Adam."""
+    readers = unread(recipe)
+    if find_rate:
+        later = [item.name for name in AFTER_TRAINING for item in _knobs(getattr(recipe, name))]
+        readers |= dict.fromkeys(later, "a training; leave out --find-learning-rate")
+    for name in typed:
+        if name in readers:
+            raise InputError(f"{flag(name)} has no effect in this run. It is used with {readers[name]}.")
+
+
+def run_name(
+    track: str,
+    named_recipes: Mapping[str, Recipe],
+    recipe: Recipe,
+    smoke: bool = False,
+    find_learning_rate: bool = False,
+) -> str:
+    """The run's folder under runs/ without `--out`, such as `derma-augment` or `derma-best-seed2`."""
     default = named_recipes[next(iter(named_recipes))]
     parts = [track]
     if recipe.name != default.name:
@@ -185,7 +284,7 @@ def run_name(track, named_recipes, recipe, smoke=False, find_learning_rate=False
     return "-".join(parts)
 
 
-def read_file(path):
+def read_file(path: str | os.PathLike) -> bytes:
     """A file's bytes.
 
     Raises:
@@ -196,49 +295,3 @@ def read_file(path):
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"Cannot read {path}: {reason}.") from error
-
-
-def choose_backend(backend=None):
-    """Sets `KERAS_BACKEND` before Keras is imported.
-
-    Raises:
-        InputError: If the backend is not one that this package knows, or is not installed.
-    """
-    # TensorFlow's native code remarks on missing GPUs at every start; its errors still come as exceptions.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if backend is not None:
-        os.environ["KERAS_BACKEND"] = backend
-    chosen = os.environ.get("KERAS_BACKEND")
-    if chosen is None:
-        return
-    if chosen not in BACKENDS:
-        raise InputError(f"KERAS_BACKEND takes one of {', '.join(BACKENDS)}. Received: {chosen!r}.")
-    if importlib.util.find_spec(chosen) is None:
-        raise InputError(f"The backend {chosen} is not installed: pip install {chosen}, or choose another --backend.")
-
-
-def import_quietly(name):
-    """Imports a module, holding back what native code writes to standard error unless the import fails.
-
-    TensorFlow writes some lines before it reads any setting of how much to write.
-    """
-    with native_noise_held():
-        return importlib.import_module(name)
-
-
-@contextlib.contextmanager
-def native_noise_held():
-    """Holds back what is written to standard error inside, by native code too, unless the block fails."""
-    with tempfile.TemporaryFile() as held:
-        sys.stderr.flush()
-        stderr = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(stderr, held.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)

@@ -1,104 +1,76 @@
-"""Finished runs side by side: figures, learning curves over one another, McNemar's test on the images they share.
+"""Finished runs side by side: metrics, learning curves in one plot, McNemar's test on the images they share.
 
 Run:     python -m keras_vision.compare runs/derma runs/derma-augment
 Writes:  compare.html, and the same tables in the terminal
 """
 
-import csv
-import html
+import dataclasses
 import itertools
-import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_vision import cli
 from keras_vision.recipe import InputError
 
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """What a run's folder says of it.
-
-    Attributes:
-        name: Name of the folder.
-        report: `report.json`.
-        epochs: `history.csv`, one dict an epoch.
-        answers: `{SHA-256 of an image's pixels: was it classified rightly?}` from `predictions.csv`.
-    """
-
-    name: str
-    report: dict
-    epochs: list[dict[str, float]]
-    answers: dict[str, bool]
+if TYPE_CHECKING:
+    from keras_vision.pipeline.folder import FinishedRun
+    from keras_vision.pipeline.tables import Table
 
 
-def read_run(folder):
+def read_run(folder: str) -> "FinishedRun":
     """Reads a finished run.
 
     Raises:
         InputError: If the folder holds none, or one whose files are damaged.
     """
-    folder = Path(folder)
-    if not (folder / "report.json").is_file():
-        raise InputError(f"{folder} is no finished run: it has no report.json.")
+    from keras_vision.pipeline import folder as run_folder
+
+    run = run_folder.read_run(folder)
     try:
-        report = json.loads((folder / "report.json").read_text("utf-8"))
-        with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
-            epochs = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
-            answers = {row["image_sha256"]: row["label"] == row["predicted"] for row in csv.DictReader(file)}
-        run = FinishedRun(folder.resolve().name, report, epochs, answers)
-        figures_table([run]), training_table([run])  # They miss now what they would miss later.
-        return run
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder} is not a whole run: {error!r}.") from error
+        metrics_table([run]), training_table([run])  # What they lack is refused now.
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise run_folder.damaged(folder, error) from error
+    return run
 
 
-def figures_table(runs):
-    """Head and rows: a row a run, its data, epochs, minutes, and every figure with its interval."""
-    from keras_vision.evaluation.report import words
+def metrics_table(runs: Sequence["FinishedRun"]) -> "Table":
+    """Head and rows: a row per run, its data, epochs, minutes, and every metric with its interval."""
+    from keras_vision.pipeline.tables import from_json, shown, words
 
-    names = list(runs[0].report["figures"])
+    names = list(runs[0].report["metrics"])
     head = ["run", "data", "images", "epochs", "minutes", *map(words, names)]
     rows = []
     for run in runs:
         fit = run.report["training"]
         data = f"{run.report['data']['name']}, {run.report['split']}"
         start = [run.name, data, run.report["images"], fit["epochs"], f"{fit['seconds'] / 60:.1f}"]
-        rows.append([*start, *(_shown(run.report["figures"].get(name)) for name in names)])
+        rows.append([*start, *(shown(from_json(run.report["metrics"].get(name))) for name in names)])
     return head, rows
 
 
-def _shown(figure):
-    if not figure or figure["value"] is None:
-        return "none"
-    if figure["low"] is None:
-        return f"{figure['value']:.3f}"
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
-
-
-def training_table(runs):
-    """Head and rows: a row a run, how its training ended, by the epoch whose weights were kept."""
+def training_table(runs: Sequence["FinishedRun"]) -> "Table":
+    """Head and rows: a row per run, how its training ended, at the epoch whose weights were kept."""
     head = ["run", "epochs", "kept epoch", "training accuracy", "validation accuracy", "training loss"]
-    head += ["validation loss", "accuracy on training images as they are", "less validation's"]
+    head += ["validation loss", "train accuracy without augmentation", "train minus validation"]
     rows = []
     for run in runs:
         fit, kept = run.report["training"], run.epochs[run.report["training"]["best_epoch"] - 1]
         curves = [f"{kept[name]:.4f}" for name in ("accuracy", "val_accuracy", "loss", "val_loss")]
-        known, val = fit.get("accuracy"), run.report["validation_figures"]["accuracy"]["value"]
-        learnt = ["none", "none"] if known is None else [f"{known:.4f}", f"{known - val:+.4f}"]
-        rows.append([run.name, fit["epochs"], fit["best_epoch"], *curves, *learnt])
+        known, val = fit.get("accuracy"), run.report["validation_metrics"]["accuracy"]["value"]
+        gap = ["none", "none"] if known is None else [f"{known:.4f}", f"{known - val:+.4f}"]
+        rows.append([run.name, fit["epochs"], fit["best_epoch"], *curves, *gap])
     return head, rows
 
 
-def mcnemar_table(runs):
-    """Head and rows: a row a pair of runs, on the test images that both have judged."""
+def mcnemar_table(runs: Sequence["FinishedRun"]) -> "Table":
+    """Head and rows: a row per pair of runs, on the test images that both have classified."""
     import numpy as np
 
     from keras_vision.evaluation import mcnemar
 
-    head = ["first", "second", "shared images", "only first right", "only second right", "McNemar's p"]
+    head = ["first", "second", "shared images", "only first correct", "only second correct", "McNemar's p"]
     rows = []
     for first, second in itertools.combinations(runs, 2):
         shared = sorted(first.answers.keys() & second.answers.keys())
@@ -111,39 +83,41 @@ def mcnemar_table(runs):
     return head, rows
 
 
-def write_page(runs, path):
+def write_page(runs: Sequence["FinishedRun"], path: str) -> None:
     """Writes one self-contained HTML file with tables and curves."""
-    from keras_vision.evaluation import figures, report
+    from keras_vision.pipeline import html, plots
+    from keras_vision.pipeline.tables import transposed
 
-    names = [run.name for run in runs]
-    curves = report.picture(
-        "learning_curves", report.png(figures.learning_curves({run.name: run.epochs for run in runs}))
+    names = ", ".join(run.name for run in runs)
+    curves = plots.png(plots.learning_curves({run.name: run.epochs for run in runs}))
+    body = "\n".join(
+        [
+            f'<h1>Runs compared</h1>\n<p class="lead">{html.text(names)}</p>',
+            html.section(
+                "metrics",
+                "Metrics",
+                "<p>95 % bootstrap intervals over the images of each run.</p>"
+                + html.table(*transposed(*metrics_table(runs))),
+            ),
+            html.section(
+                "training",
+                "Learning curves",
+                html.picture("learning_curves", curves) + html.table(*transposed(*training_table(runs))),
+            ),
+            html.section(
+                "difference",
+                "Do they differ by more than chance?",
+                "<p>McNemar's exact test on the images that both runs have classified.</p>"
+                + html.table(*mcnemar_table(runs)),
+            ),
+        ]
     )
-    body = f"""
-<h1>Runs compared</h1>
-<p class="lead">{html.escape(", ".join(names))}</p>
-<h2>Figures</h2>
-<p>95 % bootstrap intervals over the judged images of each run.</p>
-{report.table(*_transposed(*figures_table(runs)))}
-<h2>Learning curves</h2>
-{curves}
-{report.table(*_transposed(*training_table(runs)))}
-<h2>Do they differ by more than luck?</h2>
-<p>McNemar's exact test on the images that both runs have judged.</p>
-{report.table(*mcnemar_table(runs))}
-"""
-    Path(path).write_text(report.page("Runs compared: " + ", ".join(names), body), "utf-8")
+    Path(path).write_text(html.page(f"Runs compared: {names}", body), "utf-8")
 
 
-def _transposed(head, rows):
-    """A row a figure and a column a run: many figures and few runs read better so."""
-    columns = list(zip(head, *rows, strict=True))
-    return columns[0], columns[1:]
-
-
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.Parser(
-        prog="python -m keras_vision.compare",
+        prog=cli.program("compare"),
         description=__doc__,
         usage="%(prog)s RUN RUN... [--out FILE] [--overwrite]",
     )
@@ -158,14 +132,11 @@ def main(argv=None):
             raise InputError(f"{options.out} exists. Choose another page with --out FILE, or pass --overwrite.")
         runs = [read_run(folder) for folder in options.runs]
         if len({run.name for run in runs}) < len(runs):
-            runs = [
-                FinishedRun(str(folder), run.report, run.epochs, run.answers)
-                for folder, run in zip(options.runs, runs, strict=True)
-            ]
-        from keras_vision.evaluation.report import text_table
+            runs = [dataclasses.replace(run, name=str(folder)) for folder, run in zip(options.runs, runs, strict=True)]
+        from keras_vision.pipeline.tables import text_table, transposed
 
-        for table in (figures_table, training_table):
-            print(text_table(*_transposed(*table(runs))))
+        for table in (metrics_table, training_table):
+            print(text_table(*transposed(*table(runs))))
             print()
         print(text_table(*mcnemar_table(runs)))
         try:

@@ -9,6 +9,7 @@ Source:  Yang et al. 2023, https://doi.org/10.1038/s41597-022-01721-8
 """
 
 import sys
+from collections.abc import Sequence
 
 from keras_vision import cli
 from keras_vision.recipe import AugmentationSpec, ModelSpec, Recipe, TrainingSpec
@@ -65,7 +66,7 @@ RECIPES = {
 }
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     return cli.run_track("derma", RECIPES, __doc__, argv)
 
 

@@ -1,68 +1,69 @@
-"""Heatmaps for pictures that nobody has seen before: which parts of them speak for a class.
+"""Heatmaps for image files: which parts of an image raise a class.
 
 Run:     python -m keras_vision.explain runs/derma-augment lesion.jpg more_lesions/
          python -m keras_vision.explain runs/derma-augment-qat/tflite/qat.tflite lesion.jpg --method score-cam
-Leaves:  for each picture a PNG, the picture beside the same with its heatmap
-Exit:    0; 1 when a picture could not be read (the others are explained); 2 for a mistake that stops all
+Leaves:  for each file a PNG, the image next to the same with its heatmap
+Exit:    0; 1 when a file could not be read (the others are explained); 2 for a mistake that stops everything
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from keras_vision import cli, pictures, predict
-from keras_vision.recipe import EXPLANATION_METHODS, InputError, first_line
+from keras_vision import cli, predict
+from keras_vision.files import image_files
+from keras_vision.recipe import EXPLANATION_METHODS, InputError
 
-LONGEST_SIDE = 512  # Of a picture in the PNG, in pixels; a smaller one is enlarged.
+LONGEST_SIDE = 512  # Of an image in the PNG, in pixels; a smaller one is enlarged.
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.Parser(
-        prog="python -m keras_vision.explain",
+        prog=cli.program("explain"),
         description=__doc__,
         usage="%(prog)s RUN|MODEL.keras|FILE.tflite IMAGE|FOLDER... [flags]",
     )
-    parser.add_argument("model", metavar="RUN|MODEL.keras|FILE.tflite", help="a run's folder, or a model's file")
-    parser.add_argument("images", nargs="+", metavar="IMAGE|FOLDER", help="pictures, or folders of them")
+    parser.add_argument("model", metavar="MODEL", help="a run's folder, a .keras file, or a .tflite file")
+    parser.add_argument("images", nargs="+", metavar="IMAGE|FOLDER", help="image files, or folders of them")
     parser.add_argument(
         "--method",
         choices=EXPLANATION_METHODS,
         default=None,
-        help="how (default: grad-cam; score-cam for a .tflite file, which has no gradients)",
+        help="method (default: grad-cam; score-cam for a .tflite file, which has no gradients)",
     )
     parser.add_argument(
-        "--layer", default=None, metavar="NAME", help="layer to weigh (default: the last convolution's)"
+        "--layer", default=None, metavar="NAME", help="layer to weight (default: the last convolution's)"
     )
     parser.add_argument(
         "--class", dest="target", default=None, metavar="NAME|NUMBER", help="class to explain (default: the predicted)"
     )
-    parser.add_argument("--labels", default=None, metavar="FILE", help="class names, a line each")
     parser.add_argument("--out", default="explained", metavar="DIR", help="folder for the PNGs (default: explained)")
-    parser.add_argument("--overwrite", action="store_true", default=False, help="replace PNGs that are there already")
-    parser.add_argument("--colormap", default="turbo", metavar="NAME", help="a colormap of matplotlib (default: turbo)")
+    parser.add_argument("--overwrite", action="store_true", default=False, help="replace PNGs that exist")
+    parser.add_argument("--colormap", default="turbo", metavar="NAME", help="colormap of matplotlib (default: turbo)")
     parser.add_argument("--opacity", type=float, default=0.5, metavar="0..1", help="of the heatmap (default: 0.5)")
-    parser.add_argument("--backend", choices=cli.BACKENDS, default=None, help="Keras backend (default: KERAS_BACKEND)")
+    predict.add_model_flags(parser)
     options = parser.parse_args(argv)
     with cli.exit_status() as status:
         if not 0 <= options.opacity <= 1:
             raise InputError(f"--opacity takes a number from 0 to 1. Received: {options.opacity}.")
-        found = predict.find_images(options.images)
-        targets = _places(found, Path(options.out), options.overwrite)
-        cli.choose_backend(options.backend)
-        cli.import_quietly("keras_vision.explanation")
-        model, labels, image_shape = _read_model(options)
-        status.code = predict.name_unread(_explain_all(options, model, labels, image_shape, targets))
+        if Path(options.model).suffix == ".tflite" and options.method not in (None, "score-cam"):
+            raise InputError(
+                f"A .tflite file has no gradients: only score-cam explains it. Received: {options.method}."
+            )
+        targets = _places(predict.find_images(options.images), Path(options.out), options.overwrite)
+        model = predict.open_model(options, keep_tensors=True)
+        status.code = predict.name_unread(_explain_all(options, model, targets))
     return status.code
 
 
-def _places(pictures, folder, overwrite):
-    """`{picture: its PNG}`; pictures of one name in several folders get numbers.
+def _places(images, folder, overwrite):
+    """`{image file: its PNG}`; files of one name in several folders get numbers.
 
     Raises:
-        InputError: If a PNG is there already.
+        InputError: If a PNG exists already.
     """
     places, taken = {}, set()
-    for path in pictures:
+    for path in images:
         name, count = path.stem, 1
         while name in taken:
             count += 1
@@ -77,65 +78,29 @@ def _places(pictures, folder, overwrite):
     return places
 
 
-def _read_model(options):
-    """The model, its class names, and the shape of its images."""
-    path = Path(options.model)
-    if path.suffix == ".tflite":
-        return _read_file_model(options)
-    import keras
-
-    file = path / "model.keras" if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(f"{path} is no run's folder with a model.keras, no .keras and no .tflite file.")
-    model: Any
-    try:
-        with cli.native_noise_held():
-            model = keras.saving.load_model(file, compile=False)
-    except Exception as error:  # Whatever a damaged archive makes of Keras's reader.
-        raise InputError(f"{file} cannot be read as a Keras model: {first_line(error)}") from error
-    beside = file.parent / "labels.txt"
-    if options.labels is None and not beside.is_file():
-        labels = [f"class {number}" for number in range(model.output_shape[-1])]
-    else:
-        labels = predict.read_labels(b"", file, options.labels or beside, model.output_shape[-1])
-    return model, labels, model.input_shape[1:]
-
-
-def _read_file_model(options):
-    from keras_vision.quantization.runtime import Runner
-
-    if options.method not in (None, "score-cam"):
-        raise InputError(f"A .tflite file has no gradients: only score-cam explains it. Received: {options.method}.")
-    content = cli.read_file(options.model)
-    checked = predict.open_runner(content, options.model, threads=1)
-    labels = predict.read_labels(content, options.model, options.labels, checked.num_classes)
-    with cli.native_noise_held():
-        return Runner(content, keep_tensors=True), labels, checked.image_shape
-
-
-def _explain_all(options, model, labels, image_shape, targets):
-    """Writes a PNG a picture and prints a line; returns what could not be read."""
+def _explain_all(options, model, targets):
+    """Writes a PNG per image file and prints a line; returns what could not be read."""
     from keras_vision import explanation
 
-    tflite = Path(options.model).suffix == ".tflite"
-    method = explanation.METHODS[options.method or ("score-cam" if tflite else "grad-cam")]
-    chosen = None if options.target is None else _class_number(options.target, labels)
-    explanation.overlay(*_blank(), colormap=options.colormap)  # A wrong name is better said before the work.
+    method = explanation.METHODS[options.method or ("score-cam" if model.is_tflite else "grad-cam")]
+    chosen = None if options.target is None else _class_number(options.target, model.class_names)
+    explanation.overlay(*_blank(), colormap=options.colormap)  # A wrong name is refused before the work.
     width = max(len(str(path)) for path in targets)
-    resize = predict.trained_resize(options.model)
     unread = []
     for path, place in targets.items():
-        image = predict.read_image(path, image_shape, resize)
-        full = _full_picture(path, image_shape, resize)
+        image = model.read(path)
+        full = _full_image(path, model.image_shape, model.resize)
         if image is None or full is None:
             unread.append(path)
             continue
-        scores = explanation.probabilities(model, image[None])[0]
+        scores = model.probabilities(image[None])[0]
         target = int(scores.argmax()) if chosen is None else chosen
-        heatmap = method(model, image[None], [target], layers=options.layer)[0]
+        # A .tflite file brings pixels into its range by itself.
+        given = image[None] if model.is_tflite else model.as_input(image[None])
+        heatmap = method(model.model, given, [target], layers=options.layer)[0]
         place.parent.mkdir(parents=True, exist_ok=True)
         _write(place, full, heatmap, options)
-        print(f"{path!s:<{width}}  {labels[target]} {scores[target]:.3f}  {place}")
+        print(f"{path!s:<{width}}  {model.class_names[target]} {scores[target]:.3f}  {place}")
     return unread
 
 
@@ -155,31 +120,31 @@ def _class_number(text, labels):
     )
 
 
-def _full_picture(path, image_shape, resize):
-    """What the model sees of a picture, as large as `LONGEST_SIDE`: all of it, in its proportions, where stretched."""
+def _full_image(path, image_shape, resize):
+    """What the model sees of an image, as large as `LONGEST_SIDE`; the whole image, unstretched, for `stretch`."""
     import cv2
 
     try:
-        picture = pictures.decode(pictures.read_bytes(path))
-    except pictures.UnreadableError:
+        image = image_files.decode(image_files.read_bytes(path))
+    except image_files.UnreadableError:
         return None
     if resize != "stretch":
         height, width = (side * LONGEST_SIDE // max(image_shape[:2]) for side in image_shape[:2])
-        return pictures.fit(picture, height, width, resize)
-    factor = LONGEST_SIDE / max(picture.shape[:2])
-    size = tuple(max(1, round(side * factor)) for side in picture.shape[1::-1])
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+        return image_files.fit(image, height, width, resize)
+    factor = LONGEST_SIDE / max(image.shape[:2])
+    size = tuple(max(1, round(side * factor)) for side in image.shape[1::-1])
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
 
 
-def _write(place, picture, heatmap, options):
+def _write(place, image, heatmap, options):
     import cv2
     import numpy as np
 
     from keras_vision import explanation
 
-    large = explanation.resize(heatmap[None], picture.shape[:2])[0]
-    drawn = explanation.overlay(picture, large, colormap=options.colormap, opacity=options.opacity)
-    both = cv2.cvtColor(np.hstack([picture, drawn]), cv2.COLOR_RGB2BGR)
+    large = explanation.resize(heatmap[None], image.shape[:2])[0]
+    drawn = explanation.overlay(image, large, colormap=options.colormap, opacity=options.opacity)
+    both = cv2.cvtColor(np.hstack([image, drawn]), cv2.COLOR_RGB2BGR)
     try:
         place.write_bytes(cv2.imencode(".png", both)[1].tobytes())
     except OSError as error:

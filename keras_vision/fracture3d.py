@@ -8,6 +8,7 @@ Source:  Yang et al. 2023, https://doi.org/10.1038/s41597-022-01721-8
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 
 from keras_vision import cli
 from keras_vision.recipe import AugmentationSpec, DataSpec, ExplanationSpec, ModelSpec, Recipe, TrainingSpec
@@ -66,7 +67,7 @@ RECIPES = {
 }
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     return cli.run_track("fracture3d", RECIPES, __doc__, argv)
 
 

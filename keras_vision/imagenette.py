@@ -8,6 +8,7 @@ Source:  Howard 2019, https://github.com/fastai/imagenette
 """
 
 import sys
+from collections.abc import Sequence
 
 from keras_vision import cli
 from keras_vision.recipe import AugmentationSpec, DataSpec, ModelSpec, Recipe, TrainingSpec
@@ -37,7 +38,7 @@ RECIPES = {
 }
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     return cli.run_track("imagenette", RECIPES, __doc__, argv)
 
 

@@ -8,6 +8,7 @@ Data:    class folders, with or without train/, val/ and test/, such as TensorFl
 """
 
 import sys
+from collections.abc import Sequence
 
 from keras_vision import cli
 from keras_vision.recipe import AugmentationSpec, DataSpec, ModelSpec, Recipe, TrainingSpec
@@ -52,7 +53,7 @@ RECIPES = {
 }
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     return cli.run_track("plants", RECIPES, __doc__, argv)
 
 

@@ -1,7 +1,7 @@
 """What a run is made of: frozen dataclasses, and nothing but the standard library.
 
-A recipe is data. Its fields become the command line's flags (`cli.py`), a track runs it through the stages
-(`track.py`), and `recipe.json` in the run's folder is its record. Field names are unique across the specs, so that
+A recipe is data. Its fields become the command line's flags (`cli.py`), the pipeline runs it through the stages
+(`pipeline/track.py`), and `recipe.json` in the run's folder records it. Field names are unique across the specs, so
 `override(recipe, epochs=3, data="synthetic")` and `--epochs 3 --data synthetic` mean the same.
 """
 
@@ -13,36 +13,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Spelled out, because reading a flag must not import the methods; `explanation.METHODS` has the same names.
+# Repeated here because reading a flag must not import the methods; `explanation.METHODS` has the same names.
 EXPLANATION_METHODS = ("grad-cam", "grad-cam++", "hires-cam", "layer-cam", "score-cam", "integrated-gradients")
+
+
+# A trial (`smoke`) uses at most so many images of each split, and so many values of images.
+TRIAL_IMAGES = 140
+TRIAL_VALUES = 1_500_000
+TRIAL_WIDTH = 8
 
 
 class InputError(ValueError):
     """A user's mistake: a flag, a file, a data set or an image. The command line prints it alone and exits with 2."""
 
 
-def first_line(error):
-    """What an exception of a library says, as far as a person wants to read it; its kind where it says nothing."""
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its type where the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def knob(
-    default,
-    help,
+    default: Any,
+    help: str,
     *,
-    type=None,
-    choices=None,
-    low=None,
-    high=None,
-    nargs=None,
-    metavar=None,
-):
+    type: Any = None,
+    choices: tuple | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    nargs: int | str | None = None,
+    metavar: str | tuple[str, ...] | None = None,
+    common: bool = False,
+) -> Any:
     """A recipe's field: its default, one line of help, and the values that it takes.
 
     Args:
         low: Smallest value allowed, itself included.
         high: Largest value allowed, itself included.
         nargs: How many values the flag takes, for a field that holds a tuple.
+        common: Whether `--help` shows it; `--help-all` shows all.
     """
     kind = type if type is not None else default.__class__
     metadata = {
@@ -53,6 +61,7 @@ def knob(
         "high": high,
         "nargs": nargs,
         "metavar": metavar,
+        "common": common,
     }
     return field(default=default, metadata=metadata)
 
@@ -81,8 +90,8 @@ def _check(item, value):
         raise InputError(f"{flag(item.name)} takes a number of at most {meta['high']}. Received: {value!r}.")
 
 
-def flag(name):
-    """The command line's spelling of a field's name."""
+def flag(name: str) -> str:
+    """A field's name as the command line spells it."""
     return "--" + name.replace("_", "-")
 
 
@@ -92,17 +101,17 @@ class DataSpec(_Checked):
 
     data: str = knob(
         "dermamnist",
-        "a MedMNIST name, cifar10, the path of an .npz in MedMNIST's or Keras's layout, a folder of class folders "
-        "(with train, val and test above them or not), imagenette, fracatlas, flower_photos, or pictures drawn from a "
-        "seed: synthetic, synthetic3d, synthetic-folders",
+        "folder of class folders, .npz file, or name of a data set; synthetic needs no data",
+        metavar="PATH|NAME",
+        common=True,
     )
     size: int = knob(
         28, "side of the images in pixels, for MedMNIST names, folders and synthetic data", low=8, high=512
     )
-    color: str = knob("rgb", "channels that pictures of a folder get", choices=("rgb", "gray"))
+    color: str = knob("rgb", "channels of the images of a folder", choices=("rgb", "gray"))
     resize: str = knob(
         "crop",
-        "how pictures of a folder are made square: cut at both ends, padded with black, or stretched",
+        "how images of a folder are made square: cropped at both ends, padded with black, or stretched",
         choices=("crop", "pad", "stretch"),
     )
     limit: int | None = knob(
@@ -114,30 +123,53 @@ class DataSpec(_Checked):
     )
     val_share: float = knob(
         0.1,
-        "share of the training images kept for validation, for data without a validation split",
+        "share of the training images used for validation, for data without a validation split",
         low=0.001,
         high=0.9,
     )
     test_share: float = knob(
-        0.2, "share of the images kept for the test, for folders without a test split", low=0.001, high=0.9
+        0.2, "share of the images used for the test, for folders without a test split", low=0.001, high=0.9
     )
-    strict: bool = knob(False, "stop at the first file of a folder that gives no picture, instead of setting it aside")
+    strict: bool = knob(False, "stop at the first file of a folder that cannot be read, instead of leaving it out")
     audit_leaks: bool | None = knob(
-        None, "look for the same picture, or nearly the same, in two splits (default: in folders)", type=bool
+        None, "look for images that appear, exactly or nearly, in two splits (default: for folders only)", type=bool
     )
-    drop_leaks: bool = knob(False, "take the pictures out of train that stand in val or test, too")
+    drop_leaks: bool = knob(False, "remove from train every image that also appears in val or test")
     data_description: str | None = knob(
-        None, "what the data is, in a sentence, for the report and the files' cards", type=str, metavar="TEXT"
+        None, "one sentence about the data, for the report and the files' cards", type=str, metavar="TEXT"
     )
     data_licence: str | None = knob(
         None, "licence of the data, for the report and the files' cards", type=str, metavar="TEXT"
     )
+    # Set by `smoke`: few images, and drawn ones in place of a named data set that would have to be downloaded.
+    trial: bool = False
 
     @property
-    def path(self):
+    def path(self) -> Path | None:
         """The file or folder that `data` names, or None when it may be the name of a data set."""
         path = Path(os.path.expanduser(self.data))  # Path.expanduser raises where there is no such user.
         return path if path.suffix or len(path.parts) > 1 else None
+
+    @property
+    def kind(self) -> str:
+        """`folder`, `npz`, `cifar10`, `synthetic`, or `medmnist` for every other name."""
+        if self.data in ("imagenette", "fracatlas", "flower_photos", "synthetic-folders"):
+            return "folder"
+        if self.data in ("synthetic", "synthetic3d", "cifar10"):
+            return self.data.removesuffix("3d")
+        if os.path.isdir(self.path or self.data):
+            return "folder"
+        return "npz" if self.path else "medmnist"
+
+    def images_at_most(self, values: int) -> int | None:
+        """How many images of each split are kept, None for all.
+
+        Args:
+            values: Numbers in one image: height times width times channels.
+        """
+        if self.limit is None and self.trial:
+            return max(1, min(TRIAL_IMAGES, TRIAL_VALUES // values))
+        return self.limit
 
 
 ARCHITECTURES = (
@@ -150,31 +182,31 @@ ARCHITECTURES = (
     "basic_cnn",
     "application",
 )
-# Networks that can start from weights in a file of somebody else's.
+# Networks that can start from weights of other packages.
 PRETRAINED = ("resnet18", "cifar_resnet", "application")
 
 
 @dataclass(frozen=True)
 class ModelSpec(_Checked):
-    """Which network; `models.ARCHITECTURES` lists them."""
+    """Which network."""
 
     architecture: str = knob("plain_cnn", "network", choices=ARCHITECTURES)
     width: int = knob(32, "filters of the first block; the later blocks have multiples of it", low=1, high=1024)
     dropout_scale: float = knob(1.0, "factor on the network's dropout rates", low=0.0, high=1.5)
     stem: str = knob(
         "cifar",
-        "first layers of resnet18 and cifar_resnet: 3 x 3 for small pictures, or 7 x 7 and pooling, a quarter the side",
+        "first layers of resnet18 and cifar_resnet: 3 x 3 for small images, or 7 x 7 and pooling to a quarter",
         choices=("cifar", "imagenet"),
     )
     backbone: str = knob(
         "MobileNetV2", "which network of keras.applications the architecture application takes", metavar="NAME"
     )
     cut_layer: str | None = knob(
-        None, "last layer that application takes of its backbone (default: all but its head)", type=str, metavar="NAME"
+        None, "last layer of the backbone that application keeps (default: all but its head)", type=str, metavar="NAME"
     )
     input_size: int = knob(
         0,
-        "resnet18, cifar_resnet and application resize pictures to this many pixels a side themselves; 0 does not",
+        "side in pixels to which resnet18, cifar_resnet and application resize images themselves; 0 does not resize",
         low=0,
         high=1024,
         metavar="PIXELS",
@@ -188,19 +220,19 @@ class ModelSpec(_Checked):
     head_dropout: float = knob(0.0, "dropout before the last layer of the same networks", low=0.0, high=0.9)
     weights: str = knob(
         "none",
-        "first weights of resnet18 (imagenet, or torchvision's state dict in a .pth) or application (imagenet, or "
-        "keras.applications' .h5 without its head); none is random ones",
+        "initial weights of resnet18 (imagenet, or torchvision's state dict in a .pth) or application (imagenet, or "
+        "keras.applications' .h5 without its head); none means random",
         metavar="imagenet|none|PATH",
     )
     init_from: str | None = knob(
         None,
-        "start from another run's network (its folder, or a .keras file): all layers that have their place here",
+        "start from another run's network (its folder, or a .keras file): every layer of the same name and shape",
         type=str,
         metavar="RUN",
     )
     unfreeze: str = knob(
         "all",
-        "what learns: all layers; none but the head; or those from this layer, or group of layers, on, such as layer4",
+        "which layers train: all; none but the head; or those from this layer, or group of layers, on, such as layer4",
         metavar="all|none|LAYER",
     )
 
@@ -212,7 +244,7 @@ class ModelSpec(_Checked):
                 f"Received: --architecture {self.architecture} --weights {self.weights}."
             )
         if self.weights != "none" and self.init_from is not None:
-            raise InputError("A network starts from --weights or from --init-from. Received: both.")
+            raise InputError("A network takes its initial weights from --weights or from --init-from. Received: both.")
 
     @property
     def weights_path(self):
@@ -221,17 +253,20 @@ class ModelSpec(_Checked):
 
     @property
     def caution(self):
-        """What is to be said of every figure of a network that keeps layers as they were drawn; None of all others."""
+        """What to say beside every metric of a network whose frozen layers are random; None for all others."""
         if self.unfreeze == "all" or self.weights != "none" or self.init_from is not None:
             return None
-        return "The frozen layers keep random weights: that tries the track out, and its figures say nothing."
+        return (
+            "The frozen layers have random weights, so the metrics are meaningless. "
+            "Use this only to check that the track runs."
+        )
 
     def dropout(self, rate):
         """A network's own dropout rate, scaled."""
         return min(0.9, rate * self.dropout_scale)
 
 
-PICTURES_ONLY = (
+IMAGES_ONLY = (
     "shear_range",
     "random_crop",
     "random_resized_crop",
@@ -248,11 +283,11 @@ VOLUMES_ONLY = ("depth_shift_range", "depth_flip", "rotate_cube")
 
 @dataclass(frozen=True)
 class AugmentationSpec(_Checked):
-    """Random changes of the training images, in the words and the meaning of Keras's ImageDataGenerator.
+    """Random changes of the training images, with the names and meaning of Keras's ImageDataGenerator.
 
-    A range is symmetric about the unchanged picture, as there; 0 is off. Brightness alone is given as
+    A range is symmetric about the unchanged image, as there; 0 is off. Only brightness is given as
     `(darkest, brightest)` factors. Contrast, saturation and hue are those of torchvision's ColorJitter. Volumes have
-    axes depth, height and width; `check_shape` says which changes are for pictures or volumes alone.
+    axes depth, height and width; `check_shape` checks which changes suit 2D images and which volumes.
     """
 
     rotation_range: float = knob(
@@ -263,18 +298,18 @@ class AugmentationSpec(_Checked):
     depth_shift_range: float = knob(
         0.0, "shift a volume along its first axis by up to this share of the depth", low=0, high=1
     )
-    shear_range: float = knob(0.0, "shear a picture by up to this many degrees", low=0, high=89)
+    shear_range: float = knob(0.0, "shear an image by up to this many degrees", low=0, high=89)
     zoom_range: float = knob(0.0, "zoom each axis by a factor between 1 - Z and 1 + Z", low=0, high=0.95)
     isotropic_zoom: bool = knob(False, "zoom all axes by the same factor (ImageDataGenerator draws two)")
     random_crop: int = knob(
         0,
-        "pad a picture by this many pixels on each side, as --fill-mode says, and cut the old size out at random",
+        "pad an image by this many pixels on each side, as --fill-mode says, and crop the old size at a random place",
         low=0,
         metavar="PIXELS",
     )
     random_resized_crop: float = knob(
         0.0,
-        "cut out a window of at least this share of a picture's area, up to 4:3 in aspect, and enlarge it to the size",
+        "crop a window of at least this share of an image's area, aspect up to 4:3, and resize it to the image's size",
         low=0,
         high=1,
         metavar="SHARE",
@@ -289,39 +324,39 @@ class AugmentationSpec(_Checked):
         high=10,
         metavar=("DARKEST", "BRIGHTEST"),
     )
-    contrast: float = knob(0.0, "multiply a picture's contrast by a factor between 1 - C and 1 + C", low=0, high=1)
+    contrast: float = knob(0.0, "multiply the contrast by a factor between 1 - C and 1 + C", low=0, high=1)
     saturation: float = knob(
-        0.0, "multiply a colour picture's saturation by a factor between 1 - S and 1 + S", low=0, high=1
+        0.0, "multiply a colour image's saturation by a factor between 1 - S and 1 + S", low=0, high=1
     )
     hue: float = knob(
-        0.0, "turn a colour picture's hues by up to this share of their circle either way", low=0, high=0.5
+        0.0, "rotate a colour image's hues by up to this share of the colour circle either way", low=0, high=0.5
     )
     noise: float = knob(0.0, "add Gaussian noise of this standard deviation, of 255", low=0, high=255)
     horizontal_flip: bool = knob(False, "mirror left and right, half the time")
     alternate_flips: bool = knob(
-        False, "with --horizontal-flip: each second epoch mirror just the images that the one before did not"
+        False, "with --horizontal-flip: every second epoch mirrors exactly the images that the previous one did not"
     )
     vertical_flip: bool = knob(False, "mirror top and bottom, half the time")
     depth_flip: bool = knob(False, "mirror a volume front and back, half the time")
-    rotate90: bool = knob(False, "turn a picture by 0, 90, 180 or 270 degrees")
-    rotate_cube: bool = knob(False, "turn a volume by one of the 24 rotations of the cube")
+    rotate90: bool = knob(False, "rotate an image by 0, 90, 180 or 270 degrees")
+    rotate_cube: bool = knob(False, "rotate a volume by one of the 24 rotations of the cube")
     random_erasing: float = knob(
-        0.0, "probability of blanking a rectangle of 2 to 33 %% of a picture, at a random place", low=0, high=1
+        0.0, "probability of blanking a rectangle of 2 to 33 %% of an image, at a random place", low=0, high=1
     )
-    cutout: float = knob(0.0, "blank a square of this share of a picture's side, at a random place", low=0, high=1)
+    cutout: float = knob(0.0, "blank a square of this share of an image's side, at a random place", low=0, high=1)
     mixup: float = knob(
         0.0,
-        "mix each image and its label with another one's, in shares from Beta(M, M); the training accuracy then counts "
-        "the larger share's class alone, so it reads low",
+        "mix each image and its label with another's, with weights from Beta(M, M); the training accuracy then counts "
+        "only the class with the larger weight, so it reads low",
         low=0,
         high=100,
     )
     fill_mode: str = knob(
         "nearest",
-        "what fills the places that a shift or a rotation uncovers",
+        "how areas that a shift or a rotation uncovers are filled",
         choices=("nearest", "constant", "reflect", "wrap"),
     )
-    cval: float = knob(0.0, "the value for --fill-mode constant", low=0, high=255)
+    cval: float = knob(0.0, "pixel value for --fill-mode constant", low=0, high=255)
 
     def __post_init__(self):
         super().__post_init__()
@@ -330,35 +365,35 @@ class AugmentationSpec(_Checked):
         if self.alternate_flips and not self.horizontal_flip:
             raise InputError("--alternate-flips goes with --horizontal-flip. Received: --no-horizontal-flip.")
 
-    def check_shape(self, shape):
-        """Checks that every change asked for means something for images of a shape.
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Checks that every change in this spec is possible for images of a shape.
 
         Args:
-            shape: `(N, H, W, C)` of pictures or `(N, D, H, W, C)` of volumes.
+            shape: `(N, H, W, C)`, or `(N, D, H, W, C)` for volumes.
 
         Raises:
-            InputError: If it is the shape of neither, if a change is for the other kind or for colours alone, if
-                quarter turns meet sides that differ, or if a crop may miss the picture.
+            InputError: If the shape is neither, if a change is for the other kind or needs colours, if quarter turns
+                meet unequal sides, or if a random crop could miss the image.
         """
         if len(shape) not in (4, 5):
             raise InputError(
-                "Augmentation takes pictures of shape (N, H, W, C) or volumes of shape (N, D, H, W, C). "
+                "Augmentation takes images of shape (N, H, W, C) or volumes of shape (N, D, H, W, C). "
                 f"Received: shape {shape}."
             )
-        others, kind = (VOLUMES_ONLY, "volumes") if len(shape) == 4 else (PICTURES_ONLY, "pictures")
+        others, kind = (VOLUMES_ONLY, "volumes") if len(shape) == 4 else (IMAGES_ONLY, "2D images")
         for name in others:
             if getattr(self, name):
-                raise InputError(f"{flag(name)} is for {kind} alone. Received: images of shape {shape}.")
+                raise InputError(f"{flag(name)} is only for {kind}. Received: images of shape {shape}.")
         for name in COLOURS_ONLY:
             if getattr(self, name) and shape[-1] != 3:
-                raise InputError(f"{flag(name)} needs pictures of three channels. Received: shape {shape}.")
+                raise InputError(f"{flag(name)} needs images with three channels. Received: shape {shape}.")
         if self.random_crop >= min(shape[1:3]):
             raise InputError(
-                f"--random-crop takes less than the sides of the pictures, {shape[1]} and {shape[2]} pixels. "
+                f"--random-crop takes less than the sides of the images, {shape[1]} and {shape[2]} pixels. "
                 f"Received: {self.random_crop}."
             )
         if self.rotate90 and shape[1] != shape[2]:
-            raise InputError(f"--rotate90 needs square pictures. Received: shape {shape}.")
+            raise InputError(f"--rotate90 needs square images. Received: shape {shape}.")
         if self.rotate_cube and len(set(shape[1:4])) > 1:
             raise InputError(f"--rotate-cube needs volumes with three equal sides. Received: shape {shape}.")
 
@@ -367,22 +402,22 @@ class AugmentationSpec(_Checked):
 class TrainingSpec(_Checked):
     """How the network learns."""
 
-    epochs: int = knob(150, "passes over the training split, at most", low=1)
-    batch_size: int = knob(64, "images per step", low=1)
+    epochs: int = knob(150, "passes over the training images, at most", low=1, common=True)
+    batch_size: int = knob(64, "images per step", low=1, common=True)
     optimizer: str = knob("adam", "optimizer", choices=("adam", "adamw", "sgd"))
     momentum: float = knob(0.9, "momentum, for sgd", low=0.0, high=0.9999)
     nesterov: bool = knob(False, "Nesterov's momentum, for sgd")
-    learning_rate: float = knob(0.001, "learning rate, before the schedule", low=1e-9)
+    learning_rate: float = knob(0.001, "initial learning rate", low=1e-9, common=True)
     weight_decay: float = knob(0.0, "decoupled weight decay, for adamw and sgd", low=0.0)
     schedule: str = knob(
         "plateau",
-        "learning rate: cut it when the validation loss stalls, or every few epochs, lower it along a cosine or a "
-        "line, or keep it",
+        "how the learning rate changes: reduced when the validation loss stalls, or every few epochs; lowered along a "
+        "cosine or a line; or constant",
         choices=("plateau", "step", "cosine", "linear", "constant"),
     )
-    plateau_patience: int = knob(5, "epochs without a better validation loss before the rate is cut", low=1)
-    step_epochs: int = knob(5, "epochs between the cuts of the schedule step", low=1)
-    cut_factor: float = knob(0.5, "what a cut multiplies the rate by", low=0.01, high=0.99)
+    plateau_patience: int = knob(5, "epochs without a better validation loss before the rate is reduced", low=1)
+    step_epochs: int = knob(5, "epochs between the reductions of the schedule step", low=1)
+    cut_factor: float = knob(0.5, "factor of each reduction of the rate", low=0.01, high=0.99)
     warmup_epochs: float = knob(0.0, "epochs over which a cosine or linear schedule rises to its rate", low=0.0)
     patience: int = knob(
         15,
@@ -391,27 +426,31 @@ class TrainingSpec(_Checked):
     )
     class_weight: str = knob(
         "none",
-        "weights that even out the classes: balanced, none, or a power 0..1 of the balanced ones",
-        metavar="balanced|none|POWER",
+        "balanced, none, or a power of balanced from 0 to 1",
+        metavar="WEIGHT",
+        common=True,
     )
     label_smoothing: float = knob(0.0, "share of each label spread over all classes", low=0.0, high=0.99)
     logit_adjustment: float = knob(
         0.0,
-        "after training, take the classes' log frequencies times this off the logits, in favour of rare classes",
+        "after training, subtract the classes' log frequencies times this from the logits, which favours rare classes",
         low=0.0,
         high=2.0,
     )
     ema_momentum: float = knob(
         0.0,
-        "average the weights over steps with this momentum and keep the average; 0 is off",
+        "momentum of an exponential moving average of the weights, which is kept; 0 is off",
         low=0.0,
         high=0.99999,
     )
     precision: str = knob(
         "float32",
-        "numbers that the training computes with; mixed_bfloat16 is quicker on processors and accelerators that have "
-        "it; logits and the finished model are float32 all the same",
+        "number format of the training; mixed_bfloat16 is faster on processors and accelerators that support it; "
+        "logits and the finished model are float32 in any case",
         choices=("float32", "mixed_bfloat16"),
+    )
+    native_operations: bool = knob(
+        True, "use faster equivalents of some Keras operations from TensorFlow or torch during training"
     )
     tensorboard: bool = knob(False, "write TensorBoard logs into the run's folder")
 
@@ -420,7 +459,7 @@ class TrainingSpec(_Checked):
         class_weight_power(self.class_weight)
 
 
-def class_weight_power(text):
+def class_weight_power(text: str) -> float:
     """The power that `--class-weight` stands for, 0 (none) to 1 (balanced).
 
     Raises:
@@ -438,41 +477,39 @@ def class_weight_power(text):
 
 @dataclass(frozen=True)
 class EvaluationSpec(_Checked):
-    """How the finished model is judged."""
+    """How the finished model is evaluated."""
 
     judge_on: str = knob(
         "test",
-        "split that the report is about; choose between recipes on val, and read test once",
+        "split that the report is about; choose between recipes on val and read test once",
         choices=("test", "val"),
     )
-    bootstrap: int = knob(1000, "resamples of the test images for the 95 %% intervals", low=10, high=100_000)
+    bootstrap: int = knob(1000, "bootstrap resamples for the 95 %% intervals", low=10, high=100_000)
     positive_class: str | None = knob(
         None,
-        "of two classes, the one to find: sensitivity and specificity are its (default: the rarer in train)",
+        "for two classes: the class whose sensitivity and specificity are reported (default: the rarer in train)",
         type=str,
         metavar="NAME",
     )
-    misclassified: int = knob(25, "surest misclassified images shown in the report", low=0, high=200)
+    misclassified: int = knob(25, "misclassified images shown in the report, the most confident first", low=0, high=200)
 
 
 @dataclass(frozen=True)
 class ExplanationSpec(_Checked):
-    """How the report shows why the model answers as it does."""
+    """Heatmaps of the report: which parts of an image raise the predicted class."""
 
     explain: str = knob(
         "grad-cam", "method of the report's heatmaps, or none", choices=(*EXPLANATION_METHODS, "none"), metavar="METHOD"
     )
     explained_layer: tuple[str, ...] | None = knob(
         None,
-        "layers whose feature maps are weighed, a heatmap for each (default: the last convolution's)",
+        "layers whose feature maps are weighted, one heatmap for each (default: the last convolution's)",
         type=str,
         nargs="+",
         metavar="NAME",
     )
     explained_per_class: int = knob(2, "images of each class shown with their heatmap", low=0, high=50)
-    faithfulness_images: int = knob(
-        32, "judged images on which every method's heatmaps are put to the test; 0 leaves that out", low=0
-    )
+    faithfulness_images: int = knob(32, "images on which every method's heatmaps are tested; 0 skips the test", low=0)
 
     def __post_init__(self):
         super().__post_init__()
@@ -480,7 +517,7 @@ class ExplanationSpec(_Checked):
             object.__setattr__(self, "explained_layer", (self.explained_layer,))
         if self.explain == "integrated-gradients" and self.explained_layer is not None:
             raise InputError(
-                "--explained-layer goes with methods that weigh feature maps; integrated-gradients explains pixels. "
+                "--explained-layer goes with methods that weight feature maps; integrated-gradients explains pixels. "
                 f"Received: {' '.join(self.explained_layer)}."
             )
 
@@ -489,28 +526,29 @@ class ExplanationSpec(_Checked):
 class QuantizationSpec(_Checked):
     """Which .tflite files a run leaves, and how they are made."""
 
-    tflite: bool = knob(False, "write float32, dynamic-range and full-integer .tflite files, and judge each")
+    tflite: bool = knob(False, "write float32, dynamic and integer .tflite files", common=True)
     qat: bool = knob(
         False,
-        "fine-tune with fake quantization until it answers as the float model does, and write that file too; "
-        "implies --tflite",
+        "the same and one of quantization-aware training",
+        common=True,
     )
-    qat_epochs: int = knob(6, "epochs of that fine-tuning", low=1)
+    qat_epochs: int = knob(6, "epochs of quantization-aware fine-tuning", low=1)
     qat_frozen_share: float = knob(
-        1.0, "last part of that fine-tuning, in which batch statistics and ranges stay as they are", low=0.0, high=1.0
+        1.0, "share of that fine-tuning, at its end, in which batch statistics and ranges are frozen", low=0.0, high=1.0
     )
-    qat_learning_rate: float = knob(1e-4, "learning rate of that fine-tuning, before its cosine", low=1e-9)
-    representative_images: int = knob(256, "training images that ranges are taken from", low=1)
+    qat_learning_rate: float = knob(1e-4, "initial learning rate of that fine-tuning", low=1e-9)
+    representative_images: int = knob(256, "training images that set the ranges of integer files", low=1)
     tflite_io: str = knob(
         "uint8", "type of input and output of the integer files", choices=("uint8", "int8", "float32")
     )
-    tflite_logits: bool = knob(False, "let the files end in logits instead of probabilities")
+    tflite_logits: bool = knob(False, "write files that return logits instead of probabilities")
 
 
 @dataclass(frozen=True)
 class Recipe(_Checked):
-    """Everything that decides a run's figures, but for the machine."""
+    """Everything that decides a run's metrics, apart from the machine."""
 
+    track: str = "run"
     name: str = "baseline"
     data: DataSpec = DataSpec()
     model: ModelSpec = ModelSpec()
@@ -519,22 +557,24 @@ class Recipe(_Checked):
     evaluation: EvaluationSpec = EvaluationSpec()
     explanation: ExplanationSpec = ExplanationSpec()
     quantization: QuantizationSpec = QuantizationSpec()
-    augment: bool = knob(False, "augment the training images as the recipe says; any flag of that group implies it")
-    seed: int = knob(0, "seed of weights, order, augmentation and synthetic data", low=0, high=2**32 - 1)
+    augment: bool = knob(False, "random changes of the training images; see --help-all", common=True)
+    seed: int = knob(0, "of weights, order, augmentation, synthetic data", low=0, high=2**32 - 1, common=True)
 
-    def to_json(self):
-        """The recipe as JSON text, one key a field."""
+    def to_json(self) -> str:
+        """The recipe as JSON text, one key per field."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 
-def specs(recipe) -> dict[str, Any]:
+def specs(recipe: Recipe) -> dict[str, Any]:
     """The recipe's specs by their field names: data, model, augmentation, training, evaluation and so on."""
     parts = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(recipe)}
     return {name: part for name, part in parts.items() if dataclasses.is_dataclass(part)}
 
 
-def override(recipe, **values):
-    """The recipe with some knobs turned, whichever spec each belongs to.
+def override(recipe: Recipe, **values: Any) -> Recipe:
+    """The recipe with some values changed, whichever spec each belongs to.
+
+        override(recipe("derma"), epochs=3, data="photos/", augment=True)
 
     Raises:
         InputError: If a value is outside its knob's range.
@@ -548,18 +588,75 @@ def override(recipe, **values):
     return dataclasses.replace(recipe, **changed, **values)
 
 
-def smoke(recipe):
-    """The whole recipe in seconds: few images, two epochs. Its figures mean nothing; that it runs does."""
-    warmup = recipe.training.warmup_epochs * 2 / recipe.training.epochs
+def smoke(recipe: Recipe) -> Recipe:
+    """The whole recipe in seconds: few images, a narrow network, two epochs, no download.
+
+    Its metrics mean nothing; it shows that everything runs. A named data set that is not on disk is replaced by drawn
+    images, ImageNet weights by random ones.
+    """
+    network = {}
+    if recipe.model.weights == "imagenet":
+        network["weights"] = "none"
+    if recipe.model.weights in ("imagenet", "none") and recipe.model.init_from is None:
+        network["width"] = min(TRIAL_WIDTH, recipe.model.width)
     return override(
         recipe,
-        limit=140,
+        trial=True,
         epochs=2,
         batch_size=32,
         bootstrap=50,
-        warmup_epochs=warmup,
+        warmup_epochs=recipe.training.warmup_epochs * 2 / recipe.training.epochs,
         explained_per_class=1,
         faithfulness_images=0,
         qat_epochs=2,
         representative_images=32,
+        **network,
     )
+
+
+RESNETS = ("resnet18", "cifar_resnet")
+WITH_HEAD = (*RESNETS, "whitened_cnn", "application")
+MOVES_PIXELS = (
+    *("rotation_range", "width_shift_range", "height_shift_range", "depth_shift_range"),
+    *("shear_range", "zoom_range", "random_crop"),
+)
+
+
+def unread(recipe: Recipe) -> dict[str, str]:
+    """The fields that nothing reads in a run of this recipe: `{field: what reads it}`."""
+    data, model, training, files = recipe.data, recipe.model, recipe.training, recipe.quantization
+    moved = any(getattr(recipe.augmentation, name) for name in MOVES_PIXELS)
+    has_dropout = model.architecture not in WITH_HEAD or model.head_dropout > 0
+    rules = [
+        # Fields, whether something reads them, and what does.
+        ("color resize strict test_share", data.kind == "folder", "--data FOLDER"),
+        ("val_share", data.kind in ("folder", "npz", "cifar10"), "--data with a folder, an .npz or cifar10"),
+        ("size", data.kind not in ("npz", "cifar10"), "--data with a folder, a MedMNIST name or synthetic images"),
+        ("width", model.architecture != "application", "every --architecture but application"),
+        ("backbone cut_layer", model.architecture == "application", "--architecture application"),
+        ("stem", model.architecture in RESNETS, f"--architecture {' or '.join(RESNETS)}"),
+        (
+            "input_size",
+            model.architecture in (*RESNETS, "application"),
+            f"--architecture {', '.join(RESNETS)} or application",
+        ),
+        ("head_units head_dropout", model.architecture in WITH_HEAD, f"--architecture {' or '.join(WITH_HEAD)}"),
+        ("dropout_scale", has_dropout, "a network with dropout, such as one with --head-dropout"),
+        ("momentum nesterov", training.optimizer == "sgd", "--optimizer sgd"),
+        ("weight_decay", training.optimizer != "adam", "--optimizer adamw or sgd"),
+        ("plateau_patience", training.schedule == "plateau", "--schedule plateau"),
+        ("step_epochs", training.schedule == "step", "--schedule step"),
+        ("cut_factor", training.schedule in ("plateau", "step"), "--schedule plateau or step"),
+        ("warmup_epochs", training.schedule in ("cosine", "linear"), "--schedule cosine or linear"),
+        ("isotropic_zoom", recipe.augmentation.zoom_range > 0, "--zoom-range"),
+        ("fill_mode", moved, "an augmentation that moves pixels, such as --rotation-range"),
+        ("cval", moved and recipe.augmentation.fill_mode == "constant", "--fill-mode constant"),
+        (
+            "explained_layer explained_per_class faithfulness_images",
+            recipe.explanation.explain != "none",
+            "--explain with a method",
+        ),
+        ("qat_epochs qat_frozen_share qat_learning_rate", files.qat, "--qat"),
+        ("representative_images tflite_io tflite_logits", files.tflite or files.qat, "--tflite or --qat"),
+    ]
+    return {name: reader for names, is_read, reader in rules if not is_read for name in names.split()}

@@ -24,9 +24,9 @@ from keras_vision import (
     plants,
     predict,
     quantization,
-    track,
 )
 from keras_vision.data import medmnist
+from keras_vision.pipeline import track
 from keras_vision.recipe import override, smoke
 
 BACKENDS = ("tensorflow", "jax", "torch")

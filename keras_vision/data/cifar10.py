@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_vision.data import npz
 from keras_vision.data.splits import Source, Split, Splits, take_validation
-from keras_vision.download import check_hash, data_folders, download, keras_home
+from keras_vision.files.download import check_hash, data_folders, download, keras_home
 from keras_vision.recipe import InputError
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -44,13 +44,27 @@ def load(val_share=0.1, seed=0):
     Raises:
         InputError: If a file is not what it should be, or the download fails.
     """
-    folders = data_folders(keras_home("datasets"))
-    for folder in folders[:-1]:
-        if os.path.exists(folder / "cifar10.npz"):
-            return npz.read(folder / "cifar10.npz", names=class_names, val_share=val_share, seed=seed)
-    there = [path for folder in folders for path in (folder / ARCHIVE, folder / CACHED) if os.path.exists(path)]
-    archive = there[0] if there else download(URL, ARCHIVE, folders, "sha256", SHA256)
+    there = _there()
+    if there and there[0].suffix == ".npz":
+        return npz.read(there[0], names=class_names, val_share=val_share, seed=seed)
+    archive = there[0] if there else download(URL, ARCHIVE, _folders(), "sha256", SHA256)
     return read_archive(archive, val_share, seed)
+
+
+def on_disk() -> bool:
+    """Whether CIFAR-10, as an .npz or as the original archive, is on this machine."""
+    return bool(_there())
+
+
+def _folders():
+    return data_folders(keras_home("datasets"))
+
+
+def _there():
+    """The files that exist, in the order in which they are taken."""
+    places = [folder / "cifar10.npz" for folder in _folders()[:-1]]
+    places += [folder / name for folder in _folders() for name in (ARCHIVE, CACHED)]
+    return [place for place in places if os.path.exists(place)]
 
 
 def class_names(path):

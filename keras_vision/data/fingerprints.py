@@ -55,7 +55,7 @@ def fingerprints(images):
 
 
 def symmetry(prints, turn) -> Any:
-    """Fingerprints of the pictures after `pictures.symmetry`, from those before it."""
+    """Fingerprints of the pictures after `image_files.symmetry`, from those before it."""
     signs = np.where(np.arange(SHAPE[0]) % 2, -1, 1).astype(np.float32)
     prints = prints.swapaxes(-1, -2) if turn & 4 else prints
     prints = prints * signs[:, np.newaxis] if turn & 2 else prints

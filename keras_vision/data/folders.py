@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_vision import pictures
 from keras_vision.data.data_report import DataReport
 from keras_vision.data.picture_cache import cached
 from keras_vision.data.splits import Source, Split, Splits, check_splits, take_validation
+from keras_vision.files import image_files
 from keras_vision.recipe import InputError
 
 SPLIT_FOLDERS = {
@@ -49,7 +49,7 @@ def load(root, spec, seed=0):
     description = f"The folder {root.resolve().name}, {layout}{drawn}"
     files = Splits(**splits, class_names=_texts(class_names), source=Source("", "", ""))
     check_splits(files, str(root))  # Now, not after gigabytes were decoded.
-    files = files.limited(spec.limit)
+    files = files.limited(spec.images_at_most(spec.size**2 * (3 if spec.color == "rgb" else 1)))
     return _decoded(root, files, spec, description)
 
 
@@ -183,7 +183,7 @@ def _decoded(root, files, spec, description):
 def _check_set_aside(root, cache):
     """Stops where more than 5 % of what is called a picture is none; notes and tables beside them do not count."""
     aside = _text_keys(cache.set_aside)
-    bad = [name for name in aside if Path(name).suffix.lower() in pictures.SUFFIXES]
+    bad = [name for name in aside if Path(name).suffix.lower() in image_files.SUFFIXES]
     if len(bad) > MOST_SET_ASIDE * (len(bad) + len(cache.names)):
         shown = "; ".join(f"{name}: {aside[name]}" for name in bad[:5])
         raise InputError(

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 
 from keras_vision.data import folders
-from keras_vision.download import data_folders, keras_home
+from keras_vision.files.download import data_folders, keras_home
 from keras_vision.recipe import InputError
 
 
@@ -47,8 +47,7 @@ def load(name, spec, seed):
     Raises:
         InputError: If it is in neither; the message says where it can be had.
     """
-    places = data_folders(keras_home("datasets"))
-    known = KNOWN[name]
+    places, known = _places(), KNOWN[name]
     for place in places:
         if os.path.isdir(place / name):
             splits = folders.load(place / name, spec, seed)
@@ -60,3 +59,12 @@ def load(name, spec, seed):
         f"put its class folders, or its train and val, at {places[-1] / name}; name a folder that you have with "
         "--data FOLDER; or try the track with --data synthetic-folders."
     )
+
+
+def on_disk(name: str) -> bool:
+    """Whether a known folder is on this machine."""
+    return any(os.path.isdir(place / name) for place in _places())
+
+
+def _places():
+    return data_folders(keras_home("datasets"))

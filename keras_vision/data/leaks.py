@@ -15,9 +15,9 @@ from typing import Any, cast
 import cv2
 import numpy as np
 
-from keras_vision import pictures
 from keras_vision.data import fingerprints
 from keras_vision.data.rows import Rows
+from keras_vision.files import image_files
 
 CANDIDATE = 0.7
 LEAK = 0.85
@@ -84,7 +84,7 @@ def _pairs(base, queries):
             for pair in _confirmed(base, queries, query, row, base_prints, turned[:, query])
         ]
 
-    with pictures.one_thread_each(), ThreadPoolExecutor() as pool:
+    with image_files.one_thread_each(), ThreadPoolExecutor() as pool:
         return list(itertools.chain.from_iterable(pool.map(block, range(0, len(queries), QUERIES))))
 
 
@@ -107,7 +107,7 @@ def _confirmed(base, queries, query, likeness, base_prints, turned):
         other = base[int(row)]
         exact = np.array_equal(image, other)
         turn = int(np.argmax(turned @ base_prints[row]))
-        second = np.ascontiguousarray(pictures.symmetry(gray, turn))
+        second = np.ascontiguousarray(image_files.symmetry(gray, turn))
         found = 1.0 if exact else agreement(fingerprints.small_gray(other, SIDE), second)
         misses = 0 if found >= LEAK else misses + 1
         if found >= LEAK:

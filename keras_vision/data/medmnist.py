@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from keras_vision.data import npz
-from keras_vision.download import check_hash, data_folders, download
+from keras_vision.files.download import check_hash, data_folders, download
 from keras_vision.recipe import InputError
 
 SIZES = {2: (28, 64, 128, 224), 3: (28, 64)}
@@ -53,14 +53,27 @@ def load(name, size=28):
     sizes = SIZES[3 if name.endswith("3d") else 2]
     if size not in sizes:
         raise InputError(f"--size of {name} takes one of {', '.join(map(str, sizes))}. Received: {size}.")
-    suffix = "" if size == 28 else f"_{size}"
-    file_name, md5, url = f"{name}{suffix}.npz", info()[name][f"MD5{suffix}"], info()[name][f"url{suffix}"]
-    folders = data_folders(Path.home() / ".medmnist")
-    for folder in folders:
-        if os.path.exists(folder / file_name):
-            check_hash(folder / file_name, "md5", md5, "MedMNIST's file")
-            return _official(folder / file_name)
-    return _official(download(url, file_name, folders, "md5", md5))
+    suffix = _suffix(size)
+    md5, url = info()[name][f"MD5{suffix}"], info()[name][f"url{suffix}"]
+    there = [place for place in _places(name, size) if os.path.exists(place)]
+    if there:
+        check_hash(there[0], "md5", md5, "MedMNIST's file")
+        return _official(there[0])
+    folders = [place.parent for place in _places(name, size)]
+    return _official(download(url, f"{name}{suffix}.npz", folders, "md5", md5))
+
+
+def on_disk(name: str, size: int = 28) -> bool:
+    """Whether the file of a data set is on this machine."""
+    return any(os.path.exists(place) for place in _places(name, size))
+
+
+def _suffix(size):
+    return "" if size == 28 else f"_{size}"
+
+
+def _places(name, size):
+    return [folder / f"{name}{_suffix(size)}.npz" for folder in data_folders(Path.home() / ".medmnist")]
 
 
 def _official(path):

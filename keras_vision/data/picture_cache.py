@@ -24,10 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_vision import pictures, run_folder
 from keras_vision.data import fingerprints
 from keras_vision.data.rows import Rows
-from keras_vision.download import keras_home
+from keras_vision.files import image_files
+from keras_vision.files.download import keras_home
+from keras_vision.files.new_folder import put_in_place
 from keras_vision.recipe import InputError
 
 VERSION = 1  # To be raised when the same files give other pixels or other fingerprints.
@@ -77,7 +78,7 @@ def cached(root, names, image_shape, resize, *, strict=False):
         root: The folder that the names are relative to.
         names: Files to read, as text.
         image_shape: `(H, W, C)` that every picture is brought to.
-        resize: How, see `pictures.fit`.
+        resize: How, see `image_files.fit`.
         strict: Whether the first file that gives no picture is an error.
 
     Returns:
@@ -114,8 +115,8 @@ def _size_and_time(path):
 
 
 def _can_be_read(path):
-    with contextlib.suppress(pictures.UnreadableError):
-        return bool(pictures.read_bytes(path))
+    with contextlib.suppress(image_files.UnreadableError):
+        return bool(image_files.read_bytes(path))
     return False
 
 
@@ -153,7 +154,7 @@ def _make(folder, root, names, image_shape, resize, strict):
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
         try:
             _write(partial, root, names, image_shape, resize, strict)
-            _put_in_place(partial, folder)
+            put_in_place(partial, folder)  # A damaged cache may be there, or one whose files could not be read.
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
@@ -162,18 +163,6 @@ def _make(folder, root, names, image_shape, resize, strict):
             f"The decoded pictures, {needed:,} MB, cannot be written to {folder.parent}: {error.strerror or error}. "
             "Set KERAS_HOME to a folder with room."
         ) from error
-
-
-def _put_in_place(partial, folder):
-    """In the place of what may lie there: a damaged cache, one with files that can be read now, or a quicker run's.
-
-    Pictures of it that are mapped stay where they are until nobody needs them.
-    """
-    run_folder.open_to_others(partial)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent, ignore_cleanup_errors=True) as old:
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(Path(old) / "old")
-        partial.rename(folder)
 
 
 def _write(partial, root, names, image_shape, resize, strict):
@@ -218,7 +207,7 @@ def _decode_all(root, names, image_shape, resize):
     chunks = (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     done = 0
-    with pictures.one_thread_each(), ThreadPoolExecutor(workers) as pool:
+    with image_files.one_thread_each(), ThreadPoolExecutor(workers) as pool:
         waiting = collections.deque()
         try:
             for chunk in itertools.chain(chunks, [None] * 2 * workers):
@@ -239,14 +228,14 @@ def _decode(root, names, image_shape, resize):
         digest = reason = None
         remark = ""
         try:
-            content = pictures.read_bytes(root / name)
+            content = image_files.read_bytes(root / name)
             digest = hashlib.sha256(content).hexdigest()
-            images[count] = pictures.from_bytes(content, image_shape, resize)
-            remark = pictures.remarks(content, name)
+            images[count] = image_files.from_bytes(content, image_shape, resize)
+            remark = image_files.remarks(content, name)
             count += 1
-        except pictures.UnreadableError as error:
+        except image_files.UnreadableError as error:
             reason = str(error)
-            not_read += [name] if isinstance(error, pictures.NotReadError) else []
+            not_read += [name] if isinstance(error, image_files.NotReadError) else []
         files.append((name, digest, reason, remark))
     return _Decoded(images[:count], fingerprints.fingerprints(images[:count]), files, not_read)
 

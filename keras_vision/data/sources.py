@@ -3,12 +3,15 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
 from keras_vision.data import cifar10, folders, known_folders, medmnist, npz, synthetic, synthetic_folders
-from keras_vision.data.data_report import audited
-from keras_vision.data.splits import check_splits
+from keras_vision.data.leak_audit import audited
+from keras_vision.data.splits import Splits, check_splits
+from keras_vision.recipe import DataSpec
 
 
-def load_splits(spec, seed=0):
+def load_splits(spec: DataSpec, seed: int = 0) -> Splits:
     """The splits that a `DataSpec` names.
 
     Args:
@@ -21,36 +24,53 @@ def load_splits(spec, seed=0):
     Raises:
         InputError: If there is no such data, or the file is not what it should be.
     """
+    spec = _without_download(spec) if spec.trial else spec
     splits = _read(spec, seed)
     check_splits(splits, spec.data)
     is_folder = splits.report is not None
-    splits = splits if is_folder else splits.limited(spec.limit)
+    limit = spec.images_at_most(int(np.prod(splits.image_shape)))
+    splits = splits if is_folder else splits.limited(limit)
     told = {"description": spec.data_description, "licence": spec.data_licence}
     source = dataclasses.replace(splits.source, **{name: text for name, text in told.items() if text})
     splits = dataclasses.replace(splits, source=source)
-    # Folders that people fill are where copies get into two splits.
+    # Folders that people fill by hand are where copies get into two splits.
     wanted = is_folder if spec.audit_leaks is None else spec.audit_leaks
     return audited(splits, drop=spec.drop_leaks, where=spec.data) if wanted or spec.drop_leaks else splits
+
+
+def _without_download(spec):
+    """The same spec, or one of drawn images in place of a named data set that is not on disk."""
+    if spec.path is not None or Path(spec.data).is_dir():
+        return spec
+    drawn = None
+    if spec.data == "cifar10" and not cifar10.on_disk():
+        drawn = "synthetic"
+    elif spec.data in known_folders.KNOWN and not known_folders.on_disk(spec.data):
+        drawn = synthetic_folders.NAME
+    elif spec.data in medmnist.info() and not medmnist.on_disk(spec.data, spec.size):
+        drawn = "synthetic3d" if spec.data.endswith("3d") else "synthetic"
+    if drawn is None:
+        return spec
+    print(f"{spec.data} is not on disk and a smoke run downloads nothing, so this run uses {drawn} images.")
+    return dataclasses.replace(spec, data=drawn)
 
 
 def _read(spec, seed):
     """The splits of one kind of source; a folder's are limited already, before they are decoded."""
     path = spec.path or Path(spec.data)
     if spec.data in synthetic.KINDS:
-        splits = synthetic.KINDS[spec.data](seed=seed, size=spec.size)
-    elif spec.data == synthetic_folders.NAME:
-        splits = synthetic_folders.load(spec, seed)
-    elif spec.data == "cifar10":
-        splits = cifar10.load(spec.val_share, seed)
-    elif path.is_dir() and (spec.path is not None or spec.data not in medmnist.info()):
-        splits = folders.load(path, spec, seed)
-    elif spec.data in known_folders.KNOWN:
-        splits = known_folders.load(spec.data, spec, seed)
-    elif spec.path is not None:
-        splits = npz.read(spec.path, names=_class_names, val_share=spec.val_share, seed=seed)
-    else:
-        splits = medmnist.load(spec.data, spec.size)
-    return splits
+        return synthetic.KINDS[spec.data](seed=seed, size=spec.size)
+    if spec.data == synthetic_folders.NAME:
+        return synthetic_folders.load(spec, seed)
+    if spec.data == "cifar10":
+        return cifar10.load(spec.val_share, seed)
+    if path.is_dir() and (spec.path is not None or spec.data not in medmnist.info()):
+        return folders.load(path, spec, seed)
+    if spec.data in known_folders.KNOWN:
+        return known_folders.load(spec.data, spec, seed)
+    if spec.path is not None:
+        return npz.read(spec.path, names=_class_names, val_share=spec.val_share, seed=seed)
+    return medmnist.load(spec.data, spec.size)
 
 
 def _class_names(path):

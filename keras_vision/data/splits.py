@@ -4,15 +4,12 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_vision.data.data_report import DataReport
 from keras_vision.data.rows import Rows, select
 from keras_vision.recipe import InputError
-
-if TYPE_CHECKING:
-    from keras_vision.data.data_report import DataReport
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Source:
         description: One sentence for the report.
         licence: Licence of the images, or "unknown".
         files: `{name: SHA-256}` of the files that were read; empty for synthetic data.
-        resize: How a picture has to be brought to the size of these, see `pictures.fit`.
+        resize: How a picture has to be brought to the size of these, see `image_files.fit`.
     """
 
     name: str
@@ -64,7 +61,7 @@ class Splits:
     test: Split
     class_names: tuple[str, ...]
     source: Source
-    report: "DataReport | None" = None
+    report: DataReport | None = None
 
     def named(self):
         """The splits by name, in the order train, val, test."""

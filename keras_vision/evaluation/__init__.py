@@ -1,27 +1,28 @@
-"""Judging a finished classifier from its labels and probabilities: figures, intervals, calibration, reports."""
+"""Metrics of a finished classifier from labels and probabilities: intervals, calibration, comparisons. Numbers only."""
 
 from keras_vision.evaluation.agreement import Agreement, agreement
-from keras_vision.evaluation.calibration import reliability
-from keras_vision.evaluation.figures import shorten
-from keras_vision.evaluation.judge import Judgement, interval, judge
+from keras_vision.evaluation.calibration import Reliability, reliability
+from keras_vision.evaluation.gap import Gap, accuracy_gap
+from keras_vision.evaluation.judge import ClassMetrics, Interval, Judgement, judge
 from keras_vision.evaluation.mcnemar import mcnemar
 from keras_vision.evaluation.metrics import METRICS, confusion_matrix, softmax
 from keras_vision.evaluation.operating_point import OperatingPoint, operating_point
-from keras_vision.evaluation.report import Report
 
 __all__ = [
     "METRICS",
     "Agreement",
+    "ClassMetrics",
+    "Gap",
+    "Interval",
     "Judgement",
     "OperatingPoint",
-    "Report",
+    "Reliability",
+    "accuracy_gap",
     "agreement",
     "confusion_matrix",
-    "interval",
     "judge",
     "mcnemar",
     "operating_point",
     "reliability",
-    "shorten",
     "softmax",
 ]

@@ -1,23 +1,26 @@
-"""Is a converted file still the model it came from? Its figures beside the model's, image by image."""
+"""Is a converted file still the model it came from? Its metrics beside the model's, image by image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from keras_vision.evaluation.judge import Judgement, interval, judge
+from keras_vision.evaluation.judge import Judgement, judge
 from keras_vision.evaluation.mcnemar import mcnemar
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """One file against the float model, on the same images.
+    """A file compared with the float model, on the same images.
 
     Attributes:
-        judgement: The file's own figures.
+        judgement: The file's own metrics.
         accuracy_drop: The float model's accuracy minus the file's, in percentage points.
-        changed: Share of the images whose predicted class is another one.
-        classes: `[(lost, won)]`, for each class the images that only the float model, or only the file, gets right.
-        mcnemar_p: McNemar's exact p that both are equally good.
+        changed: Share of the images whose predicted class differs.
+        classes: `[(lost, won)]`, for each class the images that only the float model, or only the file, classifies
+            correctly.
+        mcnemar_p: Two-sided p of McNemar's exact test that both are equally accurate.
     """
 
     judgement: Judgement
@@ -26,10 +29,10 @@ class Agreement:
     classes: list[tuple[int, int]]
     mcnemar_p: float
 
-    def to_dict(self, class_names):
+    def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
         """JSON-ready values."""
         return {
-            "figures": {name: interval(values) for name, values in self.judgement.figures.items()},
+            "metrics": self.judgement.to_dict(),
             "accuracy_drop_points": self.accuracy_drop,
             "changed": self.changed,
             "classes": [
@@ -40,7 +43,14 @@ class Agreement:
         }
 
 
-def agreement(labels, float_probabilities, probabilities, *, resamples=1000, seed=0):
+def agreement(
+    labels: np.ndarray,
+    float_probabilities: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Agreement:
     """Compares a file's probabilities with the float model's.
 
     Args:

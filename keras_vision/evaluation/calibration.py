@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say? Of the images given 80 %, are 80 % right?"""
+"""Calibration: of the images with a confidence of 80 %, are 80 % correct?"""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ class Reliability:
     """The reliability curve of the predicted class.
 
     Attributes:
-        confidence: Mean probability in each bin that holds images.
-        accuracy: Share of right predictions in it.
+        confidence: Mean probability in each bin that has images.
+        accuracy: Share of correct predictions in it.
         count: Images in it.
         expected_calibration_error: Mean gap between the two, weighted by count; 0 is perfect.
     """
@@ -22,7 +22,7 @@ class Reliability:
     expected_calibration_error: float
 
 
-def reliability(labels, probabilities, bins=15):
+def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> Reliability:
     """The reliability curve over equal-width bins of confidence.
 
     Args:

@@ -1,46 +1,83 @@
-"""All figures of one classifier on one split, each with a 95 % interval."""
+"""All metrics of one classifier on one split, each with a 95 % interval."""
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_vision.evaluation.calibration import Reliability, reliability
 from keras_vision.evaluation.metrics import METRICS, class_auc, confusion_matrix, per_class
 
-_CHUNK = 50  # Resamples worked on at once: bounds the memory at 50 x 10,000 images x a few arrays of 8 bytes.
+_CHUNK = 50  # Resamples computed at once: bounds the memory at 50 x 10,000 images x a few arrays of 8 bytes.
+
+
+class Interval(NamedTuple):
+    """A metric and its 95 % interval; each may be NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float | None]:
+        """`{"value": ..., "low": ..., "high": ...}`, None for what is not finite, as JSON needs it."""
+        return {name: part if math.isfinite(part) else None for name, part in self._asdict().items()}
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """The metrics of one class against the rest, and how many images it has."""
+
+    precision: Interval
+    recall: Interval
+    f1: Interval
+    auc: Interval
+    support: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        named = {name: Interval(*values).to_dict() for name, values in asdict(self).items() if name != "support"}
+        return {**named, "support": self.support}
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A classifier's figures on a split.
+    """A classifier's metrics on a split.
 
     Attributes:
-        figures: `{name: (value, low, high)}`, with the ends of the 95 % interval; names as in `metrics.METRICS`, and
-            `auc` (one class against the rest, mean over classes) and `expected_calibration_error`.
-        classes: One dict a class: `precision`, `recall`, `f1`, `auc` as `(value, low, high)`, and `support`.
+        metrics: Named as in `metrics.METRICS`, and `auc` (one class against the rest, mean over classes) and
+            `expected_calibration_error`.
+        classes: The metrics of each class, in the order of the labels.
         confusion: Int array, shape `(K, K)`; rows are true classes.
         calibration: The reliability curve.
     """
 
-    figures: dict[str, tuple[float, ...]]
-    classes: list[dict]
+    metrics: dict[str, Interval]
+    classes: list[ClassMetrics]
     confusion: np.ndarray
     calibration: Reliability
 
+    @property
+    def correct(self) -> int:
+        """How many images were classified correctly."""
+        return int(np.trace(self.confusion))
 
-def interval(values):
-    """`(value, low, high)` as JSON has them: `{"value": ..., "low": ..., "high": ...}`, None for what is not finite."""
-    value, low, high = (part if math.isfinite(part) else None for part in values)
-    return {"value": value, "low": low, "high": high}
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return int(self.confusion.sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The metrics as JSON-ready values."""
+        return {name: values.to_dict() for name, values in self.metrics.items()}
 
 
-def judge(labels, probabilities, *, resamples=1000, seed=0):
-    """Judges probabilities against labels.
+def judge(labels: np.ndarray, probabilities: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> Judgement:
+    """Computes all metrics of probabilities, given the labels.
 
-    The intervals are percentile bootstrap: the images are drawn again with replacement, `resamples` times, and every
-    figure is computed anew. They say what another test set of this size could have given, not another training.
+    The intervals are percentile bootstrap: the images are resampled with replacement, `resamples` times, and every
+    metric is computed again. They say what another test set of this size could have given, not another training.
 
     Args:
         labels: Int array, shape `(N,)`.
@@ -53,12 +90,12 @@ def judge(labels, probabilities, *, resamples=1000, seed=0):
     """
     count, num_classes = probabilities.shape
     predicted = probabilities.argmax(axis=1)
-    plain = _all_figures(labels, probabilities, predicted, np.ones((1, count)))
+    plain = _all_metrics(labels, probabilities, predicted, np.ones((1, count)))
     rng = np.random.Generator(np.random.Philox(seed))
     drawn = []
     for start in range(0, resamples, _CHUNK):
         weights = rng.multinomial(count, np.full(count, 1 / count), size=min(_CHUNK, resamples - start))
-        drawn.append(_all_figures(labels, probabilities, predicted, weights.astype(float)))
+        drawn.append(_all_metrics(labels, probabilities, predicted, weights.astype(float)))
     intervals = {}
     for name, values in plain.items():
         samples = np.concatenate([part[name] for part in drawn])
@@ -66,7 +103,7 @@ def judge(labels, probabilities, *, resamples=1000, seed=0):
         intervals[name] = (values[0], low, high)
     scalars = [*METRICS, "auc", "expected_calibration_error"]
     return Judgement(
-        figures={name: tuple(float(part) for part in intervals[name]) for name in scalars},
+        metrics={name: Interval(*map(float, intervals[name])) for name in scalars},
         classes=[_class_row(intervals, k, labels) for k in range(num_classes)],
         confusion=confusion_matrix(labels, predicted, num_classes).astype(int),
         calibration=reliability(labels, probabilities),
@@ -74,7 +111,7 @@ def judge(labels, probabilities, *, resamples=1000, seed=0):
 
 
 def _quantiles(samples):
-    """The 2.5 % and 97.5 % quantiles over the first axis, over the resamples that have the figure."""
+    """The 2.5 % and 97.5 % quantiles over the first axis, over the resamples that have the metric."""
     with warnings.catch_warnings():
         # A class that is in no resample has no interval: NaN, and no warning.
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
@@ -83,22 +120,22 @@ def _quantiles(samples):
 
 def _class_row(intervals, k, labels):
     names = ("precision", "recall", "f1", "auc")
-    row = {name: tuple(float(part[k]) for part in intervals[f"class_{name}"]) for name in names}
-    return {**row, "support": int(np.sum(labels == k))}
+    row = {name: Interval(*(float(part[k]) for part in intervals[f"class_{name}"])) for name in names}
+    return ClassMetrics(**row, support=int(np.sum(labels == k)))
 
 
-def _all_figures(labels, probabilities, predicted, weights):
-    """Every figure of every resample: `{name: (B,) or (B, K) array}`."""
+def _all_metrics(labels, probabilities, predicted, weights):
+    """Every metric of every resample: `{name: (B,) or (B, K) array}`."""
     confusion = confusion_matrix(labels, predicted, probabilities.shape[1], weights)
-    figures = {name: metric(confusion) for name, metric in METRICS.items()}
-    figures |= {f"class_{name}": values for name, values in per_class(confusion).items() if name != "support"}
+    found = {name: metric(confusion) for name, metric in METRICS.items()}
+    found |= {f"class_{name}": values for name, values in per_class(confusion).items() if name != "support"}
     auc = class_auc(labels, probabilities, weights)
-    figures["class_auc"] = auc
+    found["class_auc"] = auc
     present = ~np.isnan(auc)
     with np.errstate(invalid="ignore"):  # One class alone has no AUC: NaN.
-        figures["auc"] = np.where(present, auc, 0).sum(axis=1) / present.sum(axis=1)
-    figures["expected_calibration_error"] = _calibration_error(labels, probabilities, weights)
-    return figures
+        found["auc"] = np.where(present, auc, 0).sum(axis=1) / present.sum(axis=1)
+    found["expected_calibration_error"] = _calibration_error(labels, probabilities, weights)
+    return found
 
 
 def _calibration_error(labels, probabilities, weights, bins=15):

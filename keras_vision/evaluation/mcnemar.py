@@ -1,19 +1,19 @@
-"""Is one classifier better than another, or did they draw different luck on the same images?"""
+"""Is one classifier better than another on the same images, by more than chance?"""
 
 import numpy as np
 from scipy.stats import binomtest
 
 
-def mcnemar(right_first, right_second):
-    """McNemar's exact test on two classifiers' answers to the same images.
+def mcnemar(right_first: np.ndarray, right_second: np.ndarray) -> tuple[int, int, float]:
+    """McNemar's exact test on two classifiers' predictions for the same images.
 
     Args:
-        right_first: Bool array, shape `(N,)`: which images the first classifier got right.
+        right_first: Bool array, shape `(N,)`: which images the first classifier classified correctly.
         right_second: The same for the second.
 
     Returns:
-        `(only_first, only_second, p)`: images that only the first, or only the second, got right, and the two-sided p
-        of such a split between equally good classifiers.
+        `(only_first, only_second, p)`: images that only the first, or only the second, classified correctly, and the
+        two-sided p of such a split between equally accurate classifiers.
 
     Reference:
         McNemar 1947, https://doi.org/10.1007/BF02295996; exact binomial form.

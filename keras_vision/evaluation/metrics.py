@@ -1,24 +1,28 @@
-"""Figures of a classifier, each for many resamples of the images at once.
+"""Metrics of a classifier, each for many resamples of the images at once.
 
 Every function takes `weights` of shape `(B, N)`: how often each of N images counts in each of B resamples. All ones
-give the plain figure; multinomial counts give bootstrap resamples. scikit-learn's functions are the outside judge in
-the tests; they are not called here because a thousand resamples of each would take minutes.
+give the plain metric; multinomial counts give bootstrap resamples. The tests compare with
+scikit-learn's functions; they are not called here because a thousand resamples of each would take minutes.
 
 Shapes: B resamples, N images, K classes.
 """
 
+from typing import Any
+
 import numpy as np
 
 
-def softmax(logits):
+def softmax(logits: Any) -> np.ndarray:
     """Probabilities of logits, shape `(N, K)`, as float64."""
     logits = np.asarray(logits, np.float64)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def confusion_matrix(labels, predicted, num_classes, weights=None):
-    """How often each class was taken for each: rows are true classes, columns predicted ones.
+def confusion_matrix(
+    labels: np.ndarray, predicted: np.ndarray, num_classes: int, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """How often each class was predicted for each: rows are true classes, columns predicted ones.
 
     Returns:
         Float array, shape `(K, K)`, or `(B, K, K)` when weights are given.
@@ -35,7 +39,7 @@ def _ratio(numerator, denominator):
         return np.where(denominator > 0, numerator / denominator, np.nan)
 
 
-def per_class(confusion):
+def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Precision, recall and F1 of each class, and how many images it has.
 
     As in scikit-learn with `zero_division=0`, the precision of a class that was never predicted is 0. A class without
@@ -67,35 +71,35 @@ def _weighted(values, support):
     return np.where(support > 0, values * support, 0).sum(-1) / support.sum(-1)
 
 
-def accuracy(confusion):
+def accuracy(confusion: np.ndarray) -> np.ndarray:
     """Share of images whose class was predicted."""
     return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum((-2, -1))
 
 
-def balanced_accuracy(confusion):
+def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
     """Mean of the classes' recalls."""
-    figures = per_class(confusion)
-    return _mean_over_present(figures["recall"], figures["support"])
+    found = per_class(confusion)
+    return _mean_over_present(found["recall"], found["support"])
 
 
-def macro_f1(confusion):
-    figures = per_class(confusion)
-    return _mean_over_present(figures["f1"], figures["support"])
+def macro_f1(confusion: np.ndarray) -> np.ndarray:
+    found = per_class(confusion)
+    return _mean_over_present(found["f1"], found["support"])
 
 
-def weighted_f1(confusion):
-    figures = per_class(confusion)
-    return _weighted(figures["f1"], figures["support"])
+def weighted_f1(confusion: np.ndarray) -> np.ndarray:
+    found = per_class(confusion)
+    return _weighted(found["f1"], found["support"])
 
 
-def macro_precision(confusion):
-    figures = per_class(confusion)
-    return _mean_over_present(figures["precision"], figures["support"])
+def macro_precision(confusion: np.ndarray) -> np.ndarray:
+    found = per_class(confusion)
+    return _mean_over_present(found["precision"], found["support"])
 
 
-def weighted_precision(confusion):
-    figures = per_class(confusion)
-    return _weighted(figures["precision"], figures["support"])
+def weighted_precision(confusion: np.ndarray) -> np.ndarray:
+    found = per_class(confusion)
+    return _weighted(found["precision"], found["support"])
 
 
 # Over one label an image, the weighted recall is the accuracy and the macro recall the balanced accuracy; people look
@@ -112,7 +116,7 @@ METRICS = {
 }
 
 
-def class_auc(labels, probabilities, weights):
+def class_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of each class against the rest.
 
     Args:

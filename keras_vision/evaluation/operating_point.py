@@ -1,43 +1,61 @@
-"""Two classes, one of which is looked for: what a threshold on its probability finds, and what it takes for it."""
+"""Two classes as a detector of one: sensitivity and specificity at a threshold on its probability."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
 from sklearn.metrics import roc_curve
 
+from keras_vision.evaluation.judge import Interval
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A two-class network as a detector of one of them.
+    """A two-class network as a detector of one class.
 
     Attributes:
-        positive: Label of the class that is looked for, 0 or 1.
-        threshold: Least probability of that class that counts as found, chosen on validation.
-        chosen: `sensitivity` and `specificity` at that threshold as `(value, low, high)`, 95 % Wilson intervals.
-        half: The same at a probability of one half, where the network's own answer changes.
+        positive: Label of the class to detect, 0 or 1.
+        threshold: Smallest probability of that class that counts as a detection, chosen on validation.
+        chosen: `sensitivity` and `specificity` at that threshold, with 95 % Wilson intervals.
+        half: The same at a probability of one half, where the predicted class changes.
         curve: The judged split's ROC curve, shape `(2, M)`: false positive rates, true positive rates.
     """
 
     positive: int
     threshold: float
-    chosen: dict[str, tuple[float, ...]]
-    half: dict[str, tuple[float, ...]]
+    chosen: dict[str, Interval]
+    half: dict[str, Interval]
     curve: np.ndarray
 
+    def to_dict(self, class_names: tuple[str, ...]) -> dict[str, Any]:
+        """JSON-ready values, without the curve."""
+        return {
+            "positive": class_names[self.positive],
+            "threshold": self.threshold,
+            "at_threshold": {name: values.to_dict() for name, values in self.chosen.items()},
+            "at_one_half": {name: values.to_dict() for name, values in self.half.items()},
+        }
 
-def operating_point(labels, probabilities, val_labels, val_probabilities, positive):
-    """Chooses a threshold on the validation split and judges it on another.
 
-    Of all thresholds it takes the one with the largest sum of sensitivity and specificity on validation, in the middle
-    of the gap between two images' probabilities, so that it depends on neither alone.
+def operating_point(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    val_labels: np.ndarray,
+    val_probabilities: np.ndarray,
+    positive: int,
+) -> OperatingPoint | None:
+    """Chooses a threshold on the validation split and evaluates it on another.
+
+    The threshold has the largest sum of sensitivity and specificity on validation. It is in the middle of the gap
+    between two images' probabilities, so that it does not depend on one of them alone.
 
     Args:
         labels: Int array, shape `(N,)`, of 0 and 1.
         probabilities: Float array, shape `(N, 2)`.
         val_labels: Those of the validation split, both classes among them.
         val_probabilities: Likewise.
-        positive: Label of the class that is looked for.
+        positive: Label of the class to detect.
 
     Returns:
         An `OperatingPoint`, or None where one of the splits lacks a class.
@@ -74,4 +92,4 @@ def _rates(is_positive, found):
 
 def _share(hits):
     low, high = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
-    return float(hits.mean()), float(low), float(high)
+    return Interval(float(hits.mean()), float(low), float(high))

@@ -2,6 +2,7 @@
 
 from keras_vision.explanation.faithfulness import (
     Faithfulness,
+    Similarity,
     judge_heatmaps,
     random_heatmaps,
     similarity,
@@ -29,6 +30,7 @@ __all__ = [
     "METHODS",
     "Classifier",
     "Faithfulness",
+    "Similarity",
     "attributions",
     "caption",
     "feature_layer",

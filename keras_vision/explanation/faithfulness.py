@@ -241,14 +241,25 @@ def random_heatmaps(count, spatial, *, cell=4, seed=0):
     return np.float32(ndimage.zoom(coarse, factors, order=1, grid_mode=True, mode="nearest"))
 
 
-def similarity(heatmaps, others, *, share=0.2):
-    """How alike two sets of heatmaps of the same images are.
+@dataclass(frozen=True)
+class Similarity:
+    """How similar two sets of heatmaps of the same images are, means over the images.
+
+    Attributes:
+        cosine: Cosine of the angle between both heatmaps.
+        top_overlap: Share of the hottest pixels that both have in common.
+    """
+
+    cosine: float
+    top_overlap: float
+
+
+def similarity(heatmaps: np.ndarray, others: np.ndarray, *, share: float = 0.2) -> Similarity:
+    """How similar two sets of heatmaps of the same images are.
 
     Args:
-        share: Of the pixels that count as the top.
-
-    Returns:
-        `{"cosine", "top_overlap"}`, means over images: cosine of the angle, and share of the hottest pixels in common.
+        heatmaps, others: In `[0, 1]`, shape `(N, *spatial)`.
+        share: Of the pixels that count as the hottest.
     """
     one, other = (np.reshape(maps, (len(maps), -1)).astype(np.float64) for maps in (heatmaps, others))
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
@@ -257,4 +268,4 @@ def similarity(heatmaps, others, *, share=0.2):
     tops = [hottest_first(maps) < share for maps in (heatmaps, others)]
     axes = tuple(range(1, tops[0].ndim))
     overlap = np.sum(tops[0] & tops[1], axis=axes) / np.sum(tops[0], axis=axes)
-    return {"cosine": float(np.mean(cosine)), "top_overlap": float(np.mean(overlap))}
+    return Similarity(float(np.mean(cosine)), float(np.mean(overlap)))

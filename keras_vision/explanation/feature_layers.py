@@ -42,12 +42,25 @@ def last_feature_step(graph, shapes):
     does the sum that ends a residual block, as when users of torch name `layer4[-1]` of a ResNet. Convolutions after
     the pooling, whose maps are one pixel, do not count. A network without convolutions gives its last feature maps.
     """
-    spatial = [step for step in graph.steps if _has_maps(shapes, step) and _size(shapes[step.output]) > 1]
+    steps = [step for step in graph.steps if _has_maps(shapes, step)]
+    return steps[last_feature_map([(shapes[step.output], isinstance(step.layer, CONVOLUTIONS)) for step in steps])]
+
+
+def last_feature_map(tensors):
+    """Which of some tensors, in the order in which they are made, has the last feature maps; see `last_feature_step`.
+
+    Args:
+        tensors: `(shape without the batch, whether a convolution makes it)` of each.
+
+    Returns:
+        Its index.
+    """
+    spatial = [index for index, (shape, _) in enumerate(tensors) if math.prod(shape[:-1]) > 1]
     if not spatial:
         raise InputError("The model has no layer with feature maps, as a convolution makes them; there is no heatmap.")
-    convolutions = [step for step in spatial if isinstance(step.layer, CONVOLUTIONS)]
-    size = shapes[(convolutions or spatial)[-1].output][:-1]
-    return [step for step in spatial if shapes[step.output][:-1] == size][-1]
+    convolutions = [index for index in spatial if tensors[index][1]]
+    size = tensors[(convolutions or spatial)[-1]][0][:-1]
+    return [index for index in spatial if tensors[index][0][:-1] == size][-1]
 
 
 def _named(graph, shapes, name):
@@ -77,7 +90,3 @@ def _not_there(graph, name):
 
 def _has_maps(shapes, step):
     return len(shapes[step.output]) == len(shapes[0])
-
-
-def _size(shape):
-    return math.prod(shape[:-1])

@@ -16,7 +16,7 @@ from keras import ops
 from keras_vision.explanation.feature_layers import find_steps
 from keras_vision.explanation.gradients import compile_gradients
 from keras_vision.explanation.precision import in_float32
-from keras_vision.graph import read_graph
+from keras_vision.keras_internals.graph import read_graph, scoring_activation, scoring_step
 from keras_vision.recipe import InputError
 
 PREDICTED = -1  # As a target class: the one with the largest logit.
@@ -61,13 +61,13 @@ class Network:
         self.called = list({id(step.layer): step.layer for step in self.graph.steps}.values())
         self.called = [layer for layer in self.called if isinstance(layer, keras.Layer)]
         self.variables = list({id(part): part for layer in self.called for part in layer.variables}.values())
-        self.activation = _scoring_step(self.graph)
+        self.activation = scoring_step(self.graph)
         self.compiled, self.known_shapes = {}, {}
 
     @property
     def ends_in(self):
         """`"softmax"`, `"sigmoid"`, or None where the model returns logits."""
-        return self.activation and _scoring(self.activation.layer)
+        return self.activation and scoring_activation(self.activation.layer)
 
     def checked(self, images):
         """Images as an array.
@@ -153,31 +153,6 @@ class Network:
         if self.activation is None:
             return self.graph.output
         return self.activation.output if _has_own_activation(self.activation.layer) else self.activation.inputs[0]
-
-
-def _scoring_step(graph):
-    """The step whose activation makes probabilities of logits, or None. Reshaping and rounding may follow it."""
-    makers = {step.output: step for step in graph.steps}
-    step = makers.get(graph.output)
-    while step is not None and not _scoring(step.layer):
-        before = makers.get(step.inputs[0])
-        if len(step.inputs) > 1 or before is None or not _merely_passes(step, before):
-            return None
-        step = before
-    return step
-
-
-def _merely_passes(step, before):
-    kernels = any(len(variable.shape) > 1 for variable in getattr(step.layer, "variables", ()))
-    sizes = {math.prod(part.shape) for part in (step, before) if None not in part.shape}
-    return not kernels and len(sizes) == 1
-
-
-def _scoring(layer):
-    """The activation that makes probabilities; of layers, of `Activation` layers and of `keras.ops`."""
-    name = type(layer).__name__.lower()
-    found = name if name in ("softmax", "sigmoid") else getattr(getattr(layer, "activation", None), "__name__", None)
-    return found if found in ("softmax", "sigmoid") else None
 
 
 def _has_own_activation(layer):

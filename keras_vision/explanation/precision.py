@@ -4,6 +4,8 @@ from contextlib import contextmanager
 
 import keras
 
+from keras_vision.keras_internals.nodes import all_layers
+
 HALF = ("float16", "bfloat16")
 
 
@@ -27,8 +29,7 @@ def in_float32(layers):
     """
     half = {}
     for outer in layers:
-        # Attention, wrappers and the like hold layers that no public name lists.
-        for layer in outer._flatten_layers():
+        for layer in all_layers(outer):
             if layer.compute_dtype in HALF:
                 half[layer] = layer.dtype_policy
     try:

@@ -5,6 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from keras_vision.explanation.class_activation import in_the_shape_of, weighted_sum
+from keras_vision.explanation.feature_layers import last_feature_map
 from keras_vision.explanation.heatmap import heatmaps, resize
 from keras_vision.explanation.network import batches, checked_classes, fitting, network_of
 
@@ -12,8 +13,12 @@ from keras_vision.explanation.network import batches, checked_classes, fitting, 
 class Classifier(Protocol):
     """What Score-CAM needs of a model that is not a Keras model, a .tflite file say."""
 
+    def feature_shapes(self):
+        """`(name, shape without the batch, whether a convolution makes it)` of each tensor, as they are made."""
+        ...
+
     def feature_maps(self, images, layer):
-        """A layer's feature maps, shape `(N, *size, C)`; where `layer` is None, those that it chooses itself."""
+        """The feature maps of a tensor in `feature_shapes`, by name, shape `(N, *size, C)`."""
         ...
 
     def probabilities(self, images):
@@ -41,7 +46,10 @@ def score_cam(model, images, target_classes=None, *, layers=None, batch_size=32)
         model = _KerasClassifier(model, batch_size, fitting(batch_size, len(images)))
     images = np.asarray(images)
     targets = _targets(model, images, target_classes, batch_size)
-    names = layers if isinstance(layers, (list, tuple)) else [layers]
+    names = [
+        _last_maps(model, images.ndim) if name is None else name
+        for name in (layers if isinstance(layers, (list, tuple)) else [layers])
+    ]
     found = [_explained(model, images, targets, name, batch_size) for name in names]
     return in_the_shape_of(layers, found)
 
@@ -65,6 +73,14 @@ def _targets(model, images, target_classes, batch_size):
     if target_classes is None:
         return probabilities.argmax(axis=1)
     return checked_classes(target_classes, len(images), probabilities.shape[1])
+
+
+def _last_maps(model, rank):
+    """Name of the tensor with the last feature maps; None for a Keras model, which finds it itself."""
+    if isinstance(model, _KerasClassifier):
+        return None
+    tensors = [item for item in model.feature_shapes() if len(item[1]) == rank - 1]
+    return tensors[last_feature_map([item[1:] for item in tensors])][0]
 
 
 def _explained(model, images, targets, layer, batch_size):

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_vision.download import keras_home
+from keras_vision.files.download import keras_home
 from keras_vision.models.ends import resized, resized_shape, scaled, with_head
 from keras_vision.models.shapes import require_pictures
 from keras_vision.recipe import InputError, first_line

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_vision import run_folder
 from keras_vision.models.channels import fit_channels
 from keras_vision.recipe import InputError, first_line
 
@@ -14,7 +13,7 @@ CONVOLUTIONS = (layers.Conv2D, layers.Conv3D)
 NAMED_AT_MOST = 5  # Layers that were not taken: a line is to be read.
 
 
-def init_from(model, run):
+def init_from(model, file):
     """Gives a network the weights of another one's layers, by name and shape, and says which.
 
     The first convolution is fitted where one network takes gray pictures and the other colour. The head is taken where
@@ -22,7 +21,7 @@ def init_from(model, run):
 
     Args:
         model: A `keras.Model`, changed in place.
-        run: A finished run's folder, or a .keras file; read in Keras's safe mode.
+        file: A .keras file, read in Keras's safe mode; a finished run has one, `model.keras`.
 
     Returns:
         Names of the layers that were not taken.
@@ -30,7 +29,7 @@ def init_from(model, run):
     Raises:
         InputError: If there is no model that can be read, or no layer of it has a place here.
     """
-    source = _read(run_folder.model_file(run))
+    source = _read(file)
     theirs = {layer.name: layer.get_weights() for layer in source.layers}
     weighted = [layer for layer in model.layers if layer.weights]
     refused = {}
@@ -42,10 +41,10 @@ def init_from(model, run):
             refused[layer.name] = "another shape"
     if len(refused) == len(weighted):
         raise InputError(
-            f"No layer of {run} has the name and shape of one here. --init-from takes a run of the same --architecture "
-            f"and --width. Received: a {source.name} for a {model.name}."
+            f"No layer of {file} has the name and shape of one here. --init-from takes a run of the same "
+            f"--architecture and --width. Received: a {source.name} for a {model.name}."
         )
-    print(f"Taken: {len(weighted) - len(refused)} of {len(weighted)} layers with weights, from {run}.{_list(refused)}")
+    print(f"Taken: {len(weighted) - len(refused)} of {len(weighted)} layers with weights, from {file}.{_list(refused)}")
     return list(refused)
 
 

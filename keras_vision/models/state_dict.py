@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_vision.download import check_hash, data_folders, download, keras_home
+from keras_vision.files.download import check_hash, data_folders, download, keras_home
 from keras_vision.models.channels import fit_channels
 from keras_vision.models.resnet import torchvision_names
 from keras_vision.recipe import InputError, first_line

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_vision.quantization.flatbuffer import OPERATOR_NAMES, unpack
+from keras_vision.quantization.flatbuffer import operator_name, unpack
 from keras_vision.quantization.metadata import read_metadata
 from keras_vision.recipe import InputError
 
@@ -91,13 +91,6 @@ def audit(content, where="The file"):
     )
 
 
-def _name(model, item):
-    code = model.operatorCodes[item.opcodeIndex]
-    if code.customCode:
-        return code.customCode.decode() if isinstance(code.customCode, bytes) else code.customCode
-    return OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
-
-
 def _text(name):
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else name or ""
 
@@ -111,7 +104,7 @@ def _operator(model, graph, item):
     if largest is not None and largest.quantization is not None and largest.quantization.scale is not None:
         scales = "per channel" if len(largest.quantization.scale) > 1 else "per tensor"
     return Operator(
-        name=_name(model, item),
+        name=operator_name(model, item),
         output=_text(made[0].name),
         inputs=tuple(TYPE_NAMES[tensor.type] for tensor in taken if not _bytes(model, tensor)),
         outputs=tuple(TYPE_NAMES[tensor.type] for tensor in made),
@@ -130,7 +123,7 @@ def _floats(model, graph):
     """Every float inside the file; a QUANTIZE at its beginning and a DEQUANTIZE at its end are its rim."""
     begins, ends = set(np.atleast_1d(graph.inputs).tolist()), set(np.atleast_1d(graph.outputs).tolist())
     for item in graph.operators:
-        name = _name(model, item)
+        name = operator_name(model, item)
         rim = set()
         if name == "QUANTIZE":
             rim = set(item.inputs) & begins

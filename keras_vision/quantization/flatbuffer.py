@@ -194,3 +194,16 @@ def unpack(content, where="The file"):
         return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     except (struct.error, IndexError, ValueError, TypeError, MemoryError) as error:
         raise InputError(f"{where} is a damaged TensorFlow Lite file: {error}.") from error
+
+
+def operator_name(model, item):
+    """Name of an operator, such as `CONV_2D`; a custom operator's own name.
+
+    Args:
+        model: The schema model object.
+        item: One of its graph's operators.
+    """
+    code = model.operatorCodes[item.opcodeIndex]
+    if code.customCode:
+        return code.customCode.decode() if isinstance(code.customCode, bytes) else code.customCode
+    return OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]

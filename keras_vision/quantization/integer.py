@@ -8,11 +8,20 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
-from keras_vision.graph import read_graph
-from keras_vision.quantization import fake_quantization as fake
+from keras_vision.keras_internals.graph import read_graph, scoring_step
 from keras_vision.quantization.flatbuffer import FlatModel
+from keras_vision.quantization.folding import fold
 from keras_vision.quantization.lowering import Regroup, StackDepth
+from keras_vision.quantization.quantized_layers import (
+    FakeQuantize,
+    QuantizedConv2D,
+    QuantizedDense,
+    QuantizedDepthwiseConv2D,
+    range_of,
+    stored_weights,
+)
 from keras_vision.quantization.ranges import SOFTMAX_RANGE, parameters
+from keras_vision.quantization.rewriting import DROPOUT, SAME_RANGE, activation_of
 
 ACTIVATIONS = {
     "linear": schema.ActivationFunctionType.NONE,
@@ -42,7 +51,7 @@ def write_integer_file(quantized, *, io="uint8", logits=False, description=""):
     Returns:
         The file's bytes.
     """
-    return _Writer(fake.fold(quantized), io, logits, description).file()
+    return _Writer(fold(quantized), io, logits, description).file()
 
 
 class _Pending:
@@ -52,7 +61,7 @@ class _Pending:
         operator: Name of the builtin operator.
         inputs: Tensors.
         options: The schema's options.
-        weights: Scales, kernel and bias of `fake_quantization.stored_weights`; None without weights.
+        weights: Scales, kernel and bias of `quantized_layers.stored_weights`; None without weights.
     """
 
     def __init__(self, operator, inputs, options=None, weights=None):
@@ -82,7 +91,7 @@ class _Writer:
         if isinstance(steps[0].layer, layers.Rescaling):
             number = steps[0].output
             steps = steps[1:]
-        scale, zero_point = fake.range_of(steps[0].layer)
+        scale, zero_point = range_of(steps[0].layer)
         rounded = steps[0].output
         if self.io == "float32" and number:
             given, inside = self._float_input(shape, scale, zero_point)
@@ -125,7 +134,7 @@ class _Writer:
 
     def _output(self, made):
         name = "scores"
-        if not self.logits and not fake.ends_in_scores(self.graph):
+        if not self.logits and scoring_step(self.graph) is None:
             scale, zero_point = parameters(*SOFTMAX_RANGE)
             scores = self.file_model.tensor(f"{name}_int8", made.shape, np.int8, scale, zero_point)
             # A single logit is that of one class against its absence.
@@ -143,19 +152,19 @@ class _Writer:
         layer, values = step.layer, [self.values[number] for number in step.inputs]
         value = values[0]
         shape = (_batch(value, layer), *step.shape)
-        if isinstance(layer, fake.FakeQuantize):
+        if isinstance(layer, FakeQuantize):
             if not isinstance(value, _Pending):
                 return value
-            return self._emit(value, layer.name.removesuffix("_range"), shape, *fake.range_of(layer))
-        if isinstance(layer, fake.QuantizedConv2D):
+            return self._emit(value, layer.name.removesuffix("_range"), shape, *range_of(layer))
+        if isinstance(layer, QuantizedConv2D):
             options = schema.Conv2DOptionsT(**_window(layer))
-            return _Pending("CONV_2D", [value], options, fake.stored_weights(layer))
-        if isinstance(layer, fake.QuantizedDepthwiseConv2D):
+            return _Pending("CONV_2D", [value], options, stored_weights(layer))
+        if isinstance(layer, QuantizedDepthwiseConv2D):
             options = schema.DepthwiseConv2DOptionsT(depthMultiplier=layer.depth_multiplier, **_window(layer))
-            return _Pending("DEPTHWISE_CONV_2D", [value], options, fake.stored_weights(layer))
-        if isinstance(layer, fake.QuantizedDense):
+            return _Pending("DEPTHWISE_CONV_2D", [value], options, stored_weights(layer))
+        if isinstance(layer, QuantizedDense):
             options = schema.FullyConnectedOptionsT()
-            return _Pending("FULLY_CONNECTED", [value], options, fake.stored_weights(layer))
+            return _Pending("FULLY_CONNECTED", [value], options, stored_weights(layer))
         if isinstance(layer, layers.Add):
             return _Pending("ADD", values, schema.AddOptionsT())
         if isinstance(layer, layers.Multiply):
@@ -171,12 +180,12 @@ class _Writer:
             size = self._constant(f"{layer.name}_size", np.array([layer.height, layer.width], np.int32))
             options = schema.ResizeBilinearOptionsT(halfPixelCenters=True)
             return self._same_range("RESIZE_BILINEAR", layer, [value, size], shape, options)
-        if isinstance(layer, fake.SAME_RANGE):
+        if isinstance(layer, SAME_RANGE):
             return self._moved(layer, value, shape)
         return self._activation(layer, value)
 
     def _activation(self, layer, value):
-        name = fake.activation_of(layer)
+        name = activation_of(layer)
         if isinstance(value, _Pending):
             value.activation = name
             return value
@@ -191,7 +200,7 @@ class _Writer:
 
     def _moved(self, layer, value, shape):
         """Layers that move values: the output's integers mean what the input's do."""
-        if isinstance(layer, fake.DROPOUT):
+        if isinstance(layer, DROPOUT):
             return value
         if isinstance(layer, layers.MaxPooling2D):
             return self._same_range("MAX_POOL_2D", layer, [value], shape, _pool(layer))

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_vision.graph import read_graph
+from keras_vision.keras_internals.graph import read_graph
 from keras_vision.recipe import InputError
 
 PACKAGE = "keras_vision"

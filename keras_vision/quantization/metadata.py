@@ -38,7 +38,8 @@ class Metadata:
         version: Version of the model.
         licence: Licence of the model.
         labels: Names of the classes, in the order of the scores.
-        mean, std: `(pixel - mean) / std` is what a float input takes; pixels are 0 to 255.
+        mean, std: `(pixel - mean) / std` is what a float input takes; pixels are 0 to 255. One number for all channels,
+            or one for each; None where a file does not say.
     """
 
     name: str
@@ -46,8 +47,20 @@ class Metadata:
     version: str
     licence: str
     labels: tuple[str, ...]
-    mean: float = 0.0
-    std: float = 1.0
+    mean: float | tuple[float, ...] | None = 0.0
+    std: float | tuple[float, ...] | None = 1.0
+
+
+def input_range(metadata):
+    """What a float input takes for the pixel values 0 and 255: two numbers, or two arrays over the channels.
+
+    None where the metadata does not say.
+    """
+    if metadata.mean is None or metadata.std is None:
+        return None
+    mean, std = np.asarray(metadata.mean, np.float64), np.asarray(metadata.std, np.float64)
+    low, high = (0 - mean) / std, (255 - mean) / std
+    return (float(low), float(high)) if low.ndim == 0 else (low, high)
 
 
 def add_metadata(content, metadata):
@@ -85,17 +98,21 @@ def read_metadata(content, where="The file"):
     packed = bytes(model.buffers[buffers[0]].data)
     root = _Reader(packed, flatbuffers.encode.Get(flatbuffers.packer.uoffset, packed, 0))
     graph = root.tables(3)[0]
-    mean, std = 0.0, 1.0
+    mean = std = None
     for unit in graph.tables(2)[0].tables(4):
         if unit.byte(0) == _NORMALIZATION_OPTIONS:
             options = unit.table(1)
-            mean, std = options.floats(0)[0], options.floats(1)[0]
+            mean, std = (_one_or_each(options.floats(field)) for field in (0, 1))
     labels = ()
     files = [file for tensor in graph.tables(3) for file in tensor.tables(6) if file.byte(2) == _TENSOR_AXIS_LABELS]
     if files and zipfile.is_zipfile(io.BytesIO(content)):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             labels = tuple(archive.read(files[0].string(0)).decode("utf-8").splitlines())
     return Metadata(root.string(0), root.string(1), root.string(2), root.string(5), labels, mean, std)
+
+
+def _one_or_each(values):
+    return values[0] if len(set(values)) == 1 else tuple(values)
 
 
 def _text(name):
@@ -109,7 +126,7 @@ def _pack_metadata(metadata, graph):
     image = _tensor(builder, "image", "The picture, pixels from 0 to 255.", _image(builder, shape))
     image["process_units"] = _vector(builder, [_normalization(builder, metadata)])
     # Bytes are what they are; the bounds of a float input follow from its normalization.
-    bounds = (0.0, 255.0) if quantized else tuple((end - metadata.mean) / metadata.std for end in (0.0, 255.0))
+    bounds = (0.0, 255.0) if quantized else input_range(metadata)
     image["stats"] = _stats(builder, *bounds)
     labels = _table(
         builder,
@@ -153,7 +170,7 @@ def _vector(builder, places):
 
 
 def _floats(builder, values):
-    return builder.CreateNumpyVector(np.asarray(values, np.float32))
+    return builder.CreateNumpyVector(np.atleast_1d(np.asarray(values, np.float32)))
 
 
 def _table(builder, places, byte=None):
@@ -182,12 +199,12 @@ def _image(builder, shape):
 
 
 def _normalization(builder, metadata):
-    options = _table(builder, {0: _floats(builder, [metadata.mean]), 1: _floats(builder, [metadata.std])})
+    options = _table(builder, {0: _floats(builder, metadata.mean), 1: _floats(builder, metadata.std)})
     return _table(builder, {1: options}, byte=(0, _NORMALIZATION_OPTIONS))
 
 
 def _stats(builder, low, high):
-    return _table(builder, {0: _floats(builder, [high]), 1: _floats(builder, [low])})
+    return _table(builder, {0: _floats(builder, high), 1: _floats(builder, low)})
 
 
 class _Reader(Table):

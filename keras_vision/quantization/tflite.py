@@ -13,8 +13,7 @@ from pathlib import Path
 
 import keras
 
-from keras_vision.graph import read_graph
-from keras_vision.quantization.fake_quantization import ends_in_scores
+from keras_vision.keras_internals.graph import read_graph, scoring_step
 from keras_vision.recipe import InputError, first_line
 
 
@@ -53,7 +52,7 @@ def _convert(model, dynamic, logits):
     # A batch of one: dynamic shapes would add SHAPE, STRIDED_SLICE and PACK, which phones' accelerators refuse.
     images = keras.Input(batch_shape=(1, *model.input_shape[1:]), name="images")
     scores = model(images, training=False)
-    if not logits and not ends_in_scores(read_graph(model)):
+    if not logits and scoring_step(read_graph(model)) is None:
         # A single logit is that of one class against its absence.
         scores = keras.layers.Activation("softmax" if scores.shape[-1] > 1 else "sigmoid", name="scores")(scores)
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(images, scores, name=model.name))

@@ -38,7 +38,7 @@ def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
         raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard.")
     log = _EpochLog()
     started = time.perf_counter()
-    with native_operations(model):
+    with native_operations(model, enabled=spec.native_operations):
         model.fit(
             train,
             validation_data=val,

@@ -18,7 +18,7 @@ from keras_vision.training import torch_state
 
 
 @contextlib.contextmanager
-def native_operations(model):
+def native_operations(model, *, enabled=True):
     """Lets a network's layers take their backend's own operations in training, until the block ends.
 
     Outputs, gradients and moving statistics are Keras's but for rounding, and the layers stay Keras's: what is saved
@@ -27,8 +27,9 @@ def native_operations(model):
 
     Args:
         model: A flat `keras.Model`, built, on any backend.
+        enabled: Whether to use them; without it only oneDNN's faulty kernels are avoided.
     """
-    chosen = [(vars(layer), *found) for layer in model.layers if (found := _replacement(layer))]
+    chosen = [(vars(layer), *found) for layer in model.layers if (found := _replacement(layer, enabled))]
     for own, method, operation in chosen:
         own[method] = operation
     try:
@@ -39,14 +40,16 @@ def native_operations(model):
             del own[method]
 
 
-def _replacement(layer):
+def _replacement(layer, enabled):
     """Name of a layer's method and what stands in for it; None for a layer that is left alone."""
     backend = keras.backend.backend()
     method, operation = "call", None
-    if backend in NORMALIZATIONS and _is_plain_normalization(layer):
-        operation = functools.partial(_normalize, layer, NORMALIZATIONS[backend])
-    elif backend == "tensorflow" and _skips_pixels(layer):
+    if backend == "tensorflow" and _skips_pixels(layer):
         method, operation = "convolution_op", functools.partial(_convolve_kept_pixels, layer)
+    elif not enabled:
+        return None
+    elif backend in NORMALIZATIONS and _is_plain_normalization(layer):
+        operation = functools.partial(_normalize, layer, NORMALIZATIONS[backend])
     elif backend == "torch" and _pads_evenly(layer):
         method, operation = "convolution_op", functools.partial(_convolve_on_torch, layer)
     elif backend == "torch" and _cuts_rims(layer):

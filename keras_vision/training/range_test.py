@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 
+from keras_vision.keras_internals.trainer import copy_weight_decay_exclusions, other_optimizer
 from keras_vision.training import torch_state
 from keras_vision.training.native_operations import native_operations
 from keras_vision.training.rate_curve import MIN_POINTS, RunningLoss, read_curve
@@ -26,6 +27,7 @@ def range_test(
     divergence=4.0,
     class_weight=None,
     verbose="auto",
+    native=True,
 ):
     """Trains for some steps at rising learning rates, says what it saw, and leaves everything as it was.
 
@@ -51,6 +53,7 @@ def range_test(
             above 1.
         class_weight: `{class: weight}`, as `keras.Model.fit` takes it.
         verbose: Whether to show Keras's progress bar; `"auto"` shows it on a terminal.
+        native: Whether to use native operations, as `fit` does, see `native_operations`.
 
     Returns:
         A `RateCurve`.
@@ -65,7 +68,7 @@ def range_test(
     rates, losses = SWEEPS[sweep](low, high, steps), []
     running = RunningLoss(smoothing, divergence)
     bar = keras.utils.Progbar(steps) if (sys.stdout.isatty() if verbose == "auto" else verbose) else None
-    with native_operations(model), _borrowed(model) as optimizer, _endless(batches) as stream:
+    with native_operations(model, enabled=native), _borrowed(model) as optimizer, _endless(batches) as stream:
         # Optimizers that add up gradients move the weights only every so many batches.
         every = getattr(optimizer, "inner_optimizer", optimizer).gradient_accumulation_steps or 1
         # A batch's loss is that of the weights before its step, so each rate is judged by the batch after it.
@@ -131,24 +134,16 @@ def _endless(batches):
 @contextlib.contextmanager
 def _borrowed(model):
     """Gives a second optimizer to train the model with, and takes all back that the training changed."""
-    # Compiled functions hold on to the optimizer that they were made with. The last two are Keras's on JAX: a step that
-    # is interrupted leaves there what it would later write into the variables.
-    names = ("optimizer", "train_function", "_jax_state", "_jax_state_synced")
-    attributes = {name: vars(model)[name] for name in names if name in vars(model)}
     variables = [*model.variables, *model.metrics_variables]
     values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
     optimizer = _like(model.optimizer)
     optimizer.build(model.trainable_variables)
-    # Set as `compile` sets it: unnoticed by what keeps track of a model's parts.
-    vars(model).update(optimizer=optimizer, train_function=None)
     on_torch = keras.backend.backend() == "torch"
+    kept = torch_state.kept(model.trainable_variables) if on_torch else contextlib.nullcontext()
     try:
-        with torch_state.kept(model.trainable_variables) if on_torch else contextlib.nullcontext():
+        with other_optimizer(model, optimizer), kept:
             yield optimizer
     finally:
-        for name in names:
-            vars(model).pop(name, None)
-        vars(model).update(attributes)
         model.reset_metrics()  # The loss's and the metrics' variables may be younger than the sweep.
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
@@ -161,8 +156,5 @@ def _like(optimizer):
         del config["inner_optimizer"]
         return type(optimizer)(_like(optimizer.inner_optimizer), **config)
     twin = type(optimizer).from_config({**config, "learning_rate": 0.0})
-    # Which variables have no weight decay is the one setting that a config lacks.
-    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
-        if hasattr(optimizer, name):
-            setattr(twin, name, getattr(optimizer, name))
+    copy_weight_decay_exclusions(optimizer, twin)
     return twin

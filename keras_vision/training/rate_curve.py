@@ -56,7 +56,7 @@ class RateCurve:
             rate: Learning rate, above 0.
         """
         if self.steepest is None or self.valley is None:
-            return f"Nothing here speaks for or against {rate:.2g}."
+            return f"The range test is inconclusive about {rate:.2g}."
         low, high = sorted((self.steepest, self.valley))
         if rate < low / ABOUT:
             return f"{rate:.2g} is low: it learns, but slowly; try {low:.2g} to {high:.2g}."
@@ -72,7 +72,7 @@ class RateCurve:
         writer.writerows(zip(self.rates, self.losses, self.smoothed, strict=True))
         return text.getvalue()
 
-    def figure(self, rate=None):
+    def plot(self, rate=None):
         """The curve with its suggestions, as a matplotlib figure.
 
         Args:

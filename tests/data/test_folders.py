@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_vision import data, pictures
+from keras_vision import data
 from keras_vision.data.rows import Rows
+from keras_vision.files import image_files
 from keras_vision.recipe import DataSpec, InputError
 
 
@@ -188,6 +189,6 @@ def test_links_out_of_a_class_give_no_wrong_labels(write_folder):
     [({"a": 9}, "at least 2 classes"), ({"train/Cat": 9, "train/dog": 9, "val/cat": 9, "val/dog": 9}, "shows 'cat'")],
 )
 def test_what_cannot_be_learnt_from_is_refused_before_it_is_decoded(counts, message, write_folder, monkeypatch):
-    monkeypatch.setattr(pictures, "read_bytes", None)
+    monkeypatch.setattr(image_files, "read_bytes", None)
     with pytest.raises(InputError, match=message):
         load(write_folder(counts))

@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_vision import data, pictures
+from keras_vision import data
 from keras_vision.data import fingerprints, leaks
 from keras_vision.data.data_report import audited
 from keras_vision.data.splits import Source, Split, Splits
+from keras_vision.files import image_files
 from keras_vision.recipe import DataSpec, InputError
 
 
@@ -39,7 +40,7 @@ COPIES = {
     "cropped at one corner": lambda image: cut(image, 3, 0),
     "turned and cropped": lambda image: jpeg(cut(np.rot90(image), 0, 2)),
     **{
-        f"symmetry {turn}": lambda image, turn=turn: jpeg(np.ascontiguousarray(pictures.symmetry(image, turn)))
+        f"symmetry {turn}": lambda image, turn=turn: jpeg(np.ascontiguousarray(image_files.symmetry(image, turn)))
         for turn in range(8)
     },
 }
@@ -63,7 +64,7 @@ def test_the_cosine_transform_is_opencvs(scenes):
 
 @pytest.mark.parametrize("turn", range(8))
 def test_a_turned_pictures_fingerprint_comes_from_the_pictures(turn, scenes):
-    turned = np.array([np.ascontiguousarray(pictures.symmetry(image, turn)) for image in scenes])
+    turned = np.array([np.ascontiguousarray(image_files.symmetry(image, turn)) for image in scenes])
     found = fingerprints.symmetry(fingerprints.fingerprints(scenes), turn)
     np.testing.assert_allclose(found, fingerprints.fingerprints(turned), atol=0.02)
 

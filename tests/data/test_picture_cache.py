@@ -7,10 +7,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from keras_vision import data, pictures
+from keras_vision import data
 from keras_vision.data import folders, picture_cache
 from keras_vision.data.rows import Rows
 from keras_vision.data.splits import Split
+from keras_vision.files import image_files
 from keras_vision.recipe import DataSpec, InputError
 
 
@@ -26,8 +27,8 @@ def root(write_folder):
 @pytest.fixture
 def decoded(monkeypatch):
     """Names of the files that are read from now on."""
-    read, names = pictures.read_bytes, []
-    monkeypatch.setattr(pictures, "read_bytes", lambda path: names.append(path.name) or read(path))
+    read, names = image_files.read_bytes, []
+    monkeypatch.setattr(image_files, "read_bytes", lambda path: names.append(path.name) or read(path))
     return names
 
 
@@ -55,18 +56,18 @@ def test_the_splits_and_the_seed_need_no_other_cache(root, decoded):
 
 
 def test_a_file_that_could_not_be_read_is_asked_for_again(write_folder, monkeypatch):
-    root, read = write_folder({"a": 40, "b": 40}), pictures.read_bytes
+    root, read = write_folder({"a": 40, "b": 40}), image_files.read_bytes
 
     def locked(path):
         if path.name == "003.png":
-            raise pictures.NotReadError("permission denied")
+            raise image_files.NotReadError("permission denied")
         return read(path)
 
     (root / "a" / "004.png").write_bytes(b"no picture")
-    monkeypatch.setattr(pictures, "read_bytes", locked)
+    monkeypatch.setattr(image_files, "read_bytes", locked)
     monkeypatch.setattr(folders, "MOST_SET_ASIDE", 0.5)
     assert set(load(root).report.set_aside) == {"a/003.png", "b/003.png", "a/004.png"}
-    monkeypatch.setattr(pictures, "read_bytes", read)
+    monkeypatch.setattr(image_files, "read_bytes", read)
     assert set(load(root).report.set_aside) == {"a/004.png"}
     assert len(list(picture_cache.home().iterdir())) == 1  # And nothing of the first is left.
     monkeypatch.setattr(picture_cache, "_make", None)

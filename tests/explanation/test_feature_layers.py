@@ -6,7 +6,7 @@ from keras import layers
 
 from keras_vision import models
 from keras_vision.explanation.feature_layers import find_steps, last_feature_step
-from keras_vision.graph import read_graph
+from keras_vision.keras_internals.graph import read_graph
 from keras_vision.recipe import InputError, ModelSpec
 
 

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from keras_vision import explanation
-from keras_vision.graph import read_graph
+from keras_vision.keras_internals.graph import read_graph
 from keras_vision.recipe import InputError
 
 pytestmark = pytest.mark.backend

@@ -7,8 +7,8 @@ from keras import layers
 
 from keras_vision import models, quantization, training
 from keras_vision.data import Batches, synthetic
+from keras_vision.pipeline.track import _in_float32
 from keras_vision.recipe import InputError, ModelSpec, TrainingSpec
-from keras_vision.track import _in_float32
 
 RESNET = {"architecture": "resnet18", "width": 2}
 # Quicker to compile, with the same kinds of layers.

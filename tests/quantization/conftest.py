@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_vision import data, models, phone, quantization, training
+from keras_vision import data, models, quantization, training
+from keras_vision.pipeline import tflite_files
 from keras_vision.recipe import Recipe, override
 
 # Smoothed labels keep the probabilities away from 0 and 1, where integers can do no harm that would be seen.
@@ -33,7 +34,7 @@ def train_for_integers(lesions):
         val = data.Batches(lesions.val, lesions.num_classes, 200)
         training.fit(model, batches, val, RECIPE.training)
         representative = quantization.representative(lesions.train.images, lesions.train.labels, 128)
-        return model, phone.fine_tuned(RECIPE, model, representative, batches, val), representative
+        return model, tflite_files.fine_tuned(RECIPE, model, representative, batches, val), representative
 
     return train
 

@@ -1,14 +1,27 @@
-"""The pictures of a report, each drawn by one function that returns a matplotlib figure."""
+"""The plots of a report, each drawn by one function that returns a matplotlib figure."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from keras_vision.evaluation import OperatingPoint, Reliability
+
 DOTS_PER_INCH = 110
-UNEVEN = 30  # Times as many images in one bar as in another: the short one is then hardly seen on a linear axis.
+UNEVEN = 30  # Ratio of the longest to the shortest bar from which the short one can hardly be seen on a linear axis.
 
 
-def learning_curves(runs):
+def png(figure: Figure) -> bytes:
+    """A matplotlib figure as a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    return buffer.getvalue()
+
+
+def learning_curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
     """Loss and accuracy over epochs, training dashed and validation solid.
 
     Args:
@@ -31,7 +44,7 @@ def learning_curves(runs):
     return figure
 
 
-def confusion(matrix, class_names):
+def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     """Rows are true classes, columns predicted ones; colour is the share of the row, the numbers are images."""
     import seaborn
 
@@ -59,7 +72,7 @@ def confusion(matrix, class_names):
     return figure
 
 
-def reliability_curve(calibration):
+def reliability_curve(calibration: Reliability) -> Figure:
     """Accuracy over confidence, with the number of images in each bin below."""
     figure = Figure(figsize=(4.4, 4.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -73,7 +86,7 @@ def reliability_curve(calibration):
     return figure
 
 
-def roc_curve(point):
+def roc_curve(point: OperatingPoint) -> Figure:
     """The ROC curve of an `OperatingPoint`, with the threshold that was chosen and one half on it."""
     figure = Figure(figsize=(4.4, 4.4), layout="constrained")
     axes = figure.subplots()
@@ -87,8 +100,8 @@ def roc_curve(point):
     return figure
 
 
-def class_balance(counts, class_names):
-    """Images per class and split, as bars; on a logarithmic axis where rare classes would not be seen."""
+def class_balance(counts: dict[str, list[int]], class_names: Sequence[str]) -> Figure:
+    """Images per class and split, as bars; on a logarithmic axis where rare classes would be invisible."""
     figure = Figure(figsize=(9, 0.42 * len(class_names) + 1.4), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(class_names))
@@ -107,13 +120,13 @@ def class_balance(counts, class_names):
     return figure
 
 
-def gallery(images, captions, columns=8):
-    """Pictures with a caption each; of a volume, three slices side by side: a quarter, half and three quarters in.
+def gallery(images: Any, captions: Sequence[str], columns: int = 8) -> Figure:
+    """Images with a caption each; of a volume, three slices side by side, at a quarter, half and three quarters of it.
 
     Args:
         images: uint8 array, shape `(N, H, W, C)` or `(N, D, H, W, C)`.
         captions: N texts of up to three lines.
-        columns: Pictures in a row; of volumes half as many.
+        columns: Images in a row; of volumes half as many.
     """
     wide = 2 if images.ndim == 5 else 1
     columns //= wide
@@ -124,8 +137,8 @@ def gallery(images, captions, columns=8):
     return _captioned(figure, rows, columns, images, captions)
 
 
-def pairs(images, captions, columns=3):
-    """Two pictures side by side, pair by pair, with a caption each.
+def pairs(images: np.ndarray, captions: Sequence[str], columns: int = 3) -> Figure:
+    """Two images side by side, pair by pair, with a caption each.
 
     Args:
         images: uint8 array, shape `(P, 2, H, W, C)`.
@@ -138,21 +151,21 @@ def pairs(images, captions, columns=3):
     return _captioned(figure, rows, columns, both, captions)
 
 
-def _captioned(figure, rows, columns, pictures, captions):
-    """The figure with a picture in each place of a grid, as long as there are any, and its caption above it."""
+def _captioned(figure, rows, columns, images, captions):
+    """The figure with an image in each cell of a grid, as long as there are any, and its caption above it."""
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
-    for axes, picture, caption in zip(figure.axes, pictures, captions, strict=False):
-        axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=255)
+    for axes, image, caption in zip(figure.axes, images, captions, strict=False):
+        axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
         axes.set_title(literal(caption), fontsize=6.5)
     return figure
 
 
-def literal(text):
-    """A text that matplotlib shows as it is: between two dollar signs it would read a formula."""
+def literal(text: str) -> str:
+    """A text that matplotlib shows as it is; between two dollar signs it would read a formula."""
     return text.replace("$", r"\$")
 
 
-def shorten(name, length=24):
+def shorten(name: str, length: int = 24) -> str:
     """A class name that fits beside an axis."""
     return name if len(name) <= length else name[: length - 1].rstrip() + "…"

@@ -1,6 +1,6 @@
 import pytest
 
-from keras_vision import run_folder
+from keras_vision.pipeline import folder as run_folder
 from keras_vision.recipe import InputError
 
 

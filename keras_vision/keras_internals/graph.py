@@ -1,5 +1,6 @@
 """A Keras model as a plain list of steps: nested models opened, in the order in which they run."""
 
+import math
 from dataclasses import dataclass
 
 import keras
@@ -152,3 +153,31 @@ def _functional(model):
             f"The model {model.name!r} must be functional or a built Sequential. Received: {type(model).__name__}."
         )
     return model
+
+
+def scoring_step(graph):
+    """The step whose softmax or sigmoid makes a model's outputs probabilities; None where it returns logits.
+
+    Reshaping and rounding may follow that step.
+    """
+    makers = {step.output: step for step in graph.steps}
+    step = makers.get(graph.output)
+    while step is not None and scoring_activation(step.layer) is None:
+        before = makers.get(step.inputs[0])
+        if len(step.inputs) > 1 or before is None or not _only_passes_on(step, before):
+            return None
+        step = before
+    return step
+
+
+def scoring_activation(layer):
+    """`softmax` or `sigmoid` for a layer, an `Activation` layer or an operation of `keras.ops` that ends in it."""
+    name = type(layer).__name__.lower()
+    found = name if name in ("softmax", "sigmoid") else getattr(getattr(layer, "activation", None), "__name__", None)
+    return found if found in ("softmax", "sigmoid") else None
+
+
+def _only_passes_on(step, before):
+    kernels = any(len(variable.shape) > 1 for variable in getattr(step.layer, "variables", ()))
+    sizes = {math.prod(part.shape) for part in (step, before) if None not in part.shape}
+    return not kernels and len(sizes) == 1

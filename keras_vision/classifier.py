@@ -1,0 +1,278 @@
+"""A trained classifier from a run's folder, a .keras file or a .tflite file: its classes, its input, its probabilities.
+
+What `predict` and `explain` stand on. A .tflite file is opened without importing a framework.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_vision import backend
+from keras_vision.files import image_files
+from keras_vision.pipeline import folder as run_folder
+from keras_vision.recipe import InputError, first_line
+
+DECODERS = 4
+BATCH = 256
+PIXELS = (0.0, 255.0)
+USUAL_RANGES = (PIXELS, (0.0, 1.0), (-1.0, 1.0))
+# A model that scales pixels by itself brings them to about -3 to 3; ImageNet's mean and deviation give -2.1 to 2.6.
+LARGEST_SCALED = 10.0
+
+
+class Classifier:
+    """A trained classifier.
+
+    Attributes:
+        path: Where it was opened.
+        class_names: Names of the classes, in the order of the probabilities.
+        has_names: Whether these names were found; else they are `class 0`, `class 1`, ...
+        image_shape: Shape of one image, `(H, W, C)`, or `(D, H, W, C)` of one volume.
+        input_range: What the model takes for the pixel values 0 and 255, such as `(0.0, 255.0)` or `(-1.0, 1.0)`.
+        resize: How images are brought to `image_shape`: `crop`, `pad` or `stretch`.
+        model: The `keras.Model`, or the `quantization.Runner` of a .tflite file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        model: Any,
+        image_shape: tuple[int, ...],
+        num_outputs: int,
+        class_names: Sequence[str] | None,
+        input_range: tuple[float, float],
+        resize: str,
+    ):
+        count = max(2, num_outputs)
+        if class_names is not None and len(class_names) != count:
+            raise InputError(f"{path} has {count} classes. Received: {len(class_names)} class names.")
+        self.path, self.model, self.image_shape = path, model, image_shape
+        self.has_names = class_names is not None
+        self.class_names = tuple(class_names or (f"class {label}" for label in range(count)))
+        self.input_range, self.resize = input_range, resize
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike,
+        *,
+        class_names: Sequence[str] | None = None,
+        input_range: tuple[float, float] | None = None,
+        resize: str | None = None,
+        threads: int = 1,
+        keep_tensors: bool = False,
+    ) -> "Classifier":
+        """Opens a classifier.
+
+            kv.Classifier.open("runs/first")                        # model.keras of a run
+            kv.Classifier.open("runs/first/tflite/int8.tflite")
+            kv.Classifier.open("my.keras", input_range=(0, 1))
+
+        Args:
+            path: A run's folder, a .keras file or a .tflite file.
+            class_names: Names of the classes; by default those in the file or beside it.
+            input_range: What the model takes for the pixel values 0 and 255; by default what the file says.
+            resize: `crop`, `pad` or `stretch`; by default what the model was trained with, else `stretch`.
+            threads: Threads of LiteRT, for a .tflite file.
+            keep_tensors: Whether the feature maps of a .tflite file can be read, for Score-CAM; slower.
+
+        Raises:
+            InputError: If there is no such model, it is damaged, it does not classify images, or its input range is
+                not known.
+        """
+        path = Path(os.path.expanduser(path))
+        resize = resize or run_folder.data_of(path).get("resize", "stretch")
+        if path.suffix == ".tflite":
+            return _open_tflite(cls, path, class_names, input_range, resize, threads, keep_tensors)
+        return _open_keras(cls, path, class_names, input_range, resize)
+
+    @property
+    def is_tflite(self) -> bool:
+        """Whether it is a .tflite file."""
+        return self.path.suffix == ".tflite"
+
+    def probabilities(self, images: Any) -> np.ndarray:
+        """Probabilities of images.
+
+        Args:
+            images: Pixel values from 0 to 255, shape `(N, *image_shape)`; `read` gives such images.
+
+        Returns:
+            Float array, shape `(N, K)`; a model with one output has two classes, and its output is the second's.
+
+        Raises:
+            InputError: If the images have another shape.
+        """
+        images = np.asarray(images)
+        if images.shape[1:] != self.image_shape:
+            raise InputError(
+                f"{self.path} takes images of shape {('N', *self.image_shape)}. Received: shape {images.shape}."
+            )
+        return np.concatenate([self._of_batch(images[start : start + BATCH]) for start in range(0, len(images), BATCH)])
+
+    def _of_batch(self, images):
+        if self.is_tflite:
+            return self.model.probabilities(images)
+        from keras_vision import explanation
+
+        return explanation.probabilities(self.model, self.as_input(images), batch_size=BATCH)
+
+    def as_input(self, images: np.ndarray) -> np.ndarray:
+        """Images with pixel values from 0 to 255 in the range that the model takes."""
+        low, high = self.input_range
+        return images if self.input_range == PIXELS else low + np.float32(images) * np.float32((high - low) / 255)
+
+    def read(self, path: str | os.PathLike) -> np.ndarray | None:
+        """An image file at the model's size, uint8; None where the file is not an image that can be read."""
+        try:
+            return image_files.read(path, self.image_shape, self.resize)
+        except image_files.UnreadableError:
+            return None
+
+    def predict(self, paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | None]]:
+        """Probabilities of image files, in order; None for a file that cannot be read. Files are decoded in threads."""
+        paths = list(paths)
+        size = 1 if self.is_tflite else BATCH
+        with ThreadPoolExecutor(DECODERS) as pool:
+            for start in range(0, len(paths), BATCH):
+                part = paths[start : start + BATCH]
+                images = list(pool.map(self.read, part))
+                known = [image for image in images if image is not None]
+                # A .tflite file answers image by image, so its progress can be shown.
+                found = (
+                    row
+                    for first in range(0, len(known), size)
+                    for row in self.probabilities(np.stack(known[first : first + size]))
+                )
+                for path, image in zip(part, images, strict=True):
+                    yield path, None if image is None else next(found)
+
+
+def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
+    """Class names from a text file, a line each.
+
+    Raises:
+        InputError: If it cannot be read, or is empty.
+    """
+    try:
+        names = tuple(Path(path).read_text("utf-8-sig", "replace").splitlines())
+    except (OSError, ValueError) as error:
+        raise InputError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    if not names:
+        raise InputError(f"{path} has no class names. It takes one name per line.")
+    return names
+
+
+def _open_tflite(cls, path, class_names, input_range, resize, threads, keep_tensors):
+    from keras_vision.quantization.flatbuffer import require_identifier
+    from keras_vision.quantization.metadata import read_metadata
+    from keras_vision.quantization.runtime import Runner
+
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    require_identifier(content, path)
+    metadata = read_metadata(content, path)
+    try:
+        with backend.native_noise_held():
+            runner = Runner(content, threads, keep_tensors=keep_tensors)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{path} cannot be run: {first_line(error)}") from error
+    shape = runner.image_shape
+    if len(shape) not in (3, 4):
+        raise InputError(f"{path} takes inputs of shape {shape}; images are (height, width, channels).")
+    if input_range is None:
+        input_range = _stated_range(path, runner, metadata)
+    runner.input_range = input_range
+    names = class_names if class_names is not None else (metadata.labels if metadata else None) or None
+    return cls(path, runner, shape, runner.num_classes, names, input_range or PIXELS, resize)
+
+
+def _stated_range(path, runner, metadata):
+    """The input range of a .tflite file by its metadata; None for an 8-bit input that takes the pixels' bytes.
+
+    Raises:
+        InputError: If nothing in the file says it.
+    """
+    from keras_vision.quantization.metadata import input_range
+
+    stated = None if metadata is None else input_range(metadata)
+    # Phones' libraries give a uint8 input the pixels' bytes, whatever its metadata says of normalization.
+    if runner.input_type == "uint8" and stated is not None:
+        return None
+    if runner.input_type == "int8" and stated == PIXELS:
+        return None
+    if stated is None and runner.input_type in ("uint8", "int8"):
+        low, high = runner.representable or (0.0, 0.0)
+        if any(np.allclose((low, high), usual, atol=0.02 * (usual[1] - usual[0])) for usual in USUAL_RANGES):
+            return None
+    if stated is None:
+        raise InputError(
+            f"{path} takes {runner.input_type} images, and no metadata says in which range. Pass --input-range 0 1, "
+            "--input-range -1 1 or --input-range 0 255, whichever it was trained with."
+        )
+    return stated
+
+
+def _open_keras(cls, path, class_names, input_range, resize):
+    file = path / run_folder.MODEL if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{path} is not a run's folder with a {run_folder.MODEL}, a .keras or a .tflite file.")
+    # Keras and its backend first, with the noise held back.
+    keras = backend.import_quietly("keras")
+    try:
+        with backend.native_noise_held():
+            model = keras.saving.load_model(file, compile=False)
+    except Exception as error:  # Whatever a damaged archive makes of Keras's reader.
+        raise InputError(f"{file} cannot be read as a Keras model: {first_line(error)}") from error
+    shape, num_outputs = _ends(file, model)
+    labels = run_folder.labels_beside(file)
+    if class_names is None and labels is not None:
+        class_names = read_class_names(labels)
+    if input_range is None:
+        input_range = PIXELS if (file.parent / run_folder.RECIPE).is_file() else _own_range(file, model)
+    return cls(path, model, shape, num_outputs, class_names, input_range, resize)
+
+
+def _ends(file, model):
+    """Shape of one image, and the number of outputs."""
+    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
+    if not inputs or not outputs:
+        raise InputError(f"{file} is a model that was never built, so its input shape is not known.")
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise InputError(f"{file} has {len(inputs)} inputs and {len(outputs)} outputs. One of each is needed.")
+    shape, output = tuple(inputs[0].shape[1:]), tuple(outputs[0].shape[1:])
+    if len(shape) not in (3, 4) or len(output) != 1:
+        raise InputError(f"{file} does not classify images: its input has shape {shape} and its output {output}.")
+    if None in shape:
+        raise InputError(f"{file} takes images of any size, {shape}. Save it with a fixed input size.")
+    return shape, output[0]
+
+
+def _own_range(file, model):
+    """The input range of a model that scales pixels itself.
+
+    Raises:
+        InputError: If it does not.
+    """
+    from keras_vision.keras_internals.graph import read_graph
+
+    layer: Any = next((step.layer for step in read_graph(model).steps if 0 in step.inputs), None)
+    kind = type(layer).__name__
+    scaled = []
+    if kind == "Rescaling":
+        scaled = np.ravel([np.asarray(layer.scale) * pixel + np.asarray(layer.offset) for pixel in PIXELS])
+    elif kind == "Normalization" and not layer.invert:
+        mean, variance = (np.asarray(part, np.float64) for part in (layer.mean, layer.variance))
+        scaled = np.ravel([(pixel - mean) / np.maximum(np.sqrt(variance), 1e-7) for pixel in PIXELS])
+    if len(scaled) and np.ptp(scaled) > 0.5 and np.abs(scaled).max() <= LARGEST_SCALED:
+        return PIXELS
+    raise InputError(
+        f"{file} does not begin with a layer that scales pixels from 0..255, so its input range is not known. "
+        "Pass --input-range 0 1, --input-range -1 1 or --input-range 0 255, whichever it was trained with."
+    )

@@ -1,0 +1,60 @@
+"""Do two accuracies differ by more than chance? For overfitting, and for a test split that is unlike validation."""
+
+import math
+from dataclasses import dataclass
+
+from scipy.stats import binomtest, fisher_exact
+
+# Two such tests are made per report.
+SIGNIFICANT = 0.01
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The difference of two accuracies on different images.
+
+    Attributes:
+        first, second: The accuracies.
+        difference: The first minus the second.
+        low, high: 95 % interval of the difference.
+        p: Two-sided p of Fisher's exact test that both are equal.
+    """
+
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference is larger than chance explains."""
+        return self.p < SIGNIFICANT
+
+
+def accuracy_gap(correct_first: int, count_first: int, correct_second: int, count_second: int) -> Gap:
+    """Compares two accuracies.
+
+    Args:
+        correct_first: Images classified correctly in the first set.
+        count_first: Images in the first set.
+        correct_second, count_second: The same of the second set, which shares no image with the first.
+
+    Reference:
+        The interval is Newcombe 1998, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I,
+        method 10, from the Wilson intervals of both.
+    """
+    first, second = correct_first / count_first, correct_second / count_second
+    table = [[correct_first, count_first - correct_first], [correct_second, count_second - correct_second]]
+    low_first, high_first = binomtest(correct_first, count_first).proportion_ci(0.95, method="wilson")
+    low_second, high_second = binomtest(correct_second, count_second).proportion_ci(0.95, method="wilson")
+    difference = first - second
+    return Gap(
+        first=first,
+        second=second,
+        difference=difference,
+        low=float(difference - math.hypot(first - low_first, high_second - second)),
+        high=float(difference + math.hypot(high_first - first, second - low_second)),
+        p=float(fisher_exact(table)[1]),
+    )

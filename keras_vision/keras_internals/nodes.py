@@ -1,0 +1,25 @@
+"""Which operation made a symbolic tensor, and what a layer was called with."""
+
+from typing import Any
+
+import keras
+
+
+def maker(tensor: Any) -> Any:
+    """The layer or operation whose output a symbolic tensor is."""
+    return tensor._keras_history.operation
+
+
+def first_output(layer: Any) -> keras.KerasTensor:
+    """The output of a layer's first call; later calls may come from reusing the layer."""
+    return layer._inbound_nodes[0].outputs[0]
+
+
+def first_input(layer: Any) -> keras.KerasTensor:
+    """The first input of a layer's first call."""
+    return layer._inbound_nodes[0].input_tensors[0]
+
+
+def all_layers(layer: Any) -> list[keras.Layer]:
+    """A layer and all layers inside it: attention, wrappers and the like hold layers that no public name lists."""
+    return list(layer._flatten_layers())

@@ -1,0 +1,225 @@
+"""A run's folder: the only file that knows the names of a run's files, for writing and for reading.
+
+Standard library only, so that the command line can look into a folder before Keras is imported.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_vision.files.new_folder import put_in_place
+from keras_vision.recipe import InputError
+
+MODEL = "model.keras"
+LABELS = "labels.txt"
+HISTORY = "history.csv"
+PREDICTIONS = "predictions.csv"
+RECIPE = "recipe.json"
+ENVIRONMENT = "environment.json"
+DATA_REPORT = "data_report.json"
+PAGE = "report.html"
+PLOTS = "plots"
+TFLITE = "tflite"
+TENSORBOARD = "tensorboard"
+# The file written last: its presence marks a finished training, or a finished learning-rate range test.
+REPORT = "report.json"
+RANGE_TEST = "learning_rates.json"
+RANGE_TEST_CURVE = "learning_rates.csv"
+RANGE_TEST_PLOT = "learning_rates.png"
+
+
+def check(out: str | os.PathLike, *, overwrite: bool = False, record: str = REPORT) -> None:
+    """Refuses a folder that cannot be a run's before hours of work, not after.
+
+    Args:
+        out: Folder of the run to be.
+        overwrite: Whether a finished run may be replaced.
+        record: File that a finished run of the same kind has; one of another kind is never replaced.
+
+    Raises:
+        InputError: If `out` holds a finished run and `overwrite` is off, or anything that is not a run of this kind.
+    """
+    out = Path(out)
+    try:
+        if not out.exists() and not out.is_symlink():
+            return
+        if not out.is_dir():
+            raise InputError(f"--out needs a folder, but {out} is a file. Choose another with --out DIR.")
+        if not any(out.iterdir()):
+            return
+        finished = (out / record).is_file()
+    except (OSError, ValueError) as error:
+        raise InputError(f"--out {str(out)!r} cannot be used: {error}. Choose another with --out DIR.") from error
+    if not finished:
+        raise InputError(
+            f"{out} holds files but no finished run of this kind ({record} is missing), so it is left alone. "
+            "Choose another folder with --out DIR."
+        )
+    if not overwrite:
+        raise InputError(f"{out} holds a finished run. Choose another folder with --out DIR, or pass --overwrite.")
+
+
+@contextlib.contextmanager
+def create(out: str | os.PathLike, *, overwrite: bool = False, record: str = REPORT) -> Iterator[Path]:
+    """Gives a folder to write into, beside `out`, and renames it to `out` when the block ends well.
+
+    The arguments are those of `check`.
+
+    When the block fails, what was in `out` stays as it was, and the new folder is deleted, unless it holds a trained
+    model: then it is kept and named. When only the renaming fails, because somebody else has filled `out` meanwhile,
+    the finished folder is kept and named.
+    """
+    check(out, overwrite=overwrite, record=record)
+    out = Path(out).resolve()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f"{out.name}.partial-", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"Cannot write to {out.parent}: {error.strerror}. Choose another --out DIR.") from error
+    try:
+        yield partial
+    except BaseException:
+        if (partial / MODEL).is_file():
+            print(f"The run was not finished; its trained model is kept in {partial}.", file=sys.stderr)
+        else:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+    try:
+        check(out, overwrite=overwrite, record=record)
+        put_in_place(partial, out)
+    except (OSError, InputError) as error:
+        raise InputError(f"The run is finished and is in {partial}; it could not be moved: {error}") from error
+
+
+def model_file(run: str | os.PathLike) -> Path:
+    """The model of a finished run.
+
+    Args:
+        run: The run's folder, or a .keras file itself.
+
+    Raises:
+        InputError: If there is none.
+    """
+    run = Path(os.path.expanduser(run))
+    file = run / MODEL if run.is_dir() else run
+    if not file.is_file():
+        raise InputError(f"--init-from takes a run's folder with a {MODEL}, or a .keras file. Received: {run}.")
+    return file
+
+
+def tflite_names(scheme: str) -> tuple[str, str]:
+    """Names of a scheme's .tflite file and its card, relative to the run's folder."""
+    return f"{TFLITE}/{scheme}.tflite", f"{TFLITE}/{scheme}.json"
+
+
+def plot_file(folder: Path, name: str) -> Path:
+    """Where a plot of the report is written."""
+    return folder / PLOTS / f"{name}.png"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes an object as indented JSON; a number that is not finite is an error."""
+    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+    path.write_text(text + "\n", "utf-8")
+
+
+def write_labels(folder: Path, class_names: tuple[str, ...]) -> None:
+    """Writes the class names, a line each, in the order of the model's outputs."""
+    (folder / LABELS).write_text("\n".join(class_names) + "\n", "utf-8")
+
+
+def labels_beside(model: Path) -> Path | None:
+    """The class names beside a model's file; None where there are none."""
+    file = model.parent / LABELS
+    return file if file.is_file() else None
+
+
+def data_of(path: str | os.PathLike) -> dict[str, Any]:
+    """What the files beside a model say of the data that it was trained on; empty where they say nothing.
+
+    Args:
+        path: A .tflite file, perhaps with its card; a run's folder; or the model in one.
+
+    Raises:
+        InputError: If a file that says it is damaged.
+    """
+    path = Path(path)
+    if path.suffix == ".tflite":
+        found = read_card(path) or {}
+    else:
+        file = (path if path.is_dir() else path.parent) / ENVIRONMENT
+        found = _read_json(file) if file.is_file() else {}
+    data = found.get("data") if isinstance(found, dict) else None
+    return data if isinstance(data, dict) else {}
+
+
+def read_card(path: str | os.PathLike) -> dict[str, Any] | None:
+    """The card next to a .tflite file; None where there is none.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    beside = Path(path).with_suffix(".json")
+    if not beside.is_file() or beside == Path(path):
+        return None
+    card = _read_json(beside)
+    return card if isinstance(card, dict) and "sha256" in card else None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run's folder says of it.
+
+    Attributes:
+        name: Name of the folder.
+        report: `report.json`.
+        epochs: `history.csv`, one dict an epoch.
+        answers: `{SHA-256 of an image's pixels: whether it was classified correctly}` from `predictions.csv`.
+    """
+
+    name: str
+    report: dict[str, Any]
+    epochs: list[dict[str, float]]
+    answers: dict[str, bool]
+
+
+def read_run(folder: str | os.PathLike) -> FinishedRun:
+    """Reads a finished run.
+
+    Raises:
+        InputError: If the folder holds none, or one whose files are damaged.
+    """
+    folder = Path(folder)
+    if not (folder / REPORT).is_file():
+        raise InputError(f"{folder} is not a finished run: it has no {REPORT}.")
+    try:
+        report = json.loads((folder / REPORT).read_text("utf-8"))
+        with (folder / HISTORY).open(encoding="utf-8", newline="") as file:
+            epochs = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as file:
+            answers = {row["image_sha256"]: row["label"] == row["predicted"] for row in csv.DictReader(file)}
+        return FinishedRun(folder.resolve().name, report, epochs, answers)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise damaged(folder, error) from error
+
+
+def damaged(folder: str | os.PathLike, error: Exception) -> InputError:
+    """What to raise for a run whose files are not what a run leaves."""
+    return InputError(f"{folder} is not a whole run: {error!r}.")

@@ -1,0 +1,45 @@
+"""What a run notes down of its circumstances: versions, machine, data."""
+
+import dataclasses
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_vision import data
+from keras_vision.pipeline import folder as run_folder
+from keras_vision.recipe import Recipe
+
+
+def environment() -> dict[str, Any]:
+    """The backend, the date, the kind of machine, and the versions of the packages that matter, by name."""
+    backend = keras.backend.backend()
+    packages = ("keras-vision", "keras", "numpy", "scikit-learn", "opencv-python-headless", backend)
+    return {
+        "backend": backend,
+        "date": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        **{name: _version(name) for name in packages},
+    }
+
+
+def _version(package):
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return "unknown"  # A checkout that was put on the path instead of being installed.
+
+
+def data_record(splits: data.Splits) -> dict[str, Any]:
+    """Where the data comes from and how many images of each class it has, JSON-ready."""
+    return {**dataclasses.asdict(splits.source), "counts": splits.counts()}
+
+
+def write_circumstances(folder: Path, recipe: Recipe, environment: dict[str, Any], data: dict[str, Any]) -> None:
+    """Writes the recipe, and the environment with the data's record, into a run's folder."""
+    (folder / run_folder.RECIPE).write_text(recipe.to_json(), "utf-8")
+    run_folder.write_json(folder / run_folder.ENVIRONMENT, {**environment, "data": data})

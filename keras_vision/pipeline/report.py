@@ -1,0 +1,297 @@
+"""What a finished run reports: its metrics, what they say, and how they are written."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from keras_vision.data.data_report import DataReport
+from keras_vision.evaluation import ClassMetrics, Gap, Judgement, OperatingPoint, accuracy_gap
+from keras_vision.pipeline import folder as run_folder
+from keras_vision.pipeline import plots
+from keras_vision.pipeline.heatmaps import MethodResult
+from keras_vision.pipeline.tables import HEADLINE, shown, text_table, words
+from keras_vision.pipeline.tflite_files import FileResult, files_table
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a person wants to know of a finished run.
+
+    Attributes:
+        track: Name of the track and its recipe, such as "derma, recipe baseline, augmented".
+        recipe: The recipe as nested dicts.
+        environment: Versions, backend, machine.
+        data: `name`, `description`, `licence`, `files` of the source, and `counts`, `{split: images per class}`.
+        class_names: Names of the classes.
+        epochs: The training history, one dict an epoch.
+        best_epoch: The epoch, counted from 1, whose weights were kept.
+        train_seconds: Wall-clock seconds of the training.
+        parameters: Number of the model's parameters.
+        split: Name of the evaluated split.
+        judgement: The metrics.
+        validation: The metrics on the validation split, for choosing between recipes.
+        training_correct: How many of `training_images` the finished model classifies correctly without augmentation.
+        training_images: How many training images it was asked about.
+        labels: Int array, shape `(N,)`, of the evaluated split.
+        probabilities: Float array, shape `(N, K)`.
+        images: uint8 images of the evaluated split, `(N, H, W, C)` or `(N, D, H, W, C)`.
+        num_mistakes: How many misclassified images to show.
+        caution: One sentence on why the metrics do not mean what they seem to; None where they do.
+        operating_point: For two classes, sensitivity and specificity.
+        heatmaps: What the heatmaps show, a sentence; None where there are none.
+        heatmap_plots: `{name: matplotlib figure}`; one called `surest_mistakes` replaces the plain one.
+        faithfulness: How far each method's heatmaps can be trusted.
+        data_report: What was found in the data; None where nobody looked.
+        files: The .tflite files and how they compare with the model.
+    """
+
+    track: str
+    recipe: dict[str, Any]
+    environment: dict[str, Any]
+    data: dict[str, Any]
+    class_names: tuple[str, ...]
+    epochs: tuple[dict[str, float], ...]
+    best_epoch: int
+    train_seconds: float
+    parameters: int
+    split: str
+    judgement: Judgement
+    validation: Judgement
+    training_correct: int
+    training_images: int
+    labels: np.ndarray
+    probabilities: np.ndarray
+    images: Any
+    num_mistakes: int = 24
+    caution: str | None = None
+    operating_point: OperatingPoint | None = None
+    heatmaps: str | None = None
+    heatmap_plots: dict[str, Figure] = field(default_factory=dict)
+    faithfulness: tuple[MethodResult, ...] = ()
+    files: tuple[FileResult, ...] = ()
+    data_report: DataReport | None = None
+
+    @property
+    def title(self) -> str:
+        """The report's title: the name of the data."""
+        return str(self.data["name"])
+
+    @property
+    def training_accuracy(self) -> float:
+        """Accuracy of the finished model on training images without augmentation."""
+        return self.training_correct / self.training_images
+
+    @property
+    def majority(self) -> tuple[str, float]:
+        """The most frequent class of the evaluated split, and the accuracy of always predicting it."""
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        return self.class_names[int(counts.argmax())], float(counts.max() / counts.sum())
+
+    @property
+    def overfitting(self) -> Gap:
+        """Accuracy on training images minus accuracy on the validation split."""
+        return accuracy_gap(
+            self.training_correct, self.training_images, self.validation.correct, self.validation.images
+        )
+
+    @property
+    def shift(self) -> Gap | None:
+        """Accuracy on the validation split minus accuracy on the test split; None where only one was evaluated."""
+        if self.split == "val":
+            return None
+        return accuracy_gap(
+            self.validation.correct, self.validation.images, self.judgement.correct, self.judgement.images
+        )
+
+    def findings(self) -> list[str]:
+        """What the metrics say, a sentence or two each; differences are named only where a test shows them."""
+        return [text for text in self._findings() if text]
+
+    def _findings(self):
+        yield self.caution
+        name, share = self.majority
+        accuracy = self.judgement.metrics["accuracy"]
+        if accuracy.low <= share:
+            yield (
+                f"The accuracy, {accuracy.value:.3f}, is not clearly above the {share:.3f} of always predicting the "
+                f"most frequent class, {name}."
+            )
+        gap = self.overfitting
+        if gap.significant and gap.difference > 0:
+            yield (
+                f"Overfitting: accuracy is {gap.first:.3f} on training images and {gap.second:.3f} on the validation "
+                f"split, a gap of {gap.difference:.3f} (95 % interval {gap.low:.3f} to {gap.high:.3f})."
+            )
+        if (gap := self.shift) and gap.significant:
+            word = "harder" if gap.difference > 0 else "easier"
+            yield (
+                f"The {self.split} split is {word} than the validation split: accuracy {gap.second:.3f} against "
+                f"{gap.first:.3f}, a difference of {abs(gap.difference):.3f} that chance does not explain. The splits "
+                "may differ in their sources, or many choices were made on the validation split."
+            )
+        yield self._weakest()
+        yield self._leaks()
+
+    def _weakest(self):
+        """The class whose images are missed most, and what they are taken for."""
+        present = [(row.recall.value, label) for label, row in enumerate(self.judgement.classes) if row.support]
+        recall, label = min(present)
+        if recall == 1:
+            return None
+        missed = np.array(self.judgement.confusion[label])
+        missed[label] = 0
+        other = int(missed.argmax())
+        return (
+            f"Weakest class: {self.class_names[label]}, of which {recall:.0%} of "
+            f"{self.judgement.classes[label].support} images are found; most often it is classified as "
+            f"{self.class_names[other]} ({missed[other]} images)."
+        )
+
+    def _leaks(self):
+        found = self.data_report
+        if found is None or not found.leaks or found.dropped:
+            return None
+        return (
+            f"{len(found.leaks)} images appear, exactly or nearly, in two splits, so the metrics are too good for "
+            "them. --drop-leaks removes them from train."
+        )
+
+    def advice(self) -> list[str]:
+        """What to try next, a sentence each."""
+        return list(self._advice())
+
+    def _advice(self):
+        gap, recipe = self.overfitting, self.recipe
+        if gap.significant and gap.difference > 0:
+            augment = "" if recipe["augment"] else "--augment, "
+            yield f"Against overfitting: {augment}more images, more dropout (--dropout-scale) or weight decay."
+        elif self.judgement.metrics["accuracy"].low <= self.majority[1] and not self.caution:
+            yield "The network has learned little: train longer (--epochs), or try --find-learning-rate."
+        balanced, accuracy = (self.judgement.metrics[name].value for name in ("balanced_accuracy", "accuracy"))
+        if recipe["training"]["class_weight"] == "none" and accuracy - balanced > 0.1:
+            yield "Rare classes are missed more often than frequent ones: try --class-weight balanced, or 0.3."
+        yield (
+            "One run is one draw: repeat it with other seeds (--seed 1, --seed 2) before comparing recipes, and choose "
+            "between them with --judge-on val."
+        )
+        if not self.files:
+            yield "--qat also writes .tflite files for phones and compares each with this model."
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values; a metric is `{"value": ..., "low": ..., "high": ...}`."""
+        calibration, (majority_class, majority_share) = self.judgement.calibration, self.majority
+        return {
+            "title": self.title,
+            "track": self.track,
+            "data": self.data,
+            "caution": self.caution,
+            "findings": self.findings(),
+            "class_names": list(self.class_names),
+            "split": self.split,
+            "images": len(self.labels),
+            "metrics": self.judgement.to_dict(),
+            "majority_class": {"name": majority_class, "accuracy": majority_share},
+            "validation_metrics": self.validation.to_dict(),
+            "classes": [
+                {"name": name, **row.to_dict()}
+                for name, row in zip(self.class_names, self.judgement.classes, strict=True)
+            ],
+            "confusion_matrix": self.judgement.confusion.tolist(),
+            "operating_point": self.operating_point and self.operating_point.to_dict(self.class_names),
+            "reliability": {
+                "confidence": calibration.confidence.tolist(),
+                "accuracy": calibration.accuracy.tolist(),
+                "count": calibration.count.tolist(),
+            },
+            "training": {
+                "epochs": len(self.epochs),
+                "best_epoch": self.best_epoch,
+                "seconds": self.train_seconds,
+                "parameters": self.parameters,
+                "accuracy": self.training_accuracy,
+            },
+            "heatmaps": self.heatmaps,
+            "faithfulness": [row.to_dict() for row in self.faithfulness],
+            "tflite": [row.to_dict(self.class_names) for row in self.files],
+            "data_report": None if self.data_report is None else self.data_report.to_dict(),
+            "recipe": self.recipe,
+            "environment": self.environment,
+        }
+
+    def surest_mistakes(self) -> np.ndarray:
+        """Rows of the evaluated split that are misclassified, the most confident first."""
+        confidence, predicted = self.probabilities.max(axis=1), self.probabilities.argmax(axis=1)
+        wrong = np.flatnonzero(predicted != self.labels)
+        return wrong[np.argsort(-confidence[wrong], kind="stable")][: self.num_mistakes]
+
+    def named_classes(self) -> list[tuple[str, ClassMetrics]]:
+        """The metrics of each class beside its name."""
+        return list(zip(self.class_names, self.judgement.classes, strict=True))
+
+    def summary(self) -> str:
+        """The last lines of a run in the terminal."""
+        name, share = self.majority
+        lines = [f"{self.title}, {self.split} split, {len(self.labels)} images (95 % intervals)"]
+        lines += [f"  {words(metric):<18} {shown(self.judgement.metrics[metric])}" for metric in HEADLINE]
+        lines.append(f"  always predicting {name} would give accuracy {share:.3f}")
+        if point := self.operating_point:
+            lines.append(
+                f"Detecting {self.class_names[point.positive]!r}, threshold {point.threshold:.3f} from validation"
+            )
+            lines += [f"  {rate:<18} {shown(values)}" for rate, values in point.chosen.items()]
+        lines += self.findings()
+        if self.files:
+            lines += ["", "Files for phones, compared with the float model on the same images"]
+            lines.append(text_table(*files_table(self.files)))
+        return "\n".join(lines)
+
+    def write(self, folder: Path) -> None:
+        """Writes the page, the plots and last the JSON file into a run's folder."""
+        from keras_vision.pipeline.report_page import report_page
+
+        (folder / run_folder.PLOTS).mkdir(exist_ok=True)
+        pngs = {}
+        for name, figure in self._plots().items():
+            pngs[name] = plots.png(figure)
+            run_folder.plot_file(folder, name).write_bytes(pngs[name])
+        (folder / run_folder.PAGE).write_text(report_page(self, pngs), "utf-8")
+        run_folder.write_json(folder / run_folder.REPORT, self.to_dict())
+
+    def _plots(self):
+        drawn = {
+            "learning_curves": plots.learning_curves({"": list(self.epochs)}),
+            "confusion_matrix": plots.confusion(self.judgement.confusion, self.class_names),
+            "reliability": plots.reliability_curve(self.judgement.calibration),
+            "class_balance": plots.class_balance(self.data["counts"], self.class_names),
+        }
+        if self.operating_point:
+            drawn["roc_curve"] = plots.roc_curve(self.operating_point)
+        rows = self.surest_mistakes()
+        if len(rows):
+            drawn["surest_mistakes"] = plots.gallery(self.images[rows], [self._caption(row) for row in rows])
+        found = self.data_report
+        if found is not None and found.leaks and found.pairs is not None:
+            drawn["leaks"] = plots.pairs(found.pairs, [_leak_caption(leak) for leak in found.leaks])
+        return drawn | self.heatmap_plots
+
+    def _caption(self, row):
+        predicted = int(self.probabilities[row].argmax())
+        return (
+            f"true: {plots.shorten(self.class_names[self.labels[row]], 20)}\n"
+            f"predicted: {plots.shorten(self.class_names[predicted], 16)}\n"
+            f"confidence {self.probabilities[row, predicted]:.0%}"
+        )
+
+
+def _leak_caption(leak):
+    sides = zip(leak.splits, leak.names, strict=True)
+    names = "\n".join(f"{split}: {plots.shorten(name, 34)}" for split, name in sides)
+    return f"{names}\n{likeness(leak)}"
+
+
+def likeness(leak: Any) -> str:
+    """How similar the two images of a `LeakRecord` are, in words."""
+    return "same pixels" if leak.exact else f"likeness {leak.likeness:.2f}"

@@ -1,0 +1,249 @@
+"""`report.html`: a stranger's questions in their order, then everything else."""
+
+from keras_vision.data.data_report import DataReport
+from keras_vision.pipeline.html import contents, folded, page, picture, section, side_by_side, table, text
+from keras_vision.pipeline.report import Report, likeness
+from keras_vision.pipeline.tables import HEADLINE, shown, transposed, words
+from keras_vision.pipeline.tflite_files import files_table
+
+LONGEST_TABLE = 100  # Rows of what may be thousands.
+
+
+def report_page(report: Report, pngs: dict[str, bytes]) -> str:
+    """The page of a report.
+
+    Args:
+        report: A `Report`.
+        pngs: Its plots as PNG files, by name.
+
+    Returns:
+        HTML that needs no other file.
+    """
+    parts = [
+        ("metrics", "Metrics", _metrics(report)),
+        ("training", "Training and confusion", _training(report, pngs)),
+        ("classes", "Classes", _classes(report)),
+        ("detection", "Detection", _detection(report, pngs)),
+        ("mistakes", "Most confident mistakes", _mistakes(report, pngs)),
+        ("heatmaps", "Heatmaps", _heatmaps(report, pngs)),
+        ("calibration", "Calibration", _calibration(pngs)),
+        ("files", "Files for phones", _files(report)),
+        ("data", "Data", _data(report, pngs)),
+        ("settings", "Recipe and environment", _settings(report)),
+    ]
+    parts = [part for part in parts if part[2]]
+    entries = [(anchor, title) for anchor, title, _ in parts]
+    sections = [section(anchor, title, body) for anchor, title, body in parts]
+    return page(report.title, "\n".join([_first_screen(report), contents(entries), *sections]))
+
+
+def _first_screen(report):
+    """How good, on what, what the metrics say, what to do next."""
+    name, share = report.majority
+    cards = [(words(metric), *_value_and_interval(report.judgement.metrics[metric])) for metric in HEADLINE]
+    cards.append(("accuracy of always predicting", f"{share:.3f}", name))
+    shown_cards = "".join(
+        f'<div class="card"><span>{text(title)}</span><b>{value}</b><span>{text(note)}</span></div>'
+        for title, value, note in cards
+    )
+    minutes = report.train_seconds / 60
+    findings = "".join(f"<li>{text(finding)}</li>" for finding in report.findings())
+    advice = "".join(f"<li>{text(sentence)}</li>" for sentence in report.advice())
+    return f"""<header>
+<h1>{text(report.title)}</h1>
+<p class="lead">{text(report.data["description"])}. Track {text(report.track)}: {report.parameters:,} parameters,
+{len(report.epochs)} epochs in {minutes:.1f} minutes (weights of epoch {report.best_epoch}),
+{text(report.environment["backend"])}.</p>
+<p>Evaluated on the {text(report.split)} split, {len(report.labels):,} images. The ranges are 95 % intervals over these
+images; another training would vary as well.</p>
+<div class="cards">{shown_cards}</div>
+<ul class="findings">{findings}</ul>
+<p><b>Next</b></p>
+<ul class="findings">{advice}</ul>
+</header>"""
+
+
+def _value_and_interval(values):
+    value, _, interval = shown(values).partition("  ")
+    return value, interval.strip("()") or "no interval"
+
+
+def _metrics(report):
+    rows = [
+        (words(name), shown(values), shown(report.validation.metrics[name]))
+        for name, values in report.judgement.metrics.items()
+    ]
+    head = ("metric", f"{report.split} (95 % interval)", "validation (95 % interval)")
+    return f"<p>Choose between recipes by the validation split, and read the test split once.</p>{table(head, rows)}"
+
+
+def _training(report, pngs):
+    accuracy = report.validation.metrics["accuracy"].value
+    return side_by_side(
+        f"""{picture("learning_curves", pngs["learning_curves"])}
+<p class="note">Training metrics are measured while the weights change, with augmentation and dropout where the recipe
+has them. Without both, the finished model's accuracy is {report.training_accuracy:.3f} on training images and
+{accuracy:.3f} on the validation split.</p>""",
+        f"""{picture("confusion_matrix", pngs["confusion_matrix"])}
+<p class="note">Rows are true classes, columns predicted ones. Colours are shares of each row, numbers are
+images.</p>""",
+    )
+
+
+def _classes(report):
+    rows = [
+        (name, row.support, *(shown(part) for part in (row.precision, row.recall, row.f1, row.auc)))
+        for name, row in report.named_classes()
+    ]
+    return table(("class", "images", "precision", "recall", "F1", "AUC"), rows)
+
+
+def _detection(report, pngs):
+    """The section about detecting one of two classes, if there are two."""
+    point = report.operating_point
+    if point is None:
+        return ""
+    name = text(report.class_names[point.positive])
+    rows = [(rate, shown(values), shown(point.half[rate])) for rate, values in point.chosen.items()]
+    head = ("", f"threshold {point.threshold:.3f} (95 % interval)", "threshold 0.5")
+    return side_by_side(
+        f"""<p>Sensitivity is the share of {name} that is detected, specificity the share of the other class that is
+not. The threshold maximizes their sum on the validation split.</p>{table(head, rows)}""",
+        picture("roc_curve", pngs["roc_curve"]),
+    )
+
+
+def _mistakes(report, pngs):
+    wrong = len(report.labels) - report.judgement.correct
+    if "surest_mistakes" not in pngs:
+        return f"<p>{wrong} images were misclassified.</p>"
+    count = len(report.surest_mistakes())
+    return f"<p>{count} of {wrong} misclassified images.</p>" + picture("surest_mistakes", pngs["surest_mistakes"])
+
+
+def _heatmaps(report, pngs):
+    if report.heatmaps is None:
+        return ""
+    plot = picture("heatmaps", pngs["heatmaps"]) if "heatmaps" in pngs else ""
+    return f"<p>{text(report.heatmaps)}</p>{plot}{_faithfulness(report)}"
+
+
+def _faithfulness(report):
+    if not report.faithfulness:
+        return ""
+    head = ("method", "insertion (higher is better)", "deletion (lower)", "ROAD (higher)", "shuffled weights (lower)")
+    rows = [
+        (
+            row.method,
+            *(f"{value:.3f}" for value in (row.scores.insertion, row.scores.deletion, row.scores.road)),
+            "-" if row.scores.after_shuffling is None else f"{row.scores.after_shuffling:.3f}",
+        )
+        for row in report.faithfulness
+    ]
+    return f"""<h3>Can the heatmaps be trusted?</h3>
+<p>Measured on {report.faithfulness[0].images} images. Insertion and deletion: mean probability of the predicted class
+while the hottest pixels are added to a blurred image, or removed from the image. ROAD: how much more the probability
+falls when the hottest pixels are imputed than when the coldest are. Shuffled weights: rank correlation with the
+heatmaps of the same network after its weights were shuffled. A method is useful where it is better than random
+heatmaps.</p>{table(head, rows)}"""
+
+
+def _calibration(pngs):
+    return side_by_side(
+        picture("reliability", pngs["reliability"]),
+        "<p>Of the images with a confidence of 80 %, 80 % should be classified correctly: a point below the diagonal "
+        "means that the model is too confident. The expected calibration error is the mean distance from the "
+        "diagonal.</p>",
+    )
+
+
+def _files(report):
+    if not report.files:
+        return ""
+    head, rows = transposed(*files_table(report.files))
+    classes = [
+        (name, *(_lost_and_won(file, label) for file in report.files)) for label, name in enumerate(report.class_names)
+    ]
+    schemes = [file.scheme for file in report.files]
+    traced = [_tensor_errors(file) for file in report.files if file.tensor_errors]
+    return f"""<p>LiteRT ran each file in <code>tflite/</code> on the {len(report.labels):,} images of the
+{text(report.split)} split; the float model classified the same images. "As simulated": the integer file gives the
+class, and within one step of 1/256 the scores, of its network with fake quantization. "Heatmaps": cosine of the float
+model's heatmaps and the file's, and the share of the hottest fifth that both have; Score-CAM runs the file itself,
+Grad-CAM its network with fake quantization. Times are of this machine, one image per call.</p>
+{table(head, rows)}
+<h3>Images lost (-) and won (+), by class</h3>
+{table(("class", *schemes), classes)}
+{"".join(traced)}"""
+
+
+def _lost_and_won(file, label):
+    lost, won = file.agreement.classes[label]
+    return f"-{lost} +{won}"
+
+
+def _tensor_errors(file):
+    rows = [(error.tensor, f"{error.relative_error:.4f}") for error in file.tensor_errors]
+    return folded(
+        f"{file.scheme}: where integers differ from floats",
+        "<p>Relative error: root mean square of the difference, divided by that of the float values. Logits that are "
+        "negligible as probabilities are clipped on purpose, which makes the steps finer where they matter; their "
+        f"error includes that.</p>{table(('tensor, worst first', 'relative error'), rows)}",
+    )
+
+
+def _data(report, pngs):
+    data = report.data
+    files = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in data["files"].items())
+    found = [] if report.data_report is None else _found(report.data_report, pngs)
+    return "\n".join(
+        [
+            f"<p>{text(data['description'])}. Licence: {text(data['licence'])}. "
+            f"Files: {text(files or 'none, drawn from a seed')}.</p>",
+            picture("class_balance", pngs["class_balance"]),
+            *found,
+        ]
+    )
+
+
+def _found(found: DataReport, pngs):
+    """What was found in the files and between the splits."""
+    yield _listed("Files set aside", f"{len(found.set_aside)} of {found.files} files.", found.set_aside)
+    yield _listed("Files whose content does not match their extension", "", found.remarks)
+    if found.leaks is not None:
+        yield _leaks(found, pngs)
+
+
+def _listed(title, introduction, named):
+    if not named:
+        return ""
+    rows = list(named.items())[:LONGEST_TABLE]
+    more = f" The first {len(rows)}; data_report.json has all." if len(named) > len(rows) else ""
+    return f"<h3>{title}</h3><p>{introduction}{more}</p>{table(('file', 'reason'), rows)}"
+
+
+def _leaks(found, pngs):
+    if not found.leaks:
+        return "<h3>Leaks</h3><p>No image, rotated or mirrored, was found in two splits.</p>"
+    rows = [
+        (" and ".join(leak.splits), *leak.names, likeness(leak), "same" if leak.same_class else "differ")
+        for leak in found.leaks[:LONGEST_TABLE]
+    ]
+    near = len(found.leaks) - found.exact_leaks
+    return f"""<h3>Leaks</h3>
+<p>{found.exact_leaks} exact and {near} near duplicates across splits, rotated or mirrored ones included; metrics on the
+second split are too good for each of them. {found.dropped} images were removed from train. Likeness is the correlation
+of the details of both images. The most similar first, at most {LONGEST_TABLE}.</p>
+{picture("leaks", pngs["leaks"])}
+{table(("splits", "first", "second", "likeness", "classes"), rows)}"""
+
+
+def _settings(report):
+    knobs = [
+        (group, name, value)
+        for group, values in report.recipe.items()
+        for name, value in (values.items() if isinstance(values, dict) else [("", values)])
+    ]
+    return folded("Recipe", table(("part", "setting", "value"), knobs)) + folded(
+        "Environment", table(("what", "version"), report.environment.items())
+    )

@@ -1,0 +1,45 @@
+"""Tables of metrics: rows of text, for the terminal and for pages alike."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from keras_vision.evaluation import Interval
+
+Row = Sequence[Any]
+Table = tuple[Row, list[Row]]
+
+HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
+KNOWN_WORDS = {"auc": "AUC", "f1": "F1", "macro_f1": "macro F1", "weighted_f1": "weighted F1"}
+
+
+def words(name: str) -> str:
+    """A metric's name as a person writes it."""
+    return KNOWN_WORDS[name] if name in KNOWN_WORDS else name.replace("_", " ")
+
+
+def shown(values: Interval) -> str:
+    """A metric and its interval, such as `0.812  (0.790 to 0.834)`; `none` where it is not defined."""
+    value, low, high = values
+    if not math.isfinite(value):
+        return "none"
+    return f"{value:.3f}  ({low:.3f} to {high:.3f})" if math.isfinite(low) else f"{value:.3f}"
+
+
+def from_json(values: dict[str, float | None] | None) -> Interval:
+    """A metric as a report's JSON has it; NaN for what is None or missing."""
+    numbers = [(values or {}).get(name) for name in Interval._fields]
+    return Interval(*(math.nan if number is None else number for number in numbers))
+
+
+def transposed(head: Row, rows: Sequence[Row]) -> Table:
+    """The same table with rows and columns exchanged: many metrics and few runs are easier to read like this."""
+    first, *rest = zip(head, *rows, strict=True)
+    return first, rest
+
+
+def text_table(head: Row, rows: Iterable[Row]) -> str:
+    """A table for the terminal."""
+    cells = [[str(cell) for cell in row] for row in [head, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)

@@ -1,0 +1,250 @@
+"""The last stage of a run: .tflite files of its model, each audited, labelled and compared with the model."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keras_vision import __version__, backend, data, evaluation, explanation, quantization, training
+from keras_vision.pipeline import folder as run_folder
+from keras_vision.pipeline import heatmaps
+from keras_vision.pipeline.tables import HEADLINE, Table, shown, words
+from keras_vision.recipe import Recipe, TrainingSpec
+
+TRACED_IMAGES = 64  # For the errors tensor by tensor: a root mean square needs no more.
+THREADS = (1, 2)
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What is known of one .tflite file.
+
+    Attributes:
+        scheme: One of `quantization.SCHEMES`.
+        audit: What the file itself says.
+        agreement: How its predictions compare with the float model's.
+        float_bytes: Size of the float32 file.
+        milliseconds: Time for one image by number of threads.
+        simulation: For integer files, whether it computes what its network with fake quantization does.
+        heatmaps: How similar its heatmaps are to the float model's, by method.
+        tensor_errors: For integer files, how far each tensor is from the float model's.
+    """
+
+    scheme: str
+    audit: Any
+    agreement: evaluation.Agreement
+    float_bytes: int
+    milliseconds: dict[int, float]
+    simulation: Any | None = None
+    heatmaps: dict[str, explanation.Similarity] = field(default_factory=dict)
+    tensor_errors: tuple[Any, ...] = ()
+
+    @property
+    def bytes_ratio(self) -> float:
+        """Its size as a share of the float32 file's."""
+        return self.audit.bytes / self.float_bytes
+
+    def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """JSON-ready values; what is not known of this scheme is left out."""
+        row = {
+            "scheme": self.scheme,
+            "file": run_folder.tflite_names(self.scheme)[0],
+            "kind": self.audit.kind,
+            "input": self.audit.input,
+            "output": self.audit.output,
+            "bytes": self.audit.bytes,
+            "bytes_ratio": self.bytes_ratio,
+            **self.agreement.to_dict(class_names),
+            "milliseconds": {f"{threads} threads": value for threads, value in self.milliseconds.items()},
+        }
+        if self.simulation is not None:
+            row["simulation"] = dataclasses.asdict(self.simulation)
+        if self.heatmaps:
+            row["heatmaps"] = {name: dataclasses.asdict(found) for name, found in self.heatmaps.items()}
+        if self.tensor_errors:
+            row["tensor_errors"] = [dataclasses.asdict(error) for error in self.tensor_errors]
+        return row
+
+
+def write_files(
+    folder: Path,
+    recipe: Recipe,
+    splits: data.Splits,
+    model: Any,
+    train: data.Batches,
+    val: data.Batches,
+    judged: data.Batches,
+    report: Any,
+) -> tuple[FileResult, ...]:
+    """Writes a .tflite file with a card for every scheme that the recipe asks for.
+
+    Args:
+        folder: The run's folder.
+        recipe: A `Recipe`.
+        splits: The data.
+        model: The trained `keras.Model`.
+        train, val, judged: Batches of the splits.
+        report: The float model's `Report`.
+
+    Returns:
+        What is known of each file, in the order of `quantization.SCHEMES`.
+    """
+    spec = recipe.quantization
+    if len(splits.image_shape) == 4:
+        model = quantization.lower_3d(model)
+    representative = quantization.representative(
+        splits.train.images, splits.train.labels, spec.representative_images, recipe.seed
+    )
+    name = f"{recipe.track}-{recipe.name}"
+    contents, twins = {}, {}
+    for scheme in quantization.SCHEMES:
+        if scheme == "qat" and not spec.qat:
+            continue
+        print(f"Converting to {scheme}...", flush=True)
+        if scheme == "int8":
+            twins[scheme] = with_ranges(recipe, model, representative)
+        if scheme == "qat":
+            twins[scheme] = fine_tuned(recipe, model, representative, train, val)
+        if scheme in twins:
+            content = quantization.convert(twins[scheme], "qat", io=spec.tflite_io, logits=spec.tflite_logits)
+        else:
+            content = quantization.convert(model, scheme, logits=spec.tflite_logits)
+        contents[scheme] = quantization.add_metadata(content, _metadata(name, scheme, splits))
+    print("Evaluating the files...", flush=True)
+    with backend.native_noise_held():  # LiteRT reports its kernels when it runs for the first time.
+        speeds = {
+            threads: quantization.latencies(contents, judged.split.images[0], threads=threads) for threads in THREADS
+        }
+    (folder / run_folder.TFLITE).mkdir()
+    results = []
+    for scheme, content in contents.items():
+        milliseconds = {threads: by_file[scheme] for threads, by_file in speeds.items()}
+        result = _result(recipe, scheme, content, len(contents["float32"]), milliseconds, judged, report, model, twins)
+        file, card = (folder / place for place in run_folder.tflite_names(scheme))
+        file.write_bytes(content)
+        run_folder.write_json(card, _card(recipe, name, splits, result, content, report))
+        results.append(result)
+    return tuple(results)
+
+
+def with_ranges(recipe: Recipe, model: Any, representative: Any) -> Any:
+    """The model with fake quantization, its ranges set from training images, and without dropout."""
+    twin = quantization.with_fake_quantization(model, dropout=False)
+    quantization.set_ranges(twin, model, representative, logits=recipe.quantization.tflite_logits)
+    return twin
+
+
+def fine_tuned(recipe: Recipe, model: Any, representative: Any, train: data.Batches, val: data.Batches) -> Any:
+    """The model with fake quantization, trained further to predict what the float model predicts.
+
+    Learning from its predictions instead of labels keeps the file equal to the model that was evaluated; labels would
+    continue the training, with another recipe than the one that made it good.
+    """
+    spec = recipe.quantization
+    tuned = with_ranges(recipe, model, representative)
+    student = training.student_of(model, tuned)
+    frozen = round(spec.qat_frozen_share * spec.qat_epochs)
+    live = spec.qat_epochs - frozen
+    rate = spec.qat_learning_rate
+    if live:
+        training.fit(student, train, val, _fine_tuning(recipe, live, rate))
+    if frozen:
+        quantization.freeze(tuned)
+        # The first part's cosine has come down; the rest stays low.
+        training.fit(student, train, val, _fine_tuning(recipe, frozen, rate / 10 if live else rate))
+    return tuned
+
+
+def _fine_tuning(recipe, epochs, rate):
+    return TrainingSpec(
+        epochs=epochs,
+        batch_size=recipe.training.batch_size,
+        learning_rate=rate,
+        schedule="cosine",
+        patience=0,
+        native_operations=recipe.training.native_operations,
+    )
+
+
+def _metadata(name, scheme, splits):
+    description = f"{name}, {scheme}, {splits.num_classes} classes, trained on {splits.source.name}."
+    return quantization.Metadata(name, description, __version__, splits.source.licence, splits.class_names)
+
+
+def _result(recipe, scheme, content, float_bytes, milliseconds, judged, report, model, twins):
+    """What is known of one file; `twins` has the network that an integer file was written from."""
+    images, twin = judged.split.images, twins.get(scheme)
+    found = quantization.Runner(content)(images)
+    logits = recipe.quantization.tflite_logits
+    scores = evaluation.softmax(found) if logits else found
+    simulation, errors = None, ()
+    if twin is not None:
+        simulation = quantization.simulation_agreement(twin, images, found, logits=logits)
+        # A file that was fine-tuned is compared with its own network without rounding, since its weights are no longer
+        # the float model's.
+        errors = _tensor_errors(content, twin if scheme == "qat" else model, images[:TRACED_IMAGES])
+    return FileResult(
+        scheme=scheme,
+        audit=quantization.audit(content),
+        agreement=evaluation.agreement(
+            report.labels, report.probabilities, scores, resamples=recipe.evaluation.bootstrap, seed=recipe.seed
+        ),
+        float_bytes=float_bytes,
+        milliseconds=milliseconds,
+        simulation=simulation,
+        heatmaps=heatmaps.likeness(recipe, model, content, twin, images),
+        tensor_errors=errors,
+    )
+
+
+def _tensor_errors(content, model, images):
+    return tuple(quantization.tensor_errors(content, images, quantization.float_tensors(model, images)))
+
+
+def _card(recipe, name, splits, result, content, report):
+    """What is next to a file: what it is, what it was made from, what it can do."""
+    row = result.to_dict(splits.class_names)
+    return {
+        "name": name,
+        **{key: value for key, value in row.items() if key != "tensor_errors"},
+        "file": Path(row["file"]).name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "pixels": f"{splits.image_shape[-1]} channels, 0 to 255, not normalized; RGB where there are three",
+        "lowered": len(splits.image_shape) == 4,
+        "labels": list(splits.class_names),
+        "split": report.split,
+        "images": len(report.labels),
+        "float_metrics": report.judgement.to_dict(),
+        "data": dataclasses.asdict(splits.source),
+        "recipe": dataclasses.asdict(recipe),
+        "environment": report.environment,
+    }
+
+
+def files_table(files: Sequence[FileResult]) -> Table:
+    """Head and rows: a row per file, its cost in accuracy, bytes and time."""
+    head = ["scheme", "kind", "accuracy", "drop", *map(words, HEADLINE[1:])]
+    head += ["changed", "McNemar's p", "as simulated", "heatmaps", "bytes", "ratio"]
+    head += [f"ms, {threads} thread{'s' if threads > 1 else ''}" for threads in THREADS]
+    rows = []
+    for file in files:
+        accuracy, *others = (shown(file.agreement.judgement.metrics[name]) for name in HEADLINE)
+        row = [file.scheme, file.audit.kind, accuracy, f"{file.agreement.accuracy_drop:+.2f} points", *others]
+        row += [f"{file.agreement.changed:.2%}", f"{file.agreement.mcnemar_p:.2g}"]
+        row += [_simulated(file.simulation), _similar(file.heatmaps)]
+        row += [f"{file.audit.bytes:,}", f"{file.bytes_ratio:.3f}"]
+        row += [f"{file.milliseconds[threads]:.3f}" for threads in THREADS]
+        rows.append(row)
+    return head, rows
+
+
+def _simulated(found):
+    if found is None:
+        return "-"
+    return f"{found.same_class:.2%} of classes, {found.within_a_step:.2%} of scores"
+
+
+def _similar(found):
+    return "; ".join(f"{name} {row.cosine:.3f}, {row.top_overlap:.3f}" for name, row in found.items()) or "-"

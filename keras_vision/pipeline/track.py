@@ -1,0 +1,224 @@
+"""How a recipe runs: through the stages, in order. The page of prose to read first."""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_vision import backend, data, evaluation, models, training
+from keras_vision.keras_internals import names
+from keras_vision.pipeline import folder as run_folder
+from keras_vision.pipeline import heatmaps, record, tflite_files
+from keras_vision.pipeline.report import Report
+from keras_vision.recipe import Recipe
+
+PREDICT_BATCH = 256
+# Training images on which the finished model is evaluated: enough for its accuracy to within a point.
+TRAIN_EVALUATED = 5000
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        folder: The run's folder.
+        model: The trained model, with its best weights.
+        history: The metrics of each epoch.
+        report: The metrics of the finished model.
+    """
+
+    folder: Path
+    model: keras.Model
+    history: training.History
+    report: Report
+
+
+def run(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False) -> RunResult:
+    """Runs a recipe and leaves its folder.
+
+    Args:
+        recipe: A `Recipe`.
+        out: Folder of the run; it appears when the run is finished.
+        overwrite: Whether a finished run in `out` may be replaced.
+
+    Returns:
+        A `RunResult`.
+
+    Raises:
+        InputError: If the folder is taken, or the data cannot be used.
+    """
+    names.require()
+    with run_folder.create(out, overwrite=overwrite) as folder:
+        seed_everything(recipe.seed)
+        splits = data.load_splits(recipe.data, recipe.seed)
+        announce(splits)
+        splits.positive_label(recipe.evaluation.positive_class)  # Refused now, not after the training.
+        print(
+            f"Recipe {recipe.name} on {keras.backend.backend()}, at most {recipe.training.epochs} epochs.", flush=True
+        )
+        train, val, judged = _batches(recipe, splits)
+        model = network(recipe, splits)
+        heatmaps.check(recipe, model)
+        history = training.fit(model, train, val, recipe.training, log_dir=folder / run_folder.TENSORBOARD)
+        model = _in_float32(model)
+        report = _report(recipe, splits, model, history, val, judged)
+        # Before the heatmaps and files, which can take minutes: a training that is interrupted there is not lost.
+        _write_training(folder, recipe, model, splits, history, report)
+        shown = heatmaps.explain(recipe, model, report)
+        report = dataclasses.replace(
+            report, heatmaps=shown.caption, heatmap_plots=shown.plots or {}, faithfulness=shown.faithfulness
+        )
+        if recipe.quantization.tflite or recipe.quantization.qat:
+            files = tflite_files.write_files(folder, recipe, splits, model, train, val, judged, report)
+            report = dataclasses.replace(report, files=files)
+        report.write(folder)
+    print(report.summary())
+    print(f"{history.seconds / 60:.1f} minutes of training; weights of epoch {history.best_epoch}")
+    print(f"Report: {Path(out) / run_folder.PAGE}")
+    return RunResult(Path(out), model, history, report)
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python, NumPy and the backend."""
+    with backend.native_noise_held():  # Keras seeds TensorFlow too, where it is installed, and imports it for that.
+        keras.utils.set_random_seed(seed)
+
+
+def network(recipe: Recipe, splits: data.Splits) -> keras.Model:
+    """The network of a recipe before training, computing in its precision."""
+    spec = recipe.model
+    if spec.init_from is not None:
+        spec = dataclasses.replace(spec, init_from=str(run_folder.model_file(spec.init_from)))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.training.precision)
+    try:
+        return models.build(spec, splits.image_shape, splits.num_classes, splits.train.images)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _in_float32(trained):
+    """The same network with the same weights, computing in float32, for everything after the training."""
+    if all(layer.compute_dtype == "float32" for layer in trained.layers):
+        return trained
+
+    def in_float32(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    model: Any = keras.models.clone_model(trained, clone_function=in_float32)
+    model.set_weights(trained.get_weights())
+    return model
+
+
+def announce(splits: data.Splits) -> None:
+    """Prints which data it is, and how many images each class has."""
+    print(f"Data: {splits.source.name}. {splits.source.description}. Images of shape {splits.image_shape}.")
+    print(f"{'class':<50}" + "".join(f"{name:>8}" for name in splits.named()))
+    for label, name in enumerate(splits.class_names):
+        print(f"{name[:49]:<50}" + "".join(f"{counts[label]:>8}" for counts in splits.counts().values()))
+    if splits.report is not None:
+        print(splits.report.summary())
+
+
+def train_batches(recipe: Recipe, splits: data.Splits) -> data.Batches:
+    """The training split's batches, augmented if the recipe says so."""
+    return data.Batches(
+        splits.train,
+        splits.num_classes,
+        recipe.training.batch_size,
+        augmentation=recipe.augmentation if recipe.augment else None,
+        shuffle=True,
+        seed=recipe.seed,
+    )
+
+
+def _batches(recipe, splits):
+    train = train_batches(recipe, splits)
+    val = data.Batches(splits.val, splits.num_classes, PREDICT_BATCH)
+    judged = data.Batches(splits.named()[recipe.evaluation.judge_on], splits.num_classes, PREDICT_BATCH)
+    return train, val, judged
+
+
+def _report(recipe, splits, model, history, val, judged):
+    spec = recipe.evaluation
+    probabilities, judgement = _judge(recipe, model, judged)
+    val_probabilities, validation = (probabilities, judgement) if spec.judge_on == "val" else _judge(recipe, model, val)
+    point = None
+    if splits.num_classes == 2:
+        positive = splits.positive_label(spec.positive_class)
+        point = evaluation.operating_point(
+            judged.split.labels, probabilities, val.split.labels, val_probabilities, positive
+        )
+    known = splits.train.spread(TRAIN_EVALUATED)
+    return Report(
+        track=f"{recipe.track}, recipe {recipe.name}" + (", augmented" if recipe.augment else ""),
+        recipe=dataclasses.asdict(recipe),
+        environment=record.environment(),
+        data=record.data_record(splits),
+        class_names=splits.class_names,
+        epochs=history.epochs,
+        best_epoch=history.best_epoch,
+        train_seconds=history.seconds,
+        parameters=model.count_params(),
+        split=spec.judge_on,
+        judgement=judgement,
+        validation=validation,
+        training_correct=_correct(model, known, splits.num_classes),
+        training_images=len(known),
+        labels=judged.split.labels,
+        probabilities=probabilities,
+        images=judged.split.images,
+        num_mistakes=spec.misclassified,
+        caution=recipe.model.caution,
+        operating_point=point,
+        data_report=splits.report,
+    )
+
+
+def _judge(recipe, model, batches):
+    """Probabilities of a split's images, and the metrics that they give."""
+    probabilities = evaluation.softmax(model.predict(batches, verbose=0))
+    resamples, seed = recipe.evaluation.bootstrap, recipe.seed
+    return probabilities, evaluation.judge(batches.split.labels, probabilities, resamples=resamples, seed=seed)
+
+
+def _correct(model, split, num_classes):
+    """How many images the finished model classifies correctly, without augmentation and dropout."""
+    logits = model.predict(data.Batches(split, num_classes, PREDICT_BATCH), verbose=0)
+    return int(np.sum(logits.argmax(axis=1) == split.labels))
+
+
+def _write_training(folder, recipe, model, splits, history, report):
+    record.write_circumstances(folder, recipe, report.environment, report.data)
+    if report.data_report is not None:
+        run_folder.write_json(folder / run_folder.DATA_REPORT, report.data_report.to_dict())
+    run_folder.write_labels(folder, splits.class_names)
+    (folder / run_folder.HISTORY).write_text(history.to_csv(), "utf-8")
+    (folder / run_folder.PREDICTIONS).write_text(_predictions(report), "utf-8")
+    # A new model of the same layers leaves out the optimizer, which is twice the weights' size.
+    unfinished = folder / f"unfinished-{run_folder.MODEL}"
+    keras.Model(model.input, model.output, name=model.name).save(unfinished)
+    unfinished.rename(folder / run_folder.MODEL)
+
+
+def _predictions(report):
+    """Each evaluated image by the hash of its pixels, with its label and probabilities, as CSV text.
+
+    Two runs can be compared image by image although their files differ in order.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [f"p_{label}" for label in range(report.probabilities.shape[1])]
+    writer.writerow(["image_sha256", "label", "predicted", *columns])
+    for image, label, row in zip(report.images, report.labels, report.probabilities, strict=True):
+        digest = hashlib.sha256(image.tobytes()).hexdigest()
+        writer.writerow([digest, label, row.argmax(), *(f"{value:.6g}" for value in row)])
+    return text.getvalue()

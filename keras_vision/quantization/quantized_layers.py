@@ -1,0 +1,201 @@
+"""Layers that compute as an integer file does, and still learn.
+
+Weights of convolutions and dense layers are symmetric 8-bit integers with a scale for each output channel; activations
+are 8-bit integers with one scale and zero point per tensor. Rounding passes gradients straight through
+(Bengio et al. 2013, https://arxiv.org/abs/1308.3432; Jacob et al. 2018, https://arxiv.org/abs/1712.05877).
+"""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_vision.quantization.ranges import HIGHEST, LOWEST, NARROW, parameters
+
+PACKAGE = "keras_vision"
+
+
+def fake_quantize(values, scale, zero_point, lowest=LOWEST, highest=HIGHEST, *, halves="even"):
+    """Rounds values to the reals that integers stand for; gradients pass where nothing was cut off.
+
+    Args:
+        values: Float tensor.
+        scale: Size of a step; broadcasts against the values.
+        zero_point: The integer that stands for 0.
+        halves: Where the middle between two integers goes: to the even one; "away" from zero or "up" for averages of
+            rounded values, as LiteRT's average pooling and XNNPACK's resizing make them.
+    """
+    inside = ops.clip(values, (lowest - zero_point) * scale, (highest - zero_point) * scale)
+    if halves == "even":
+        integers = ops.round(values / scale) + zero_point
+    else:
+        integers = _round_halves(values / scale + zero_point, halves)
+    rounded = (ops.clip(integers, lowest, highest) - zero_point) * scale
+    return inside + ops.stop_gradient(rounded - inside)
+
+
+def _round_halves(values, halves):
+    """Rounds with halves "away" from zero or "up": averages of integers often are halves, but for an error."""
+    if halves == "up":
+        return ops.floor(values + (0.5 + 1e-4))
+    return ops.sign(values) * ops.floor(ops.abs(values) + (0.5 + 1e-4))
+
+
+def fake_quantize_kernel(kernel):
+    """A kernel as its integers have it: symmetric, a scale for each output channel, the last axis."""
+    axes = tuple(range(len(kernel.shape) - 1))
+    largest = ops.stop_gradient(ops.max(ops.abs(kernel), axis=axes, keepdims=True))
+    scale = ops.maximum(largest, 1e-8) / NARROW
+    return fake_quantize(kernel, scale, 0.0, -NARROW, NARROW)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class FakeQuantize(layers.Layer):
+    """Rounds a tensor to 8 bits, in a range that follows a moving average of what it sees while training.
+
+    Args:
+        fixed_range: `(low, high)` that never moves, or None.
+        momentum: Of the moving average.
+        simulate: Whether to round; a model whose layers do not is the float model, tensor by tensor.
+    """
+
+    def __init__(self, fixed_range=None, momentum=0.99, simulate=True, **kwargs):
+        super().__init__(**kwargs)
+        self.fixed_range = tuple(fixed_range) if fixed_range else None
+        self.momentum = momentum
+        self.simulate = simulate
+
+    def build(self, input_shape):
+        low, high = self.fixed_range or (0.0, 0.0)
+        start = {"shape": (), "trainable": False, "dtype": "float32"}
+        self.low = self.add_weight(name="low", initializer=keras.initializers.Constant(low), **start)
+        self.high = self.add_weight(name="high", initializer=keras.initializers.Constant(high), **start)
+
+    def call(self, values, training=False, halves="even"):
+        """Rounds values; those with other `halves` are averages of rounded ones, whose range is set already."""
+        if not self.simulate:
+            return values
+        if training and halves == "even" and self.trainable and self.fixed_range is None:
+            self._follow(ops.stop_gradient(values))
+        low, high = ops.convert_to_tensor(self.low), ops.convert_to_tensor(self.high)
+        scale = ops.maximum((high - low) / (HIGHEST - LOWEST), 1e-8)
+        zero_point = ops.clip(ops.round(LOWEST - low / scale), LOWEST, HIGHEST)
+        return fake_quantize(values, scale, zero_point, halves=halves)
+
+    def _follow(self, values):
+        low, high = ops.minimum(ops.min(values), 0.0), ops.maximum(ops.max(values), 0.0)
+        # The first batch is the start: a mean with the zeros before it would cut off most of what follows.
+        started = ops.cast(self.high - self.low > 0, "float32")
+        rate = 1 - self.momentum * started
+        self.low.assign(self.low + rate * (low - self.low))
+        self.high.assign(self.high + rate * (high - self.high))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        own = {"fixed_range": self.fixed_range, "momentum": self.momentum, "simulate": self.simulate}
+        return {**super().get_config(), **own}
+
+
+class _WithQuantizedKernel:
+    """A layer whose kernel is rounded at every call, an output channel on the last axis.
+
+    Args:
+        simulate: Whether to round.
+        input_scale: Scale of the inputs, in a folded model that learns no more: kernel and bias are then the whole
+            numbers that the file holds, the layer computes with them as LiteRT does, and `scales` has the kernel's.
+    """
+
+    def __init__(self, *arguments, simulate=True, input_scale=None, **kwargs):
+        super().__init__(*arguments, **kwargs)
+        self.simulate = simulate
+        self.input_scale = input_scale
+
+    def call(self, inputs, training=None):
+        if self.input_scale is not None:
+            return self._whole_numbers(inputs)
+        kernel = self.flat_kernel()
+        outputs = self.linear(inputs, fake_quantize_kernel(kernel) if self.simulate else kernel)
+        return ops.add(outputs, self.bias) if self.use_bias else outputs
+
+    def build(self, input_shape):
+        super().build(input_shape)  # type: ignore[misc]
+        if self.input_scale is not None:
+            channels = self.flat_kernel().shape[-1]
+            self.scales = self.add_weight(name="scales", shape=(channels,), initializer="ones", trainable=False)
+
+    def flat_kernel(self):
+        """The kernel with its output channels on the last axis."""
+        return ops.convert_to_tensor(self.kernel)  # type: ignore[attr-defined]
+
+    def _whole_numbers(self, inputs):
+        accumulated = self.linear(ops.round(inputs / self.input_scale), self.flat_kernel()) + self.bias
+        return accumulated * (ops.convert_to_tensor(self.scales) * self.input_scale)
+
+    def get_config(self):
+        own = {"simulate": self.simulate, "input_scale": self.input_scale}
+        return {**super().get_config(), **own}  # type: ignore[misc]
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class QuantizedConv2D(_WithQuantizedKernel, layers.Conv2D):
+    """Conv2D with an 8-bit kernel."""
+
+    def linear(self, inputs, kernel):
+        return self.convolution_op(inputs, kernel)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class QuantizedDepthwiseConv2D(_WithQuantizedKernel, layers.DepthwiseConv2D):
+    """DepthwiseConv2D with an 8-bit kernel."""
+
+    def flat_kernel(self):
+        """Shape `(height, width, channels * multiplier)`."""
+        height, width, channels, multiplier = self.kernel.shape
+        return ops.reshape(self.kernel, (height, width, channels * multiplier))
+
+    def linear(self, inputs, kernel):
+        return ops.depthwise_conv(
+            inputs,
+            ops.reshape(kernel, self.kernel.shape),
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class QuantizedDense(_WithQuantizedKernel, layers.Dense):
+    """Dense with an 8-bit kernel."""
+
+    def linear(self, inputs, kernel):
+        return ops.matmul(inputs, kernel)
+
+
+WEIGHTED = (QuantizedConv2D, QuantizedDepthwiseConv2D, QuantizedDense)
+
+
+def stored_weights(layer):
+    """What the file holds of a folded layer.
+
+    Returns:
+        `(scales, kernel, bias)`: float32, one an output channel; int8, output channels last; int32.
+    """
+    scales, kernel, bias = (ops.convert_to_numpy(part) for part in (layer.scales, layer.flat_kernel(), layer.bias))
+    return scales, kernel.astype(np.int8), bias.astype(np.int32)
+
+
+def quantizers(model):
+    """The layers of a fake-quantized model that hold ranges, in order."""
+    return [layer for layer in model.layers if isinstance(layer, FakeQuantize)]
+
+
+def range_of(quantizer):
+    """Scale and zero point of a `FakeQuantize` layer."""
+    return parameters(*(float(ops.convert_to_numpy(end)) for end in (quantizer.low, quantizer.high)))
+
+
+def is_unset(quantizer):
+    """Whether a range has seen nothing yet."""
+    return not np.any([ops.convert_to_numpy(quantizer.low), ops.convert_to_numpy(quantizer.high)])
