@@ -254,8 +254,9 @@ def _refuse_unread(recipe: Recipe, typed: Mapping[str, Any], *, find_rate: bool)
     if find_rate:
         later = [item.name for name in AFTER_TRAINING for item in _knobs(getattr(recipe, name))]
         readers |= dict.fromkeys(later, "a training; leave out --find-learning-rate")
-    for name in typed:
-        if name in readers:
+    for name, value in typed.items():
+        # To switch off what is not on is true as well.
+        if name in readers and value not in (0, None):
             raise InputError(f"{flag(name)} has no effect in this run. It is used with {readers[name]}.")
 
 

@@ -12,8 +12,8 @@ def make_run(folder, answers, accuracy=0.5):
         "data": {"name": "toy"},
         "split": "test",
         "images": len(answers),
-        "figures": {"accuracy": {"value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}},
-        "validation_figures": {"accuracy": {"value": 0.4, "low": 0.3, "high": 0.5}},
+        "metrics": {"accuracy": {"value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}},
+        "validation_metrics": {"accuracy": {"value": 0.4, "low": 0.3, "high": 0.5}},
         "training": {"epochs": 2, "best_epoch": 1, "seconds": 90.0, "accuracy": 0.75},
     }
     (folder / "report.json").write_text(json.dumps(report))
@@ -63,7 +63,7 @@ def test_mistakes_get_one_sentence(tmp_path, capsys):
     broken = make_run(tmp_path / "two", {"a": (0, 0)})
     (tmp_path / "two" / "report.json").write_text("{")
     poor = make_run(tmp_path / "three", {"a": (0, 0)})
-    (tmp_path / "three" / "report.json").write_text('{"figures": {}}')
+    (tmp_path / "three" / "report.json").write_text('{"metrics": {}}')
     (tmp_path / "page.html").write_text("mine")
     page = str(tmp_path / "page.html")
     for argv, message in (

@@ -68,11 +68,11 @@ def test_a_file_is_as_accurate_as_its_card_says(path, test_split):
     content, card = path.read_bytes(), card_of(path)
     split = test_split(path.parent.name)
     scores = quantization.Runner(content)(split.images[:])
-    found = evaluation.judge(split.labels, scores, resamples=10).figures
+    found = evaluation.judge(split.labels, scores, resamples=10).metrics
     # Integer files answer the same on every processor; in float files the last digit may differ, and an image with it.
     allowed = 0 if path.stem in quantization.INTEGER_SCHEMES else 1.5 / len(split)
-    assert found["accuracy"][0] == pytest.approx(card["figures"]["accuracy"]["value"], abs=allowed + 1e-9)
-    drop = 100 * (card["float_figures"]["accuracy"]["value"] - found["accuracy"][0])
+    assert found["accuracy"][0] == pytest.approx(card["metrics"]["accuracy"]["value"], abs=allowed + 1e-9)
+    drop = 100 * (card["float_metrics"]["accuracy"]["value"] - found["accuracy"][0])
     assert drop <= {"float32": 0.1, "dynamic": 0.2, "int8": 0.5, "qat": 0.4}[path.stem]
 
 
@@ -106,6 +106,6 @@ def test_the_folders_readme_names_licence_and_figures():
         assert licence in text
         assert description in text
     for path in FILES:
-        accuracy = card_of(path)["figures"]["accuracy"]["value"]
+        accuracy = card_of(path)["metrics"]["accuracy"]["value"]
         line = next(line for line in text.splitlines() if path.parent.name in line and f"`{path.stem}.tflite`" in line)
         assert f"{accuracy:.4f}" in line

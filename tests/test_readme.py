@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from keras_vision import cli
-from keras_vision.__main__ import TRACKS
+from keras_vision.cli import TRACKS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -54,7 +54,7 @@ def test_a_run_leaves_its_files(finished):
         "predictions.csv",
         "report.json",
         "report.html",
-        *(f"figures/{name}.png" for name in pictures),
+        *(f"plots/{name}.png" for name in pictures),
     }
 
 
@@ -66,8 +66,8 @@ def test_the_report_tells_the_run(finished):
     assert report["recipe"]["augment"] is True
     assert report["recipe"]["augmentation"]["rotation_range"] == 15
     assert len(report["classes"]) == 7
-    assert report["figures"].keys() >= {"accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "auc"}
-    assert report["validation_figures"].keys() == report["figures"].keys()
+    assert report["metrics"].keys() >= {"accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "auc"}
+    assert report["validation_metrics"].keys() == report["metrics"].keys()
     page = (finished / "report.html").read_text("utf-8")
     assert "synthetic" in page
     assert "actinic keratosis" in page
@@ -82,7 +82,7 @@ def test_the_saved_model_gives_the_figures_of_the_report(finished, lesions):
     model = keras.saving.load_model(finished / "model.keras")
     probabilities = evaluation.softmax(model.predict(test.images, verbose=0))
     accuracy = (probabilities.argmax(axis=1) == test.labels).mean()
-    assert accuracy == pytest.approx(report["figures"]["accuracy"]["value"])
+    assert accuracy == pytest.approx(report["metrics"]["accuracy"]["value"])
     train = lesions.limited(140).train
     known = model.predict(train.images, verbose=0).argmax(axis=1) == train.labels
     assert report["training"]["accuracy"] == pytest.approx(known.mean())
@@ -121,17 +121,17 @@ def test_a_file_never_seen_before_works_without_a_change_of_code(write_npz, tmp_
     assert derma.main(flags) == 0
     report = json.loads((out / "report.json").read_text("utf-8"))
     assert report["class_names"] == ["class_0", "class_1"]
-    assert report["figures"]["auc"]["value"] > 0.9
+    assert report["metrics"]["auc"]["value"] > 0.9
     assert report["operating_point"]["positive"] == "class_1"
     assert report["operating_point"]["at_threshold"]["sensitivity"]["value"] > 0.7
-    assert (out / "figures" / "roc_curve.png").is_file()
-    assert "How well is class_1 found?" in (out / "report.html").read_text("utf-8")
+    assert (out / "plots" / "roc_curve.png").is_file()
+    assert "share of class_1 that is detected" in (out / "report.html").read_text("utf-8")
 
 
 @pytest.mark.backend
 def test_best_runs_whole(tmp_path):
     recipe = override(smoke(derma.RECIPES["best"]), data="synthetic", width=4)
-    result = track.run(recipe, tmp_path / "best", track="derma")
+    result = track.run(recipe, tmp_path / "best")
     assert len(result.history.epochs) == 2
     assert result.report.split == "test"
 
@@ -149,7 +149,7 @@ def test_judging_on_validation_changes_what_is_judged_and_not_what_is_learnt(
     result = track.run(override(smoke_recipe, judge_on="val"), tmp_path / "run")
     assert (small_run.report.split, result.report.split) == ("test", "val")
     assert np.array_equal(result.report.images, lesions.limited(60).val.images)
-    found, expected = (report.figures for report in (result.report.judgement, small_run.report.validation))
+    found, expected = (judgement.metrics for judgement in (result.report.judgement, small_run.report.validation))
     assert {name: values[0] for name, values in found.items()} == pytest.approx(
         {name: values[0] for name, values in expected.items()}, abs=0.02
     )
@@ -181,7 +181,7 @@ def test_the_track_on_real_lesions(real_data, tmp_path):
     assert derma.main(["--data", path, "--augment", "--smoke", "--limit", "600", "--out", str(out)]) == 0
     report = json.loads((out / "report.json").read_text("utf-8"))
     assert report["class_names"][4] == "melanoma"
-    assert report["figures"]["accuracy"]["value"] > 0.5
+    assert report["metrics"]["accuracy"]["value"] > 0.5
 
 
 @pytest.mark.backend
@@ -235,7 +235,7 @@ def test_heatmaps_of_network_and_files_are_put_to_the_test(tmp_path):
     files = {row["scheme"]: row["heatmaps"] for row in report["tflite"]}
     assert files["float32"]["score-cam"]["cosine"] > 0.999
     assert set(files["int8"]) == {"score-cam", "grad-cam"}
-    assert "Are the heatmaps to be believed?" in (out / "report.html").read_text("utf-8")
+    assert "Can the heatmaps be trusted?" in (out / "report.html").read_text("utf-8")
 
 
 def test_a_layer_that_is_not_there_is_said_before_the_training(tmp_path, capsys):
@@ -258,8 +258,8 @@ def test_rib_fractures_by_their_name(write_npz, monkeypatch, tmp_path):
     assert report["class_names"] == ["buckle rib fracture", "nondisplaced rib fracture", "displaced rib fracture"]
     assert report["data"]["name"] == "fracturemnist3d"
     assert report["data"]["licence"] == "CC BY 4.0"
-    assert report["figures"].keys() >= {"accuracy", "macro_precision", "macro_recall", "macro_f1", "auc"}
-    assert (out / "figures" / "heatmaps.png").is_file()
+    assert report["metrics"].keys() >= {"accuracy", "macro_precision", "macro_recall", "macro_f1", "auc"}
+    assert (out / "plots" / "heatmaps.png").is_file()
 
 
 @pytest.mark.backend
@@ -293,7 +293,7 @@ def test_volumes_go_the_whole_way_to_integer_files(tmp_path):
     files = {row["scheme"]: row for row in report["tflite"]}
     # An untrained network has ties in steps of 1/256, so its classes tell nothing.
     assert files["qat"]["simulation"]["within_a_step"] >= 0.99
-    assert (out / "figures" / "heatmaps.png").is_file()
+    assert (out / "plots" / "heatmaps.png").is_file()
 
 
 @pytest.mark.backend
@@ -313,10 +313,10 @@ def test_small_pictures_go_the_whole_way_with_several_layers_explained(tmp_path,
     assert report["recipe"]["explanation"]["explained_layer"] == layers
     assert "layer1_2_relu2, layer3_2_relu2, in this order" in report["heatmaps"]
     assert "layer1_2_relu2, layer3_2_relu2, in this order" in (out / "report.html").read_text("utf-8")
-    assert (out / "figures" / "surest_mistakes.png").is_file()
+    assert (out / "plots" / "surest_mistakes.png").is_file()
 
 
-def test_a_folder_goes_the_whole_way_and_its_dirt_and_leaks_are_told(tmp_path, write_folder, capsys):
+def test_a_folder_goes_the_whole_way_and_its_dirt_and_leaks_are_reported(tmp_path, write_folder, capsys):
     root = write_folder({"train/a": 24, "train/b": 24, "test/a": 8, "test/b": 8}, side=32)
     (root / "train" / "a" / "bad.png").write_bytes(b"bad")
     shutil.copy(root / "train" / "b" / "003.png", root / "test" / "b" / "copy.png")
@@ -330,11 +330,11 @@ def test_a_folder_goes_the_whole_way_and_its_dirt_and_leaks_are_told(tmp_path, w
     assert found["set_aside"] == {"train/a/bad.png": "no picture of a kind that OpenCV reads"}
     (leak,) = found["leaks"]
     assert leak["exact"]
-    assert set(leak["pictures"].values()) == {"train/b/003.png", "test/b/copy.png"}
+    assert set(leak["names"]) == {"train/b/003.png", "test/b/copy.png"}
     assert json.loads((out / "report.json").read_text("utf-8"))["data_report"] == found
     page = (out / "report.html").read_text("utf-8")
     assert "train/a/bad.png" in page
-    assert (out / "figures" / "leaks.png").is_file()
+    assert (out / "plots" / "leaks.png").is_file()
     file = str(out / "tflite" / "qat.tflite")
     assert predict.main([file, str(root / "test" / "a")]) == 0
     assert json.loads((out / "tflite" / "qat.json").read_text("utf-8"))["data"]["resize"] == "crop"
@@ -344,7 +344,7 @@ def test_resnet18_runs_whole(tmp_path):
     recipe = override(
         smoke(cifar.RECIPES["resnet18"]), data="synthetic", size=16, width=2, limit=40, epochs=1, explain="none"
     )
-    result = track.run(recipe, tmp_path / "run", track="cifar")
+    result = track.run(recipe, tmp_path / "run")
     assert recipe.augment
     assert result.model.name == "resnet18"
     assert result.report.probabilities.shape == (len(result.report.labels), 7)
@@ -364,7 +364,7 @@ def test_fast_runs_whole_in_half_precision_and_leaves_a_float32_model(tmp_path):
         explain="none",
         precision="mixed_bfloat16",
     )
-    result = track.run(recipe, tmp_path / "run", track="cifar")
+    result = track.run(recipe, tmp_path / "run")
     assert keras.config.dtype_policy().name == "float32"
     assert {layer.compute_dtype for layer in result.model.layers} == {"float32"}
     model = keras.saving.load_model(tmp_path / "run" / "model.keras")
@@ -417,7 +417,7 @@ def test_tracks_on_folders_run_whole(module, flags, first, folders_at_hand, tmp_
     report = json.loads((out / "report.json").read_text("utf-8"))
     assert report["data"]["name"] == "synthetic-folders"
     assert (out / "data_report.json").is_file()
-    assert (out / "figures" / "heatmaps.png").is_file()
+    assert (out / "plots" / "heatmaps.png").is_file()
     model = keras.saving.load_model(out / "model.keras")
     gray = report["recipe"]["data"]["color"] == "gray"
     assert model.input_shape[-1] == (1 if gray else 3)

@@ -6,7 +6,7 @@ import pytest
 
 from keras_vision import data
 from keras_vision.data import fingerprints, leaks
-from keras_vision.data.data_report import audited
+from keras_vision.data.leak_audit import audited
 from keras_vision.data.splits import Source, Split, Splits
 from keras_vision.files import image_files
 from keras_vision.recipe import DataSpec, InputError
@@ -151,9 +151,9 @@ def test_leaks_in_folders_are_told_by_their_names_and_classes(write_folder):
     cv2.imwrite(str(root / "test" / "b" / "copy.jpg"), cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE))
     spec = {"data": str(root), "size": 64}
     (leak,) = data.load_splits(DataSpec(**spec)).report.to_dict()["leaks"]
-    assert leak["pictures"] == {"train": "train/a/004.png", "test": "test/b/copy.jpg"}
-    assert not leak["exact"]
-    assert not leak["same_class"]
+    assert dict(zip(leak.splits, leak.names, strict=True)) == {"train": "train/a/004.png", "test": "test/b/copy.jpg"}
+    assert not leak.exact
+    assert not leak.same_class
     splits = data.load_splits(DataSpec(**spec, drop_leaks=True))
     assert splits.counts()["train"] == [5, 6]
     assert not data.load_splits(DataSpec(**spec, audit_leaks=False)).report.leaks
@@ -165,8 +165,8 @@ def test_files_of_pictures_are_audited_when_asked_for(write_npz, scenes):
     )
     assert data.load_splits(DataSpec(data=str(path))).report is None
     report = data.load_splits(DataSpec(data=str(path), audit_leaks=True)).report
-    assert sum(leak["exact"] for leak in report.leaks) == 20
-    assert report.leaks[0]["pictures"].keys() == {"train", "test"}
+    assert report.exact_leaks == 20
+    assert set(report.leaks[0].splits) == {"train", "test"}
 
 
 def test_volumes_are_not_audited():

@@ -23,6 +23,6 @@ def test_a_figure_that_is_not_finite_is_null_in_json():
     labels = np.array([0, 0])
     scores = np.array([[0.9, 0.1], [0.8, 0.2]])
     found = evaluation.agreement(labels, scores, scores, resamples=10).to_dict(("a", "b"))
-    assert found["figures"]["auc"] == {"value": None, "low": None, "high": None}
-    assert found["figures"]["accuracy"]["value"] == 1.0
+    assert found["metrics"]["auc"] == {"value": None, "low": None, "high": None}
+    assert found["metrics"]["accuracy"]["value"] == 1.0
     assert found["classes"] == [{"name": "a", "lost": 0, "won": 0}, {"name": "b", "lost": 0, "won": 0}]

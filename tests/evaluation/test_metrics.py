@@ -24,7 +24,7 @@ def test_figures_by_hand():
     # True classes 0 0 0 1 1 2; predicted 0 0 1 1 0 2.
     # Recalls 2/3, 1/2, 1; precisions 2/3, 1/2, 1; the same F1s.
     probabilities = np.eye(3)[[0, 0, 1, 1, 0, 2]]
-    figures = evaluation.judge(np.array([0, 0, 0, 1, 1, 2]), probabilities, resamples=10).figures
+    figures = evaluation.judge(np.array([0, 0, 0, 1, 1, 2]), probabilities, resamples=10).metrics
     assert figures["accuracy"][0] == pytest.approx(4 / 6)
     for name in ("balanced_accuracy", "macro_f1", "macro_precision"):
         assert figures[name][0] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
@@ -53,7 +53,7 @@ def test_figures_equal_scikit_learns(answers):
         "macro_precision": sklearn_metrics.precision_score(labels, predicted, average="macro"),
         "weighted_precision": sklearn_metrics.precision_score(labels, predicted, average="weighted"),
     }
-    figures = evaluation.judge(labels, probabilities, resamples=10).figures
+    figures = evaluation.judge(labels, probabilities, resamples=10).metrics
     assert {name: figures[name][0] for name in METRICS} == pytest.approx(expected)
     matrix = confusion_matrix(labels, predicted, probabilities.shape[1])
     assert np.array_equal(matrix, sklearn_metrics.confusion_matrix(labels, predicted))
@@ -62,7 +62,7 @@ def test_figures_equal_scikit_learns(answers):
 def test_accuracy_and_auc_equal_medmnists_evaluator(answers):
     labels, probabilities = answers
     task = "binary-class" if probabilities.shape[1] == 2 else "multi-class"
-    figures = evaluation.judge(labels, probabilities, resamples=10).figures
+    figures = evaluation.judge(labels, probabilities, resamples=10).metrics
     assert figures["accuracy"][0] == pytest.approx(medmnist.evaluator.getACC(labels, probabilities, task))
     assert figures["auc"][0] == pytest.approx(medmnist.evaluator.getAUC(labels, probabilities, task))
 
@@ -89,7 +89,7 @@ def test_an_interval_of_accuracy_is_the_binomials():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 1000)
     predicted = np.where(rng.random(1000) < 0.8, labels, 1 - labels)
-    value, low, high = evaluation.judge(labels, np.eye(2)[predicted], resamples=2000).figures["accuracy"]
+    value, low, high = evaluation.judge(labels, np.eye(2)[predicted], resamples=2000).metrics["accuracy"]
     spread = 1.96 * np.sqrt(value * (1 - value) / 1000)
     assert low == pytest.approx(value - spread, abs=0.004)
     assert high == pytest.approx(value + spread, abs=0.004)
@@ -97,24 +97,24 @@ def test_an_interval_of_accuracy_is_the_binomials():
 
 def test_every_figure_lies_in_its_interval(answers):
     judgement = evaluation.judge(*answers, resamples=200)
-    for name, (value, low, high) in judgement.figures.items():
+    for name, (value, low, high) in judgement.metrics.items():
         if name != "expected_calibration_error":  # Resampling can only make bins noisier, so its interval lies higher.
             assert low <= value <= high, name
 
 
 def test_intervals_can_be_repeated(answers):
-    assert evaluation.judge(*answers, seed=3).figures == evaluation.judge(*answers, seed=3).figures
+    assert evaluation.judge(*answers, seed=3).metrics == evaluation.judge(*answers, seed=3).metrics
 
 
 def test_a_class_that_is_absent_or_never_predicted_breaks_nothing():
     labels = np.array([0, 0, 1, 1])
     probabilities = np.array([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.9, 0.1, 0.0]])
     judgement = evaluation.judge(labels, probabilities, resamples=50)
-    assert judgement.figures["balanced_accuracy"][0] == 0.5
+    assert judgement.metrics["balanced_accuracy"][0] == 0.5
     assert judgement.classes[1]["precision"][0] == 0
     assert np.isnan(judgement.classes[2]["auc"]).all()
     assert np.isnan(judgement.classes[2]["recall"]).all()
-    alone = evaluation.judge(np.zeros(4, int), probabilities, resamples=20).figures["auc"]
+    alone = evaluation.judge(np.zeros(4, int), probabilities, resamples=20).metrics["auc"]
     assert np.isnan(alone).all()
 
 
@@ -130,7 +130,7 @@ def test_calibration_by_hand():
 
 def test_the_judged_calibration_error_is_the_curves(answers):
     judgement = evaluation.judge(*answers, resamples=10)
-    assert judgement.figures["expected_calibration_error"][0] == pytest.approx(
+    assert judgement.metrics["expected_calibration_error"][0] == pytest.approx(
         judgement.calibration.expected_calibration_error
     )
 

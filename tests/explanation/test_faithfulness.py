@@ -79,12 +79,12 @@ def test_a_volumes_imputation_is_the_mean_of_neighbours_too():
 
 def test_likeness_of_heatmaps():
     same = faithfulness.similarity(LEFT, LEFT)
-    assert same == {"cosine": pytest.approx(1.0), "top_overlap": 1.0}
+    assert same == faithfulness.Similarity(pytest.approx(1.0), 1.0)
     other = faithfulness.similarity(LEFT, LEFT[:, :, ::-1])
-    assert other == {"cosine": pytest.approx(0.0), "top_overlap": 0.0}
+    assert other == faithfulness.Similarity(pytest.approx(0.0), 0.0)
     nothing = np.zeros_like(LEFT)
-    assert faithfulness.similarity(nothing, nothing)["cosine"] == 1.0
-    assert faithfulness.similarity(LEFT, nothing)["cosine"] == 0.0
+    assert faithfulness.similarity(nothing, nothing).cosine == 1.0
+    assert faithfulness.similarity(LEFT, nothing).cosine == 0.0
 
 
 def test_rank_correlation_counts_constant_maps_as_nothing():

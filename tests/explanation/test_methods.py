@@ -309,7 +309,7 @@ def test_torch_keeps_no_feature_maps_before_the_explained_ones(tiny_model, tiny_
 
 def test_fake_quantized_models_are_explained(tiny_model, tiny_images):
     quantized = quantization.with_fake_quantization(tiny_model)
-    quantization.calibrate(quantized, tiny_model, tiny_images)
+    quantization.set_ranges(quantized, tiny_model, tiny_images)
     found = explanation.layer_cam(quantized, tiny_images, 0)
     assert network_of(quantized).steps((8, 6, 3), None)[0].path == "second_relu_range"
     expected = explanation.layer_cam(tiny_model, tiny_images, 0)

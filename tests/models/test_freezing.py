@@ -145,13 +145,13 @@ def test_fine_tuning_for_quantization_keeps_frozen_layers(batches):
     model = build("block3", **SMALL)
     quantized = quantization.with_fake_quantization(model)
     images = batches[0].split.images
-    quantization.calibrate(quantized, model, images)
+    quantization.set_ranges(quantized, model, images)
     before = weights(quantized)
     training.fit(training.student_of(model, quantized), *batches, TrainingSpec(epochs=1, patience=0))
     changed = {name for name in moved(before, weights(quantized)) if not name.endswith("_range")}
     assert {name.split("_")[0] for name in changed} == {"block3", "logits"}
     found = quantization.Runner(quantization.convert(quantized, "qat"))(images)
     agreement = quantization.simulation_agreement(quantized, images, found)
-    assert agreement["within_a_step"] > 0.98
+    assert agreement.within_a_step > 0.98
     kept = {layer.name for layer in quantized.layers if isinstance(layer, layers.BatchNormalization)} - changed
     assert len(kept) == 1 + 3 * 2  # The stem's, and three of each block before the third.

@@ -26,7 +26,7 @@ def run(tmp_path):
                 layer.set_weights([rng.uniform(0.5, 1.5, part.shape) for part in layer.get_weights()])
         (tmp_path / "run").mkdir()
         model.save(tmp_path / "run" / "model.keras")
-        return tmp_path / "run", model
+        return tmp_path / "run" / "model.keras", model
 
     return leave
 

@@ -75,13 +75,13 @@ def test_an_integer_file_gives_what_its_simulation_says(architecture, stem, chan
     model = models.build(spec, (32, 36, channels), 5)
     images = np.random.default_rng(0).integers(0, 256, (64, 32, 36, channels), dtype=np.uint8)
     quantized = quantization.with_fake_quantization(model)
-    quantization.calibrate(quantized, model, images, logits=True)
+    quantization.set_ranges(quantized, model, images, logits=True)
     content = quantization.convert(quantized, "qat", logits=True)
     found = quantization.Runner(content)(images)
     # Twenty layers with first weights carry a value that was rounded the other way to the end now and then.
     agreement = quantization.simulation_agreement(quantized, images, found, logits=True)
-    assert agreement["within_a_step"] >= 0.98
-    assert agreement["same_class"] >= 0.98
+    assert agreement.within_a_step >= 0.98
+    assert agreement.same_class >= 0.98
     expected = model.predict(images, verbose=0)
     assert np.abs(found - expected).max() < 0.2 * np.ptp(expected)
     audit = quantization.audit(content)

@@ -29,7 +29,7 @@ def trained(lesions, train_for_integers):
 def test_the_float_network_has_learnt_something(trained):
     found = trained[-1]
     # The largest class alone would give .66 of the images.
-    assert found["float32"].judgement.figures["accuracy"][0] > 0.75
+    assert found["float32"].judgement.metrics["accuracy"][0] > 0.75
     assert found["float32"].changed == 0
 
 
@@ -49,10 +49,10 @@ def test_a_trained_networks_file_and_its_simulation_agree(trained, lesions, sche
     if scheme == "int8":
         representative = quantization.representative(lesions.train.images, lesions.train.labels, 128)
         tuned = quantization.with_fake_quantization(model)
-        quantization.calibrate(tuned, model, representative)
+        quantization.set_ranges(tuned, model, representative)
     found = quantization.simulation_agreement(tuned, lesions.test.images, scores[scheme])
-    assert found["same_class"] >= 0.995
-    assert found["within_a_step"] >= 0.99
+    assert found.same_class >= 0.995
+    assert found.within_a_step >= 0.99
 
 
 def test_normalizations_are_folded_into_the_convolutions(trained):
@@ -72,8 +72,8 @@ def test_a_file_with_statistics_that_were_not_folded_right_would_be_noticed(trai
     norm = broken.get_layer("block2_norm")
     norm.moving_mean.assign(norm.moving_mean * 0)
     found = quantization.simulation_agreement(broken, lesions.test.images, scores["qat"])
-    assert found["same_class"] < 0.995
-    assert found["within_a_step"] < 0.99
+    assert found.same_class < 0.995
+    assert found.within_a_step < 0.99
 
 
 def test_fine_tuning_leaves_the_float_network_alone(trained):

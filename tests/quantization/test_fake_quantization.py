@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from keras_vision import quantization
-from keras_vision.quantization import fake_quantization as fake
+from keras_vision.quantization import quantized_layers as fake
 from keras_vision.recipe import InputError
 
 pytestmark = pytest.mark.backend
@@ -47,7 +47,7 @@ def test_a_range_starts_with_the_first_batch_and_follows_slowly():
 
 
 def test_without_rounding_the_model_is_the_float_model(zoo_model, zoo_images):
-    twin = fake.with_fake_quantization(zoo_model, simulate=False)
+    twin = quantization.with_fake_quantization(zoo_model, simulate=False)
     expected = zoo_model.predict(zoo_images, verbose=0)
     np.testing.assert_allclose(twin.predict(zoo_images, verbose=0), expected, atol=1e-4)
 

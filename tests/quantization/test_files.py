@@ -26,11 +26,11 @@ def int8_file(zoo_model, zoo_images):
 @pytest.mark.parametrize("io_type", ["uint8", "int8", "float32"])
 def test_an_integer_file_gives_what_its_simulation_says(zoo_model, zoo_images, io_type):
     quantized = quantization.with_fake_quantization(zoo_model)
-    quantization.calibrate(quantized, zoo_model, zoo_images)
+    quantization.set_ranges(quantized, zoo_model, zoo_images)
     content = quantization.convert(zoo_model, "int8", zoo_images, io_type)
     assert quantization.audit(content).input == f"{io_type} (1, 20, 20, 3)"
     found = quantization.Runner(content)(zoo_images)
-    assert quantization.simulation_agreement(quantized, zoo_images, found)["within_a_step"] >= 0.99
+    assert quantization.simulation_agreement(quantized, zoo_images, found).within_a_step >= 0.99
     assert np.abs(found - evaluation.softmax(zoo_model.predict(zoo_images, verbose=0))).max() < 0.03
 
 

@@ -12,7 +12,7 @@ def test_training_for_it_brings_the_answers_nearer_to_the_float_networks(lesions
     for seed in range(3):
         model, tuned, representative = train_for_integers(seed)
         untrained = quantization.with_fake_quantization(model, dropout=False)
-        quantization.calibrate(untrained, model, representative)
+        quantization.set_ranges(untrained, model, representative)
         expected, *found = (
             evaluation.softmax(network.predict(images, verbose=0))
             for network in (

@@ -23,10 +23,10 @@ WINDOWS = {
 def assert_file_agrees(model, images=IMAGES):
     """File and simulation give the same integers; the float model is a few steps away at most."""
     quantized = quantization.with_fake_quantization(model)
-    quantization.calibrate(quantized, model, images, logits=True)
+    quantization.set_ranges(quantized, model, images, logits=True)
     content = quantization.convert(quantized, "qat", logits=True)
     found = quantization.Runner(content)(images)
-    assert quantization.simulation_agreement(quantized, images, found, logits=True)["within_a_step"] > 0.99
+    assert quantization.simulation_agreement(quantized, images, found, logits=True).within_a_step > 0.99
     assert np.abs(found - model.predict(images, verbose=0)).max() < 0.1 * np.ptp(found) + 1e-6
     return quantization.audit(content)
 
@@ -71,7 +71,7 @@ def test_resizing_gives_the_same_integers_as_the_file():
     model = model_of(layers.Resizing(18, 22), layers.Conv2D(3, 1, use_bias=False), layers.Flatten())
     model.layers[-2].set_weights([np.eye(3).reshape(1, 1, 3, 3)])  # Which a file needs to have a range.
     quantized = quantization.with_fake_quantization(model)
-    quantization.calibrate(quantized, model, IMAGES, logits=True)
+    quantization.set_ranges(quantized, model, IMAGES, logits=True)
     found = quantization.Runner(quantization.convert(quantized, "qat", logits=True))(IMAGES)
     np.testing.assert_allclose(found, quantized.predict(IMAGES, verbose=0), atol=1e-6)
 
@@ -125,13 +125,13 @@ def test_a_nested_backbone_of_keras_applications(zoo_images):
     scaled = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
     model = keras.Model(inputs, layers.Dense(3)(backbone(scaled)))
     quantized = quantization.with_fake_quantization(model)
-    quantization.calibrate(quantized, model, images)
+    quantization.set_ranges(quantized, model, images)
     content = quantization.convert(quantized, "qat")
     names = [item.name for item in quantization.audit(content).operators]
     assert names.count("CONV_2D") == 35
     assert names.count("DEPTHWISE_CONV_2D") == 17
     found = quantization.Runner(content)(images)
-    assert quantization.simulation_agreement(quantized, images, found)["within_a_step"] > 0.99
+    assert quantization.simulation_agreement(quantized, images, found).within_a_step > 0.99
 
 
 @pytest.mark.parametrize(

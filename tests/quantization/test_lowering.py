@@ -94,9 +94,9 @@ def test_files_of_a_lowered_network_have_builtin_operators_alone(residual_networ
     assert np.abs(scores - expected).max() < (0.05 if scheme == "int8" else 1e-4)
     if scheme == "int8":
         quantized = quantization.with_fake_quantization(lowered)
-        quantization.calibrate(quantized, lowered, volumes)
+        quantization.set_ranges(quantized, lowered, volumes)
         agreement = quantization.simulation_agreement(quantized, volumes, scores)
-        assert agreement["within_a_step"] == 1.0
+        assert agreement.within_a_step == 1.0
 
 
 @pytest.mark.parametrize(

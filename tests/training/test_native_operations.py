@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from keras_vision.quantization.fake_quantization import QuantizedConv2D
 
+from keras_vision.quantization.quantized_layers import QuantizedConv2D
 from keras_vision.training import torch_state
 from keras_vision.training.native_operations import NORMALIZATIONS, native_operations
 

@@ -97,7 +97,7 @@ def test_too_few_points_say_so(count):
     curve = read_curve(RATES[:count], np.linspace(2, 1, count), diverged=True)
     assert (curve.steepest, curve.valley) == (None, None)
     assert f"ran away after {count} steps" in curve.summary()
-    curve.figure(1e-3).savefig(io.BytesIO())
+    curve.plot(1e-3).savefig(io.BytesIO())
 
 
 def test_a_loss_that_falls_to_the_end_is_remarked_on():
@@ -122,12 +122,12 @@ def test_advice_compares_with_the_suggestions():
 
 def test_the_figure_shows_the_curve_and_the_rates():
     curve = read_curve(RATES, plateau_and_valley(0.02), diverged=True)
-    (axes,) = curve.figure(0.003).axes
+    (axes,) = curve.plot(0.003).axes
     assert axes.get_xscale() == "log"
     labels = " ".join(text.get_text() for text in axes.get_legend().get_texts())
     for rate in (curve.steepest, curve.valley, 0.003):
         assert f"{rate:.2g}" in labels
-    assert read_curve(RATES, plateau_and_valley(), sweep="linear").figure().axes[0].get_xscale() == "linear"
+    assert read_curve(RATES, plateau_and_valley(), sweep="linear").plot().axes[0].get_xscale() == "linear"
 
 
 def test_the_points_are_a_table():
