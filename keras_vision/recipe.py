@@ -152,14 +152,16 @@ class DataSpec(_Checked):
 
     @property
     def kind(self) -> str:
-        """`folder`, `npz`, `cifar10`, `synthetic`, or `medmnist` for every other name."""
+        """`folder`, `npz`, `cifar10`, `synthetic` or `medmnist`; `unknown` for a name that is none of these."""
         if self.data in ("imagenette", "fracatlas", "flower_photos", "synthetic-folders"):
             return "folder"
         if self.data in ("synthetic", "synthetic3d", "cifar10"):
             return self.data.removesuffix("3d")
         if os.path.isdir(self.path or self.data):
             return "folder"
-        return "npz" if self.path else "medmnist"
+        if self.path:
+            return "npz"
+        return "medmnist" if self.data.removesuffix("3d").endswith("mnist") else "unknown"
 
     def images_at_most(self, values: int) -> int | None:
         """How many images of each split are kept, None for all.
@@ -402,7 +404,7 @@ class AugmentationSpec(_Checked):
 class TrainingSpec(_Checked):
     """How the network learns."""
 
-    epochs: int = knob(150, "passes over the training images, at most", low=1, common=True)
+    epochs: int = knob(150, "passes over the training images", low=1, common=True)
     batch_size: int = knob(64, "images per step", low=1, common=True)
     optimizer: str = knob("adam", "optimizer", choices=("adam", "adamw", "sgd"))
     momentum: float = knob(0.9, "momentum, for sgd", low=0.0, high=0.9999)
@@ -629,8 +631,8 @@ def unread(recipe: Recipe) -> dict[str, str]:
     has_dropout = model.architecture not in WITH_HEAD or model.head_dropout > 0
     rules = [
         # Fields, whether something reads them, and what does.
-        ("color resize strict test_share", data.kind == "folder", "--data FOLDER"),
-        ("val_share", data.kind in ("folder", "npz", "cifar10"), "--data with a folder, an .npz or cifar10"),
+        ("color resize strict test_share", data.kind in ("folder", "unknown"), "--data FOLDER"),
+        ("val_share", data.kind not in ("medmnist", "synthetic"), "--data with a folder, an .npz or cifar10"),
         ("size", data.kind not in ("npz", "cifar10"), "--data with a folder, a MedMNIST name or synthetic images"),
         ("width", model.architecture != "application", "every --architecture but application"),
         ("backbone cut_layer", model.architecture == "application", "--architecture application"),

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from keras_vision import cli, derma, fracture3d
+from keras_vision import backend, cli, derma, fracture3d
 from keras_vision.recipe import InputError
 
 
@@ -40,12 +40,13 @@ def test_help_imports_neither_numpy_nor_a_framework():
         "--recipe",
         "--backend",
         "--class-weight",
-        "--rotation-range",
         "--smoke",
         "--overwrite",
         "--find-learning-rate",
+        "--help-all",
     ):
         assert flag in done.stdout
+    assert "--rotation-range" not in done.stdout
     assert "(default: 150)" in done.stdout
 
 
@@ -120,7 +121,7 @@ def test_a_value_out_of_range(capsys):
 
 
 def test_a_file_that_does_not_exist_is_missed_before_keras_is_imported(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "choose_backend", lambda backend: pytest.fail("too late"))
+    monkeypatch.setattr(backend, "choose_backend", lambda name: pytest.fail("too late"))
     assert derma.main(["--data", "no/such/file.npz"]) == 2
     assert_one_sentence(capsys, "does not exist")
 
@@ -134,20 +135,20 @@ def test_a_file_that_does_not_exist_is_missed_before_keras_is_imported(capsys, m
     ],
 )
 def test_first_weights_that_are_not_there_are_missed_before_keras_is_imported(capsys, monkeypatch, flags, message):
-    monkeypatch.setattr(cli, "choose_backend", lambda backend: pytest.fail("too late"))
+    monkeypatch.setattr(backend, "choose_backend", lambda name: pytest.fail("too late"))
     assert derma.main(["--data", "synthetic", *flags]) == 2
     assert_one_sentence(capsys, message)
 
 
 def test_a_folder_that_is_taken_is_seen_before_keras_is_imported(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "choose_backend", lambda backend: pytest.fail("too late"))
+    monkeypatch.setattr(backend, "choose_backend", lambda name: pytest.fail("too late"))
     (tmp_path / "report.json").write_text("{}")
     assert derma.main(["--data", "synthetic", "--out", str(tmp_path)]) == 2
     assert_one_sentence(capsys, "--overwrite")
 
 
 def test_a_range_test_never_takes_the_place_of_a_training(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "choose_backend", lambda backend: pytest.fail("too late"))
+    monkeypatch.setattr(backend, "choose_backend", lambda name: pytest.fail("too late"))
     (tmp_path / "report.json").write_text("{}")
     assert derma.main(["--data", "synthetic", "--find-learning-rate", "--overwrite", "--out", str(tmp_path)]) == 2
     assert_one_sentence(capsys, "learning_rates.json is missing")
@@ -166,10 +167,10 @@ def test_a_backend_that_is_not_installed(capsys, monkeypatch, tmp_path):
 
 
 def test_interrupting_is_no_error_of_ours(capsys, monkeypatch, tmp_path):
-    def interrupted(backend):
+    def interrupted(name):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "choose_backend", interrupted)
+    monkeypatch.setattr(backend, "choose_backend", interrupted)
     assert derma.main(["--data", "synthetic", "--out", str(tmp_path / "run")]) == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -178,7 +179,7 @@ def test_what_native_code_says_is_held_back_unless_the_import_fails(tmp_path):
     (tmp_path / "talkative.py").write_text("import os\nos.write(2, b'chatter')\n")
     (tmp_path / "broken.py").write_text("import os\nos.write(2, b'the reason')\nraise ImportError('broken')\n")
     for module, heard in (("talkative", ""), ("broken", "the reason")):
-        code = f"from keras_vision import cli; cli.import_quietly({module!r})"
+        code = f"from keras_vision import backend; backend.import_quietly({module!r})"
         done = subprocess.run(
             [sys.executable, "-c", code],
             capture_output=True,
@@ -192,5 +193,5 @@ def test_what_native_code_says_is_held_back_unless_the_import_fails(tmp_path):
 
 def test_the_package_lists_its_tracks_and_commands():
     done = subprocess.run([sys.executable, "-m", "keras_vision"], capture_output=True, text=True, check=True)
-    assert "python -m keras_vision.derma" in done.stdout
-    assert "python -m keras_vision.compare" in done.stdout
+    assert "  derma  " in done.stdout
+    assert "  compare  " in done.stdout

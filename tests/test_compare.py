@@ -68,7 +68,7 @@ def test_mistakes_get_one_sentence(tmp_path, capsys):
     page = str(tmp_path / "page.html")
     for argv, message in (
         ([run], "at least two runs"),
-        ([run, str(tmp_path)], "is no finished run"),
+        ([run, str(tmp_path)], "is not a finished run"),
         ([run, poor, "--out", str(tmp_path / "new.html")], "is not a whole run"),
         ([run, broken, "--out", str(tmp_path / "new.html")], "is not a whole run"),
         ([run, run, "--out", page], "exists"),

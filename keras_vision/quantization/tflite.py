@@ -68,6 +68,9 @@ def _convert(model, dynamic, logits):
 
 def main(argv=None):
     """The child process; its arguments are MODEL.keras FILE.tflite [--dynamic] [--logits]."""
+    # Their layers are registered when they are imported, and a saved model may have them.
+    from keras_vision.quantization import lowering, quantized_layers  # noqa: F401
+
     source, target, *flags = sys.argv[1:] if argv is None else argv
     model = keras.saving.load_model(source, compile=False)
     Path(target).write_bytes(_convert(model, "--dynamic" in flags, "--logits" in flags))

@@ -251,7 +251,7 @@ def test_cutout_blanks_a_square_with_the_mean_colour():
     ],
 )
 def test_changes_of_volumes_are_refused_by_name(change, flag):
-    with pytest.raises(InputError, match=f"{flag} is for volumes alone"):
+    with pytest.raises(InputError, match=f"{flag} is only for volumes"):
         augment(pictures(2), AugmentationSpec(**change), uniforms(0, 0, 2))
 
 
@@ -279,7 +279,7 @@ def test_the_images_given_are_not_touched():
 
 
 def test_arrays_of_other_shapes_and_uneven_quarter_turns_are_refused():
-    with pytest.raises(InputError, match="takes pictures of shape"):
+    with pytest.raises(InputError, match="takes images of shape"):
         augment(np.zeros((4, 4, 1), np.uint8), AugmentationSpec(), uniforms(0, 0, 4))
     with pytest.raises(InputError, match="square"):
         augment(np.zeros((2, 4, 6, 1), np.uint8), AugmentationSpec(rotate90=True), uniforms(0, 0, 2))

@@ -98,5 +98,5 @@ def test_a_knob_of_c_gives_factors_from_1_minus_c_to_1_plus_c():
 
 @pytest.mark.parametrize("name", ["saturation", "hue"])
 def test_pictures_without_colours_have_no_saturation_or_hue(name):
-    with pytest.raises(InputError, match=f"--{name} needs pictures of three channels. Received: shape"):
+    with pytest.raises(InputError, match=f"--{name} needs images with three channels. Received: shape"):
         augment(np.zeros((2, 8, 8, 1), np.uint8), AugmentationSpec(**{name: 0.1}), uniforms(0, 0, 2))

@@ -145,12 +145,12 @@ def test_a_class_whose_images_all_leak_is_an_error(scenes):
         audited(splits, drop=True, where="here")
 
 
-def test_leaks_in_folders_are_told_by_their_names_and_classes(write_folder):
+def test_leaks_in_folders_are_reported_with_names_and_classes(write_folder):
     root = write_folder({"train/a": 6, "train/b": 6, "val/a": 3, "val/b": 3, "test/a": 3, "test/b": 3}, side=64)
     image = cv2.imread(str(root / "train" / "a" / "004.png"))
     cv2.imwrite(str(root / "test" / "b" / "copy.jpg"), cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE))
     spec = {"data": str(root), "size": 64}
-    (leak,) = data.load_splits(DataSpec(**spec)).report.to_dict()["leaks"]
+    (leak,) = data.load_splits(DataSpec(**spec)).report.leaks
     assert dict(zip(leak.splits, leak.names, strict=True)) == {"train": "train/a/004.png", "test": "test/b/copy.jpg"}
     assert not leak.exact
     assert not leak.same_class
@@ -170,5 +170,5 @@ def test_files_of_pictures_are_audited_when_asked_for(write_npz, scenes):
 
 
 def test_volumes_are_not_audited():
-    with pytest.raises(InputError, match="look at pictures"):
+    with pytest.raises(InputError, match="compare images of shape"):
         data.load_splits(DataSpec(data="synthetic3d", size=16, audit_leaks=True))

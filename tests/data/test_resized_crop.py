@@ -56,5 +56,5 @@ def test_the_whole_area_is_the_picture_as_it_was_when_it_fits():
 
 
 def test_volumes_have_no_resized_crop():
-    with pytest.raises(InputError, match="--random-resized-crop is for pictures alone"):
+    with pytest.raises(InputError, match="--random-resized-crop is only for 2D images"):
         augment(np.zeros((2, 8, 8, 8, 1), np.uint8), AugmentationSpec(random_resized_crop=0.5), uniforms(0, 0, 2))

@@ -286,14 +286,14 @@ def test_nothing_asked_is_nothing_done():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shear_range": 5.0}, "--shear-range is for pictures alone"),
-        ({"cutout": 0.3}, "--cutout is for pictures alone"),
-        ({"random_crop": 1}, "--random-crop is for pictures alone"),
-        ({"contrast": 0.1}, "--contrast is for pictures alone"),
-        ({"saturation": 0.1}, "--saturation is for pictures alone"),
-        ({"hue": 0.1}, "--hue is for pictures alone"),
-        ({"random_erasing": 0.1}, "--random-erasing is for pictures alone"),
-        ({"rotate90": True}, "--rotate90 is for pictures alone"),
+        ({"shear_range": 5.0}, "--shear-range is only for 2D images"),
+        ({"cutout": 0.3}, "--cutout is only for 2D images"),
+        ({"random_crop": 1}, "--random-crop is only for 2D images"),
+        ({"contrast": 0.1}, "--contrast is only for 2D images"),
+        ({"saturation": 0.1}, "--saturation is only for 2D images"),
+        ({"hue": 0.1}, "--hue is only for 2D images"),
+        ({"random_erasing": 0.1}, "--random-erasing is only for 2D images"),
+        ({"rotate90": True}, "--rotate90 is only for 2D images"),
         ({"rotate_cube": True}, "--rotate-cube needs volumes with three equal sides"),
     ],
 )

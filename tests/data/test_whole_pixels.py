@@ -67,5 +67,5 @@ def test_a_crop_comes_before_a_rotation():
 
 
 def test_a_crop_that_may_miss_the_picture_is_refused():
-    with pytest.raises(InputError, match="--random-crop takes less than the sides of the pictures, 12 and 9 pixels"):
+    with pytest.raises(InputError, match="--random-crop takes less than the sides of the images, 12 and 9 pixels"):
         augment(pictures(2, (12, 9, 1)), AugmentationSpec(random_crop=9), uniforms(0, 0, 2))

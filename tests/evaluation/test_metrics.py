@@ -72,9 +72,9 @@ def test_each_class_equals_scikit_learns(answers):
     expected = sklearn_metrics.classification_report(labels, probabilities.argmax(axis=1), output_dict=True)
     for k, row in enumerate(evaluation.judge(labels, probabilities, resamples=10).classes):
         for ours, theirs in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
-            assert row[ours][0] == pytest.approx(expected[str(k)][theirs])
-        assert row["support"] == expected[str(k)]["support"]
-        assert row["auc"][0] == pytest.approx(sklearn_metrics.roc_auc_score(labels == k, probabilities[:, k]))
+            assert getattr(row, ours).value == pytest.approx(expected[str(k)][theirs])
+        assert row.support == expected[str(k)]["support"]
+        assert row.auc.value == pytest.approx(sklearn_metrics.roc_auc_score(labels == k, probabilities[:, k]))
 
 
 def test_a_weight_counts_like_a_copy(answers):
@@ -111,9 +111,9 @@ def test_a_class_that_is_absent_or_never_predicted_breaks_nothing():
     probabilities = np.array([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.9, 0.1, 0.0]])
     judgement = evaluation.judge(labels, probabilities, resamples=50)
     assert judgement.metrics["balanced_accuracy"][0] == 0.5
-    assert judgement.classes[1]["precision"][0] == 0
-    assert np.isnan(judgement.classes[2]["auc"]).all()
-    assert np.isnan(judgement.classes[2]["recall"]).all()
+    assert judgement.classes[1].precision.value == 0
+    assert np.isnan(judgement.classes[2].auc).all()
+    assert np.isnan(judgement.classes[2].recall).all()
     alone = evaluation.judge(np.zeros(4, int), probabilities, resamples=20).metrics["auc"]
     assert np.isnan(alone).all()
 

@@ -84,7 +84,7 @@ def test_of_two_runs_at_once_neither_is_lost(tmp_path):
     finish(slow, "slow")
     finish(quick, "quick")
     second.__exit__(None, None, None)
-    with pytest.raises(InputError, match="lies in .*could not be moved: .*--overwrite"):
+    with pytest.raises(InputError, match="is in .*could not be moved: .*--overwrite"):
         first.__exit__(None, None, None)
     assert (tmp_path / "one" / "report.json").read_text() == "quick"
     assert (slow / "report.json").read_text() == "slow"
