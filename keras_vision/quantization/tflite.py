@@ -34,7 +34,7 @@ def convert_float(model, *, dynamic=False, logits=False):
     if keras.backend.backend() == "tensorflow":
         return _convert(model, dynamic, logits)
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "model.keras", Path(folder) / "model.tflite"
+        source, target = Path(folder) / "source.keras", Path(folder) / "target.tflite"
         model.save(source)
         flags = [*(["--dynamic"] if dynamic else []), *(["--logits"] if logits else [])]
         command = [sys.executable, "-m", __name__, str(source), str(target), *flags]
