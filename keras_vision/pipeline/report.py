@@ -174,8 +174,8 @@ class Report:
         if recipe["training"]["class_weight"] == "none" and accuracy - balanced > 0.1:
             yield "Rare classes are missed more often than frequent ones: try --class-weight balanced, or 0.3."
         yield (
-            "One run is one draw: repeat it with other seeds (--seed 1, --seed 2) before comparing recipes, and choose "
-            "between them with --judge-on val."
+            "Metrics vary between seeds: repeat the run with --seed 1 and --seed 2 before comparing recipes, and "
+            "choose between recipes with --judge-on val."
         )
         if not self.files:
             yield "--qat also writes .tflite files for phones and compares each with this model."
