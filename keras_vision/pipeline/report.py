@@ -167,7 +167,7 @@ class Report:
         gap, recipe = self.overfitting, self.recipe
         if gap.significant and gap.difference > 0:
             augment = "" if recipe["augment"] else "--augment, "
-            yield f"Against overfitting: {augment}more images, more dropout (--dropout-scale) or weight decay."
+            yield f"Against overfitting: {augment}more images, or a smaller network (--width)."
         elif self.judgement.metrics["accuracy"].low <= self.majority[1] and not self.caution:
             yield "The network has learned little: train longer (--epochs), or try --find-learning-rate."
         balanced, accuracy = (self.judgement.metrics[name].value for name in ("balanced_accuracy", "accuracy"))
