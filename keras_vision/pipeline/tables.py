@@ -39,8 +39,8 @@ def from_json(values: dict[str, float | None] | None) -> Interval:
 
 def transposed(head: Row, rows: Sequence[Row]) -> Table:
     """The same table with rows and columns exchanged: many metrics and few runs are easier to read like this."""
-    first, *rest = zip(head, *rows, strict=True)
-    return first, rest
+    columns: list[Row] = list(zip(head, *rows, strict=True))
+    return columns[0], columns[1:]
 
 
 def text_table(head: Row, rows: Iterable[Row]) -> str:

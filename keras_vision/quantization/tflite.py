@@ -150,7 +150,7 @@ def _convert_file(source, target, dynamic, logits):
         model: Any = keras.saving.load_model(source, compile=False)
         Path(target).write_bytes(_convert(model, dynamic, logits))
     except Exception as error:  # Said by the parent; this process goes on.
-        return first_line(error)
+        return first_line(error.__cause__ or error)
     finally:
         keras.backend.clear_session()
     return None
