@@ -29,7 +29,7 @@ FRAMEWORKS = {
     "training/torch_state.py": {"torch"},
 }
 # Modules that may use a private name of a library other than Keras, and which.
-OTHER_PRIVATE_NAMES = {"quantization/runtime.py": {"_get_ops_details"}}
+OTHER_PRIVATE_NAMES = {"quantization/runtime.py": {"_get_ops_details"}, "quantization/tflite.py": {"_exit"}}
 
 
 @functools.cache
