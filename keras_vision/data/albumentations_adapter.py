@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_vision.data.draws import SharedColumns
 from keras_vision.recipe import AugmentationSpec, InputError
-
-_GENERATORS = 27  # Column of `augmentation.uniforms`.
 
 
 class Albumentations:
@@ -62,7 +61,7 @@ class Albumentations:
         compose = copy.deepcopy(self.compose)
         changed = np.empty(images.shape, np.float32)
         for index, image in enumerate(images):
-            seed = int(draws[index, _GENERATORS] * 2**53)  # All of its random bits.
+            seed = int(draws[index, SharedColumns.ALBUMENTATIONS] * 2**53)  # All of its random bits.
             # Not `set_random_seed`: it starts a generator of that seed in every transform, so that all of them draw
             # the same numbers, and a horizontal flip never comes without the vertical one (measured with 2.0.8).
             compose.set_random_state(np.random.default_rng(seed), random.Random(seed))

@@ -15,34 +15,13 @@ import numpy as np
 from keras_vision.data.albumentations_adapter import Albumentations
 from keras_vision.data.borders import bring_inside
 from keras_vision.data.color_jitter import change_contrast, change_hue, change_saturation
+from keras_vision.data.draws import ImageColumns, uniforms
 from keras_vision.data.erasing import cutout, random_erasing
 from keras_vision.data.noise import add_noise
 from keras_vision.data.volume_augmentation import augment_volumes
 from keras_vision.data.whole_pixels import move_pixels
 
-# Random numbers an image has to spend, in blocks of 16, one stream each: a new change moves none of the old.
-DRAWS = 32
-_BLOCK = 16
-(
-    _ROTATION,
-    _WIDTH_SHIFT,
-    _HEIGHT_SHIFT,
-    _SHEAR,
-    _ZOOM_X,
-    _ZOOM_Y,
-    _FLIP_HORIZONTAL,
-    _FLIP_VERTICAL,
-    _CHANNEL_SHIFT,
-    _BRIGHTNESS,
-    _QUARTER_TURNS,
-    _CUTOUT_X,
-    _CUTOUT_Y,
-    _NOISE,
-) = range(14)
-_CROP_X, _CROP_Y, _CONTRAST, _SATURATION, _HUE = range(_BLOCK, _BLOCK + 5)
-_ERASING = slice(_BLOCK + 5, _BLOCK + 10)
-_WINDOW = slice(_BLOCK + 12, _BLOCK + 16)
-# Column 26 is `mixup`'s, column 27 `albumentations_adapter`'s; volumes use 14 and 15.
+__all__ = ["augment", "parameters", "transform", "uniforms"]
 
 _WHOLE_PIXELS = {"crop_x", "crop_y", "flip_horizontal", "flip_vertical", "quarter_turns"}
 _INTENSITY = {"channel_shift_intensity", "brightness", "contrast", "saturation", "hue"}
@@ -53,29 +32,6 @@ _WINDOW_ASPECT = 4 / 3
 _CHUNK_PIXELS = 2**15  # A chunk's pictures and maps stay in the processor's cache; measured best from 2^14 to 2^16.
 _LONGEST_ROW = 2**15 - 1  # OpenCV counts a remapped picture's columns and rows in 16 bits.
 _CHUNK_ROWS = 2048  # See _resample.
-
-
-def generator(seed, purpose, epoch):
-    """The random numbers of an epoch for one purpose: draws 0 and 2, order 1, partners of mixup 3."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(purpose, epoch))))
-
-
-def uniforms(seed, epoch, count, *, alternate_flips=False):
-    """Random numbers for `count` images: row `i` depends on `(seed, epoch, i)` and on nothing else.
-
-    Args:
-        alternate_flips: Whether an odd epoch mirrors left and right just what the epoch before did not. Two epochs then
-            show each image once either way: Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.6.
-
-    Returns:
-        Float array, shape `(count, DRAWS)`, in `[0, 1)`.
-    """
-    # A counter-based generator: its numbers are a function of key and position, so no row needs the rows before it.
-    draws = np.concatenate([generator(seed, purpose, epoch).random((count, _BLOCK)) for purpose in (0, 2)], axis=1)
-    if alternate_flips and epoch % 2:
-        before = generator(seed, 0, epoch - 1).random((count, _BLOCK))[:, _FLIP_HORIZONTAL]
-        draws[:, _FLIP_HORIZONTAL] = (before + 0.5) % 1
-    return draws
 
 
 def augment(images, spec, draws):
@@ -99,11 +55,11 @@ def augment(images, spec, draws):
         return augment_volumes(images, spec, draws)
     changed = transform(images, parameters(spec, draws, images.shape[1:3]), spec.fill_mode, spec.cval)
     if spec.noise:
-        add_noise(changed, spec.noise, draws[:, _NOISE])
+        add_noise(changed, spec.noise, draws[:, ImageColumns.NOISE])
     if spec.random_erasing:
-        random_erasing(changed, spec.random_erasing, draws[:, _ERASING])
+        random_erasing(changed, spec.random_erasing, draws[:, ImageColumns.ERASING])
     if spec.cutout:
-        cutout(changed, spec.cutout, draws[:, _CUTOUT_X], draws[:, _CUTOUT_Y])
+        cutout(changed, spec.cutout, draws[:, ImageColumns.CUTOUT_X], draws[:, ImageColumns.CUTOUT_Y])
     return changed
 
 
@@ -132,38 +88,40 @@ def parameters(spec, draws, image_size):
 
     drawn = {}
     if spec.rotation_range:
-        drawn["theta"] = symmetric(_ROTATION, spec.rotation_range)
+        drawn["theta"] = symmetric(ImageColumns.ROTATION, spec.rotation_range)
     if spec.width_shift_range:
-        drawn["tx"] = symmetric(_WIDTH_SHIFT, spec.width_shift_range * width)
+        drawn["tx"] = symmetric(ImageColumns.WIDTH_SHIFT, spec.width_shift_range * width)
     if spec.height_shift_range:
-        drawn["ty"] = symmetric(_HEIGHT_SHIFT, spec.height_shift_range * height)
+        drawn["ty"] = symmetric(ImageColumns.HEIGHT_SHIFT, spec.height_shift_range * height)
     if spec.shear_range:
-        drawn["shear"] = symmetric(_SHEAR, spec.shear_range)
+        drawn["shear"] = symmetric(ImageColumns.SHEAR, spec.shear_range)
     if spec.zoom_range:
-        drawn["zx"] = 1 + symmetric(_ZOOM_X, spec.zoom_range)
-        drawn["zy"] = drawn["zx"] if spec.isotropic_zoom else 1 + symmetric(_ZOOM_Y, spec.zoom_range)
+        drawn["zx"] = 1 + symmetric(ImageColumns.ZOOM_X, spec.zoom_range)
+        drawn["zy"] = drawn["zx"] if spec.isotropic_zoom else 1 + symmetric(ImageColumns.ZOOM_Y, spec.zoom_range)
     if spec.random_crop:
         places = 2 * spec.random_crop + 1
-        drawn["crop_x"], drawn["crop_y"] = np.floor(places * draws[:, [_CROP_X, _CROP_Y]].T) - spec.random_crop
+        drawn["crop_x"], drawn["crop_y"] = (
+            np.floor(places * draws[:, [ImageColumns.CROP_X, ImageColumns.CROP_Y]].T) - spec.random_crop
+        )
     if spec.random_resized_crop:
-        drawn |= _window(spec.random_resized_crop, draws[:, _WINDOW].T, width, height)
+        drawn |= _window(spec.random_resized_crop, draws[:, ImageColumns.WINDOW].T, width, height)
     if spec.horizontal_flip:
-        drawn["flip_horizontal"] = draws[:, _FLIP_HORIZONTAL] < 0.5
+        drawn["flip_horizontal"] = draws[:, ImageColumns.FLIP_HORIZONTAL] < 0.5
     if spec.vertical_flip:
-        drawn["flip_vertical"] = draws[:, _FLIP_VERTICAL] < 0.5
+        drawn["flip_vertical"] = draws[:, ImageColumns.FLIP_VERTICAL] < 0.5
     if spec.rotate90:
-        drawn["quarter_turns"] = (4 * draws[:, _QUARTER_TURNS]).astype(int)
+        drawn["quarter_turns"] = (4 * draws[:, ImageColumns.QUARTER_TURNS]).astype(int)
     if spec.channel_shift_range:
-        drawn["channel_shift_intensity"] = symmetric(_CHANNEL_SHIFT, spec.channel_shift_range)
+        drawn["channel_shift_intensity"] = symmetric(ImageColumns.CHANNEL_SHIFT, spec.channel_shift_range)
     if spec.brightness_range not in (None, (1, 1)):
         darkest, brightest = spec.brightness_range
-        drawn["brightness"] = darkest + (brightest - darkest) * draws[:, _BRIGHTNESS]
+        drawn["brightness"] = darkest + (brightest - darkest) * draws[:, ImageColumns.BRIGHTNESS]
     if spec.contrast:
-        drawn["contrast"] = 1 + symmetric(_CONTRAST, spec.contrast)
+        drawn["contrast"] = 1 + symmetric(ImageColumns.CONTRAST, spec.contrast)
     if spec.saturation:
-        drawn["saturation"] = 1 + symmetric(_SATURATION, spec.saturation)
+        drawn["saturation"] = 1 + symmetric(ImageColumns.SATURATION, spec.saturation)
     if spec.hue:
-        drawn["hue"] = symmetric(_HUE, spec.hue)
+        drawn["hue"] = symmetric(ImageColumns.HUE, spec.hue)
     return drawn
 
 

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 
 from keras_vision.data import mixup
-from keras_vision.data.augmentation import augment, generator, uniforms
+from keras_vision.data.augmentation import augment
+from keras_vision.data.draws import Purpose, generator, uniforms
 
 
 class Batches(keras.utils.PyDataset):
@@ -39,12 +40,16 @@ class Batches(keras.utils.PyDataset):
     def start_epoch(self, epoch):
         """Draws the order and the random numbers of an epoch; any epoch can be started at any time."""
         count = len(self.split)
-        self._order = generator(self.seed, 1, epoch).permutation(count) if self.shuffle else np.arange(count)
+        self._order = (
+            generator(self.seed, Purpose.ORDER, epoch).permutation(count) if self.shuffle else np.arange(count)
+        )
         if self.augmentation is not None:
             alternate = getattr(self.augmentation, "alternate_flips", False)
             self._draws = uniforms(self.seed, epoch, count, alternate_flips=alternate)
             # A permutation, so that every image is a partner once.
-            self._partners = generator(self.seed, 3, epoch).permutation(count) if self.augmentation.mixup else None
+            self._partners = (
+                generator(self.seed, Purpose.PARTNERS, epoch).permutation(count) if self.augmentation.mixup else None
+            )
 
     def __len__(self):
         return -(-len(self.split) // self.batch_size)

@@ -17,7 +17,7 @@ Reference:
 import numpy as np
 from scipy import special
 
-_MIXUP = 26  # Column of `augmentation.uniforms`.
+from keras_vision.data.draws import SharedColumns
 
 
 def shares(alpha, draws):
@@ -30,7 +30,7 @@ def shares(alpha, draws):
     Returns:
         Float32 array, shape `(N,)`, in `[0, 1]`.
     """
-    return special.betaincinv(alpha, alpha, draws[:, _MIXUP]).astype(np.float32)
+    return special.betaincinv(alpha, alpha, draws[:, SharedColumns.MIXUP]).astype(np.float32)
 
 
 def mix(values, shares):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_vision.data.data_report import DataReport
+from keras_vision.data.draws import validation_generator
 from keras_vision.data.rows import Rows, select
 from keras_vision.recipe import InputError
 
@@ -135,7 +136,7 @@ def take_validation(split, share, seed, where):
         InputError: If images and labels differ in number.
     """
     _check_count("train", split, where)
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(2,))))
+    rng = validation_generator(seed)
     chosen = np.zeros(len(split), bool)
     for label, count in zip(*np.unique(split.labels, return_counts=True), strict=True):
         taken = min(count - 1, max(1, round(share * count)))

@@ -14,18 +14,8 @@ import numpy as np
 from scipy import ndimage
 
 from keras_vision.data.borders import bring_inside
+from keras_vision.data.draws import VolumeColumns
 from keras_vision.data.noise import add_noise
-
-# Columns of `uniforms`, all of its first block. What pictures have as well stands where it does there; the second
-# block's columns from 28 on are free for pictures and volumes alike.
-_ROTATION = (0, 11, 12)  # About the depth, the height and the width axis.
-_SHIFT = (3, 2, 1)
-_ZOOM = (14, 5, 4)
-_FLIP = (15, 7, 6)
-_CHANNEL_SHIFT = 8
-_BRIGHTNESS = 9
-_CUBE_ROTATION = 10
-_NOISE = 13
 
 # Where OpenCV is as exact as SciPy: up to this row a float32 holds a place to 2^-12 of a voxel, and with other counts
 # of channels OpenCV rounds places to 1/32 (measured: values are wrong by 4 of 255).
@@ -65,7 +55,7 @@ def augment_volumes(volumes, spec, draws):
     """
     changed = transform(volumes, parameters(spec, draws, volumes.shape[1:4]), spec.fill_mode, spec.cval)
     if spec.noise:
-        add_noise(changed, spec.noise, draws[:, _NOISE])
+        add_noise(changed, spec.noise, draws[:, VolumeColumns.NOISE])
     return changed
 
 
@@ -87,22 +77,24 @@ def parameters(spec, draws, size):
 
     drawn = {}
     if spec.rotation_range:
-        drawn["rotation"] = symmetric(_ROTATION, spec.rotation_range)
+        drawn["rotation"] = symmetric(VolumeColumns.ROTATION, spec.rotation_range)
     shares = np.array((spec.depth_shift_range, spec.height_shift_range, spec.width_shift_range))
     if shares.any():
-        drawn["shift"] = symmetric(_SHIFT, shares * size)
+        drawn["shift"] = symmetric(VolumeColumns.SHIFT, shares * size)
     if spec.zoom_range:
-        drawn["zoom"] = 1 + symmetric(_ZOOM[-1:] * 3 if spec.isotropic_zoom else _ZOOM, spec.zoom_range)
+        drawn["zoom"] = 1 + symmetric(
+            VolumeColumns.ZOOM[-1:] * 3 if spec.isotropic_zoom else VolumeColumns.ZOOM, spec.zoom_range
+        )
     flips = np.array((spec.depth_flip, spec.vertical_flip, spec.horizontal_flip))
     if flips.any():
-        drawn["flip"] = (draws[:, _FLIP] < 0.5) & flips
+        drawn["flip"] = (draws[:, VolumeColumns.FLIP] < 0.5) & flips
     if spec.rotate_cube:
-        drawn["cube_rotation"] = (len(CUBE_ROTATIONS) * draws[:, _CUBE_ROTATION]).astype(int)
+        drawn["cube_rotation"] = (len(CUBE_ROTATIONS) * draws[:, VolumeColumns.CUBE_ROTATION]).astype(int)
     if spec.brightness_range not in (None, (1, 1)):
         darkest, brightest = spec.brightness_range
-        drawn["brightness"] = darkest + (brightest - darkest) * draws[:, _BRIGHTNESS]
+        drawn["brightness"] = darkest + (brightest - darkest) * draws[:, VolumeColumns.BRIGHTNESS]
     if spec.channel_shift_range:
-        drawn["offset"] = symmetric(_CHANNEL_SHIFT, spec.channel_shift_range)
+        drawn["offset"] = symmetric(VolumeColumns.CHANNEL_SHIFT, spec.channel_shift_range)
     return drawn
 
 

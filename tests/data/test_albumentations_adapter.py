@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from keras_vision.data import Albumentations, Batches, Split
-from keras_vision.data.augmentation import augment, uniforms
+from keras_vision.data.augmentation import augment
+from keras_vision.data.draws import uniforms
 from keras_vision.recipe import InputError
 
 

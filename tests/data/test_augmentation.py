@@ -6,8 +6,9 @@ import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from keras_vision import derma
-from keras_vision.data import Batches, Split, albumentations_adapter, augmentation, mixup
-from keras_vision.data.augmentation import augment, transform, uniforms
+from keras_vision.data import Batches, Split, augmentation
+from keras_vision.data.augmentation import augment, transform
+from keras_vision.data.draws import uniforms
 from keras_vision.recipe import AugmentationSpec, InputError
 
 STRONG = {
@@ -53,34 +54,6 @@ def test_the_documents_recipe_draws_within_its_ranges():
     for name, reach, middle in (("theta", 15, 0), ("tx", 2.8, 0), ("ty", 2.8, 0), ("zx", 0.2, 1), ("zy", 0.2, 1)):
         assert reach * 0.99 < np.abs(drawn[name] - middle).max() <= reach
     assert 0.45 < drawn["flip_horizontal"].mean() < 0.55
-
-
-def test_a_row_of_draws_depends_on_seed_epoch_and_index_alone():
-    many = uniforms(3, 5, 1000)
-    assert np.array_equal(uniforms(3, 5, 8)[7], many[7])
-    assert not np.array_equal(uniforms(4, 5, 8)[7], many[7])
-    assert not np.array_equal(uniforms(3, 6, 8)[7], many[7])
-    # Pinned: a run must be repeatable by the next version of this package.
-    assert uniforms(0, 0, 2)[1, :2].tolist() == [0.9501286121836531, 0.26275972277240933]
-    assert uniforms(0, 0, 2)[1, 16:18].tolist() == [0.2766070377682909, 0.812344296173999]
-
-
-def test_no_two_changes_share_a_random_number():
-    others = {"DRAWS", "_BLOCK", "_CHUNK_PIXELS", "_LONGEST_ROW", "_CHUNK_ROWS"}
-    numbers = {name: value for name, value in vars(augmentation).items() if isinstance(value, int)}
-    columns = [value for name, value in numbers.items() if name not in others]
-    columns += range(augmentation.DRAWS)[augmentation._ERASING]
-    columns += [mixup._MIXUP, albumentations_adapter._GENERATORS]
-    # Columns 14 and 15 are spent on volumes.
-    assert sorted(columns) == [*range(14), *range(16, 28)]
-
-
-def test_a_new_stream_leaves_the_old_numbers_alone():
-    draws = uniforms(0, 0, 3000)
-    assert draws.shape == (3000, augmentation.DRAWS)
-    assert np.array_equal(draws[:, :16], augmentation.generator(0, 0, 0).random((3000, 16)))
-    # 32 columns: the largest of 496 correlations, 5 standard errors.
-    assert np.abs(np.corrcoef(draws.T) - np.eye(augmentation.DRAWS)).max() < 5 / np.sqrt(3000)
 
 
 def collect(batches):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from keras_vision.data.augmentation import augment, transform, uniforms
+from keras_vision.data.augmentation import augment, transform
 from keras_vision.data.color_jitter import change_contrast, change_hue, change_saturation
+from keras_vision.data.draws import uniforms
 from keras_vision.recipe import AugmentationSpec, InputError
 
 CHANGES = {"contrast": change_contrast, "saturation": change_saturation, "hue": change_hue}

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from keras_vision.data.augmentation import augment, uniforms
+from keras_vision.data.augmentation import augment
+from keras_vision.data.draws import uniforms
 from keras_vision.data.erasing import rectangles
 from keras_vision.recipe import AugmentationSpec
 

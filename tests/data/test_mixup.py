@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from keras_vision.data import Batches, Split, augmentation, mixup
-from keras_vision.data.augmentation import augment, uniforms
+from keras_vision.data import Batches, Split, draws, mixup
+from keras_vision.data.augmentation import augment
+from keras_vision.data.draws import uniforms
 from keras_vision.recipe import AugmentationSpec
 
 FULL = AugmentationSpec(mixup=1.0, random_crop=3, horizontal_flip=True)
@@ -47,7 +48,7 @@ def test_an_image_and_its_label_are_mixed_with_the_same_partners_in_the_same_sha
     batches = Batches(data, 5, 16, augmentation=spec, shuffle=True, seed=3)
     images, labels = epoch_of(batches)
     augmented = augment(data.images, spec, uniforms(3, 0, 90))
-    partners = augmentation.generator(3, 3, 0).permutation(90)
+    partners = draws.generator(3, draws.Purpose.PARTNERS, 0).permutation(90)
     shares = mixup.shares(1.0, uniforms(3, 0, 90))
     along = shares.reshape(-1, *[1] * len(shape))
     assert np.allclose(images, along * augmented + (1 - along) * augmented[partners], atol=1e-3)

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_vision.data.augmentation import augment, parameters, transform, uniforms
+from keras_vision.data.augmentation import augment, parameters, transform
+from keras_vision.data.draws import uniforms
 from keras_vision.recipe import AugmentationSpec, InputError
 
 

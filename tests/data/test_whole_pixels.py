@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from keras_vision.data.augmentation import augment, parameters, transform, uniforms
+from keras_vision.data.augmentation import augment, parameters, transform
+from keras_vision.data.draws import uniforms
 from keras_vision.recipe import AugmentationSpec, InputError
 
 FILL_MODES = ("nearest", "constant", "reflect", "wrap")
