@@ -1,4 +1,4 @@
-"""The table of random numbers: meanings that are read together share none, and the streams stay as they are."""
+"""The table of random numbers: meanings that are read together share none, and the streams are pinned."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from keras_vision.data.draws import ImageColumns, Purpose, SharedColumns, Volume
 
 
 def columns(table):
-    """All columns of a table, one by one, as often as they are named."""
+    """All columns of a table, one by one, with repetitions."""
     values = [value for name, value in vars(table).items() if name.isupper()]
     return [int(column) for value in values for column in np.r_[value]]
 
@@ -60,7 +60,7 @@ def test_the_streams_are_pinned():
     assert draws.validation_generator(7).permutation(8).tolist() == [2, 7, 4, 6, 0, 3, 5, 1]
 
 
-def test_a_new_block_leaves_the_old_numbers_alone():
+def test_the_first_block_does_not_depend_on_the_second():
     numbers = draws.uniforms(0, 0, 3000)
     assert numbers.shape == (3000, draws.DRAWS)
     assert np.array_equal(numbers[:, : draws.BLOCK], draws.generator(0, Purpose.FIRST_BLOCK, 0).random((3000, 16)))

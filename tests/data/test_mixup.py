@@ -36,12 +36,12 @@ def test_shares_have_the_beta_distribution(alpha):
     assert stats.kstest(shares, stats.beta(alpha, alpha).cdf).pvalue > 0.01
 
 
-def test_the_smallest_alpha_leaves_images_whole():
+def test_the_smallest_alpha_leaves_images_unmixed():
     shares = mixup.shares(1e-6, uniforms(0, 0, 1000))
     assert np.isin(shares, [0, 1]).all()
 
 
-@pytest.mark.parametrize("shape", [(12, 12, 3), (6, 7, 8, 1)], ids=["pictures", "volumes"])
+@pytest.mark.parametrize("shape", [(12, 12, 3), (6, 7, 8, 1)], ids=["images", "volumes"])
 def test_an_image_and_its_label_are_mixed_with_the_same_partners_in_the_same_shares(shape):
     data = split(shape=shape)
     spec = AugmentationSpec(mixup=1.0, horizontal_flip=True)
@@ -88,7 +88,7 @@ def test_epochs_and_seeds_have_their_own_partners_and_shares():
         assert not np.array_equal(results[0] > 0, other > 0)
 
 
-def test_the_split_is_not_touched():
+def test_the_split_is_not_modified():
     data = split()
     before = data.images.copy(), data.labels.copy()
     epoch_of(Batches(data, 5, 16, augmentation=FULL))
@@ -96,7 +96,7 @@ def test_the_split_is_not_touched():
     assert np.array_equal(data.labels, before[1])
 
 
-def test_keras_weighs_a_mixture_by_the_class_with_the_larger_share():
+def test_keras_weights_a_mixture_by_the_class_with_the_larger_share():
     from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
     batches = Batches(split(), 5, 90, augmentation=FULL)
