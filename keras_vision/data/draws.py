@@ -64,7 +64,7 @@ class VolumeColumns:
     BRIGHTNESS = ImageColumns.BRIGHTNESS
     CUBE_ROTATION = 10
     NOISE = ImageColumns.NOISE
-    # 28 to 31 are free.
+    # 16 to 25 and 28 to 31 are free.
 
 
 class SharedColumns:
