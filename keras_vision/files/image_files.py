@@ -48,7 +48,7 @@ def _opencv():
     return cv2
 
 
-def read_bytes(path: Path | str) -> bytes:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """A file's content.
 
     Raises:
@@ -227,7 +227,7 @@ def _stretched(image, height, width):
     return cv2.resize(image, (width, height), interpolation=method).reshape(height, width, image.shape[2])
 
 
-def read(path: Path | str, image_shape: tuple[int, int, int], resize: str = "stretch") -> "np.ndarray":
+def read(path: str | os.PathLike[str], image_shape: tuple[int, ...], resize: str = "stretch") -> "np.ndarray":
     """A file's image in a model's input shape.
 
     Args:
@@ -243,7 +243,7 @@ def read(path: Path | str, image_shape: tuple[int, int, int], resize: str = "str
     return from_bytes(read_bytes(path), image_shape, resize)
 
 
-def from_bytes(content: bytes, image_shape: tuple[int, int, int], resize: str = "stretch") -> "np.ndarray":
+def from_bytes(content: bytes, image_shape: tuple[int, ...], resize: str = "stretch") -> "np.ndarray":
     """Like `read`, from the bytes of a file."""
     height, width, channels = image_shape
     return fit(decode(content, gray=channels == 1, at_least=(height, width)), height, width, resize)
@@ -261,7 +261,7 @@ def one_thread_each() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def remarks(content: bytes, path: Path | str) -> str:
+def remarks(content: bytes, path: str | os.PathLike[str]) -> str:
     """The format of a file whose content does not match its extension, in a few words; else empty."""
     known, suffix = kind(content), Path(path).suffix.lower()
     return f"its content is {known[0]}" if known is not None and suffix not in known[1] else ""
