@@ -324,10 +324,10 @@ def test_a_folder_goes_the_whole_way_and_its_dirt_and_leaks_are_reported(tmp_pat
     flags = ["--data", str(root), "--color", "gray", "--size", "16", "--smoke", "--epochs", "1", "--width", "2"]
     assert derma.main([*flags, "--qat", "--qat-epochs", "1", "--explain", "none", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "1 files set aside (train/a/bad.png: no picture of a kind that OpenCV reads)" in printed
+    assert "1 files set aside (train/a/bad.png: not an image format that OpenCV reads)" in printed
     assert "Leaks between splits: 1 exact, 0 near duplicates." in printed
     found = json.loads((out / "data_report.json").read_text("utf-8"))
-    assert found["set_aside"] == {"train/a/bad.png": "no picture of a kind that OpenCV reads"}
+    assert found["set_aside"] == {"train/a/bad.png": "not an image format that OpenCV reads"}
     (leak,) = found["leaks"]
     assert leak["exact"]
     assert set(leak["names"]) == {"train/b/003.png", "test/b/copy.png"}
