@@ -107,14 +107,14 @@ def read_graph(model: keras.Model) -> Graph:
     Raises:
         InputError: If the model is neither, has several inputs or outputs, or a layer has several outputs.
     """
-    model: Any = _functional(model)
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
+    functional: Any = _functional(model)
+    if len(functional.inputs) != 1 or len(functional.outputs) != 1:
         raise InputError(
-            f"The model {model.name!r} needs one input and one output. "
-            f"Received: {len(model.inputs)} inputs and {len(model.outputs)} outputs."
+            f"The model {functional.name!r} needs one input and one output. "
+            f"Received: {len(functional.inputs)} inputs and {len(functional.outputs)} outputs."
         )
-    numbers, steps = {id(model.inputs[0]): 0}, []
-    tensors = [model.inputs[0]]  # Kept alive, so that no two share an id.
+    numbers, steps = {id(functional.inputs[0]): 0}, []
+    tensors = [functional.inputs[0]]  # Kept alive, so that no two share an id.
     around = []  # Names of the nested models around the current layer.
 
     def place(part):
@@ -145,8 +145,8 @@ def read_graph(model: keras.Model) -> Graph:
 
     # Keras has no public way to walk a model without adding calls to its layers, which would make their `output`
     # ambiguous. `clone_model` uses this method.
-    output = model._run_through_graph(model.input, operation_fn=lambda operation: operation, call_fn=call)
-    return Graph(tuple(model.inputs[0].shape[1:]), tuple(steps), numbers[id(keras.tree.flatten(output)[0])])
+    output = functional._run_through_graph(functional.input, operation_fn=lambda operation: operation, call_fn=call)
+    return Graph(tuple(functional.inputs[0].shape[1:]), tuple(steps), numbers[id(keras.tree.flatten(output)[0])])
 
 
 def _functional(model):

@@ -6,8 +6,8 @@ import keras
 
 from keras_vision.recipe import InputError
 
-# By the kind of object that has them. `_jax_state` and `_jax_state_synced` are not listed: Keras sets them on JAX during
-# a fit, and `trainer.other_optimizer` treats them as optional.
+# By the kind of object that has them. Keras sets `_jax_state` and `_jax_state_synced` only on JAX and during a fit, so
+# they are not here; `trainer.other_optimizer` treats them as optional.
 PRIVATE = {
     "model": ("_run_through_graph", "_inputs_struct", "_flatten_layers"),
     "layer": ("_inbound_nodes", "_flatten_layers"),

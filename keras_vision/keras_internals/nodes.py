@@ -21,5 +21,5 @@ def first_input(layer: Any) -> keras.KerasTensor:
 
 
 def all_layers(layer: Any) -> list[keras.Layer]:
-    """A layer and all layers inside it, including the inner ones of attention and wrappers that no public name lists."""
+    """A layer and all layers inside it, also those of attention layers and wrappers, which no public name lists."""
     return list(layer._flatten_layers())
