@@ -27,7 +27,7 @@ class Step:
         output: Number of its output tensor; the model's input is number 0.
         shape: Shape of the output, without the batch.
         positional: The call's positional arguments, a `Place` for each tensor.
-        arguments: The call's keyword arguments, likewise.
+        arguments: The call's keyword arguments, with the same placeholders.
         path: The layer's name, after those of the nested models around it: `backbone/block_16_project`.
     """
 

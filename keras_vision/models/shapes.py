@@ -40,6 +40,6 @@ def require_volumes(architecture: str, image_shape: Sequence[int], *, at_least: 
     """
     if len(image_shape) != 4 or min(image_shape[:3]) < at_least:
         raise InputError(
-            f"The network {architecture} takes volumes of at least {at_least} voxels a side, shape (D, H, W, C). "
+            f"The network {architecture} takes volumes of at least {at_least} voxels per side, shape (D, H, W, C). "
             f"Received: images of shape {tuple(image_shape)}."
         )
