@@ -186,11 +186,11 @@ def test_predict_classifies_readable_files_and_names_the_others(int8_file, zoo_i
 def test_image_files_of_every_kind_are_read_as_they_are_displayed(zoo_images, tmp_path):
     from PIL import Image
 
-    image = np.kron(zoo_images[0][:10, :20], np.ones((4, 4, 1), np.uint8))
+    pixels = np.kron(zoo_images[0][:10, :20], np.ones((4, 4, 1), np.uint8))
     kinds = {
-        "plain.png": Image.fromarray(image),
-        "alpha.png": Image.fromarray(np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])),
-        "sideways.tif": Image.fromarray(np.ascontiguousarray(np.rot90(image))),
+        "plain.png": Image.fromarray(pixels),
+        "alpha.png": Image.fromarray(np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])),
+        "sideways.tif": Image.fromarray(np.ascontiguousarray(np.rot90(pixels))),
     }
     turned = Image.Exif()
     turned[0x0112] = 6  # Orientation: displayed turned clockwise.
@@ -198,7 +198,7 @@ def test_image_files_of_every_kind_are_read_as_they_are_displayed(zoo_images, tm
         image.save(tmp_path / name, **({"exif": turned} if name == "sideways.tif" else {}))
     import cv2
 
-    cv2.imwrite(str(tmp_path / "deep.png"), image[..., ::-1].astype(np.uint16) * 257)
+    cv2.imwrite(str(tmp_path / "deep.png"), pixels[..., ::-1].astype(np.uint16) * 257)
     expected = image_files.read(tmp_path / "plain.png", (20, 20, 3), "stretch")
     assert np.ptp(expected) > 100
     for name in ("alpha.png", "deep.png", "sideways.tif"):
