@@ -138,22 +138,22 @@ class _Writer:
         rescaled = self._emit(pending, "rescaled", slices, scale, zero_point)
         return images, self._reshaped(rescaled, "rescaled_volume", shape)
 
-    def _output(self, made):
+    def _output(self, output):
         name = "scores"
         if not self.logits and scoring_step(self.graph) is None:
             scale, zero_point = parameters(*SOFTMAX_RANGE)
-            scores = self.file_model.tensor(f"{name}_int8", made.shape, np.int8, scale, zero_point)
+            scores = self.file_model.tensor(f"{name}_int8", output.shape, np.int8, scale, zero_point)
             # A single logit is that of the second of two classes.
-            several = made.shape[-1] > 1
+            several = output.shape[-1] > 1
             operator, options = ("SOFTMAX", schema.SoftmaxOptionsT(beta=1.0)) if several else ("LOGISTIC", None)
-            made = self.file_model.operator(operator, [made], scores, options)
+            output = self.file_model.operator(operator, [output], scores, options)
         if self.io == "int8":
-            return made
+            return output
         if self.io == "float32":
-            end = self.file_model.tensor(name, made.shape, np.float32)
-            return self.file_model.operator("DEQUANTIZE", [made], end, schema.DequantizeOptionsT())
-        end = self.file_model.tensor(name, made.shape, np.uint8, made.scale, made.zero_point + 128)
-        return self.file_model.operator("QUANTIZE", [made], end, schema.QuantizeOptionsT())
+            end = self.file_model.tensor(name, output.shape, np.float32)
+            return self.file_model.operator("DEQUANTIZE", [output], end, schema.DequantizeOptionsT())
+        end = self.file_model.tensor(name, output.shape, np.uint8, output.scale, output.zero_point + 128)
+        return self.file_model.operator("QUANTIZE", [output], end, schema.QuantizeOptionsT())
 
     def _take(self, step):
         layer, values = step.layer, [self.values[number] for number in step.inputs]
@@ -226,9 +226,11 @@ class _Writer:
     def _reshaped(self, value, name, shape):
         if value.shape == shape:
             return value
-        made = self.file_model.tensor(name, shape, np.int8, value.scale, value.zero_point)
+        output = self.file_model.tensor(name, shape, np.int8, value.scale, value.zero_point)
         target = self._constant(f"{name}_shape", np.array(shape, np.int32))
-        return self.file_model.operator("RESHAPE", [value, target], made, schema.ReshapeOptionsT(newShape=list(shape)))
+        return self.file_model.operator(
+            "RESHAPE", [value, target], output, schema.ReshapeOptionsT(newShape=list(shape))
+        )
 
     def _stacked(self, layer, value, shape):
         """Pads the batch of slices, picks the slices of each position of a kernel's depth, and joins their channels."""
@@ -253,8 +255,8 @@ class _Writer:
         return self._same_range("CONCATENATION", layer, parts, shape, schema.ConcatenationOptionsT(axis=3))
 
     def _same_range(self, operator, layer, inputs, shape, options, suffix=""):
-        made = self.file_model.tensor(layer.name + suffix, shape, np.int8, inputs[0].scale, inputs[0].zero_point)
-        return self.file_model.operator(operator, inputs, made, options)
+        output = self.file_model.tensor(layer.name + suffix, shape, np.int8, inputs[0].scale, inputs[0].zero_point)
+        return self.file_model.operator(operator, inputs, output, options)
 
     def _constant(self, name, values):
         return self.file_model.tensor(name, values.shape, values.dtype, data=values)
@@ -264,21 +266,21 @@ class _Writer:
 
     def _emit(self, pending, name, shape, scale, zero_point):
         """Writes an operator, given the range of its output."""
-        made = self.file_model.tensor(name, shape, np.int8, scale, zero_point)
+        output = self.file_model.tensor(name, shape, np.int8, scale, zero_point)
         inputs, options = list(pending.inputs), pending.options
         if pending.weights is not None:
             inputs += self._constants(pending, name)
         if pending.operator == "CONCATENATION":
-            inputs = [self._requantized(part, f"{name}_{count}", made) for count, part in enumerate(inputs)]
+            inputs = [self._requantized(part, f"{name}_{count}", output) for count, part in enumerate(inputs)]
         if pending.activation != "linear":
             options.fusedActivationFunction = ACTIVATIONS[pending.activation]
-        return self.file_model.operator(pending.operator, inputs, made, options)
+        return self.file_model.operator(pending.operator, inputs, output, options)
 
     def _requantized(self, part, name, like):
         if (part.scale, part.zero_point) == (like.scale, like.zero_point):
             return part
-        made = self.file_model.tensor(name, part.shape, np.int8, like.scale, like.zero_point)
-        return self.file_model.operator("QUANTIZE", [part], made, schema.QuantizeOptionsT())
+        output = self.file_model.tensor(name, part.shape, np.int8, like.scale, like.zero_point)
+        return self.file_model.operator("QUANTIZE", [part], output, schema.QuantizeOptionsT())
 
     def _constants(self, pending, name):
         """Kernel and bias of a layer with weights."""
