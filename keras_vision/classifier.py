@@ -1,6 +1,6 @@
 """A trained classifier from a run's folder, a .keras file or a .tflite file: its classes, its input, its probabilities.
 
-What `predict` and `explain` stand on. A .tflite file is opened without importing a framework.
+`predict` and `explain` use it. A .tflite file is opened without importing a framework.
 """
 
 import os

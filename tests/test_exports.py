@@ -79,7 +79,7 @@ def test_a_file_is_as_accurate_as_its_card_says(path, test_split):
 @pytest.mark.real_data
 @pytest.mark.parametrize("scheme", quantization.SCHEMES)
 @pytest.mark.parametrize("network", ["derma-best", "plants-robust"])
-def test_phones_give_our_labels_on_a_hundred_pictures(network, scheme, test_split, phone_answers):
+def test_phones_return_our_labels_on_a_hundred_images(network, scheme, test_split, phone_answers):
     content = (FOLDER / network / f"{scheme}.tflite").read_bytes()
     images = test_split(network).images[:100]
     labels, scores = quantization.read_metadata(content).labels, quantization.Runner(content)(images)
