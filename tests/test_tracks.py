@@ -29,6 +29,7 @@ from keras_vision.data import medmnist
 from keras_vision.pipeline import track
 from keras_vision.recipe import override, smoke
 
+pytestmark = pytest.mark.slow
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
