@@ -1,17 +1,19 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Needs Python 3.11 or newer, with pip and venv.
 PYTHON ?= python3
 BIN := .venv/bin
-BACKENDS := tensorflow jax torch
-TESTS := $(BIN)/python -m pytest -m
+# One thread a process, since two processes run side by side.
+TESTS := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest
 # The file is there where the process ended in the midst of a test.
-TELL := { status=$$?; cat .pytest_cache/running 2>/dev/null; exit $$status; }
+TELL = { status=$$?; cat .pytest_cache/running-$(1) 2>/dev/null; exit $$status; }
 
-.PHONY: demo test lint types format clean help
+.PHONY: demo test test-quick lint types format clean help
+.PHONY: test-once test-tensorflow test-jax test-torch test-others
 
 help:
-	@echo "make demo    train, judge and report on embedded pictures, no network needed after the install"
-	@echo "make test    every test: once what needs no backend, then once on each of $(BACKENDS)"
-	@echo "make lint    ruff;  make types: pyright;  make format: ruff, mending what it can"
+	@echo "make demo        train, evaluate and report on drawn images; no network needed after the install"
+	@echo "make test        every test: once what needs no backend, then on TensorFlow, JAX and torch; 2 processes"
+	@echo "make test-quick  on torch, without the tests that take more than a second"
+	@echo "make lint        ruff;  make types: pyright;  make format: ruff, fixing what it can"
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -27,9 +29,21 @@ help:
 demo: .venv/installed
 	$(BIN)/python -m keras_vision.derma --augment --data synthetic --epochs 30 --out runs/demo --overwrite
 
+# JAX compiles for about as long as everything else takes.
 test: .venv/installed-dev
-	KERAS_BACKEND=torch $(TESTS) "not backend" || $(TELL)
-	set -e; for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(TESTS) backend || $(TELL); done
+	$(MAKE) --jobs=2 --output-sync=target test-jax test-others
+
+test-others: .venv/installed-dev
+	$(MAKE) --jobs=1 test-once test-tensorflow test-torch
+
+test-once:
+	KERAS_BACKEND=torch $(TESTS) -m "not backend" || $(call TELL,torch)
+
+test-tensorflow test-jax test-torch: test-%:
+	KERAS_BACKEND=$* $(TESTS) -m backend || $(call TELL,$*)
+
+test-quick: .venv/installed-dev
+	KERAS_BACKEND=torch $(TESTS) -m "not slow" || $(call TELL,torch)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

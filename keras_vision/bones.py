@@ -1,14 +1,14 @@
-"""Broken bones: X-rays, fractured or not, by a ResNet18 that learnt ImageNet before.
+"""Bone fractures: X-rays, fractured or not, with a ResNet18 pretrained on ImageNet.
 
 Run:     python -m keras_vision.bones --data FOLDER
          python -m keras_vision.bones --recipe partial --data FOLDER --drop-leaks
-         python -m keras_vision.bones --data FOLDER --weights none        no network at hand: tries the track
+         python -m keras_vision.bones --data FOLDER --weights none        without a download
 Data:    class folders, with or without train/, val/ and test/, such as FracAtlas, CC BY 4.0,
          https://doi.org/10.6084/m9.figshare.22363012
 Source:  He et al. 2016, https://arxiv.org/abs/1512.03385; Abedeen et al. 2023,
          https://doi.org/10.1038/s41597-023-02432-4
-The document ends in one sigmoid and binary cross-entropy. Two logits with softmax and cross-entropy are the same
-function of their difference, and leave files that every tool for classifiers takes.
+The reference notebook has one sigmoid output with binary cross-entropy. Two logits with softmax and cross-entropy are
+the same function of their difference, and every tool for classifiers accepts the files.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from keras_vision.recipe import AugmentationSpec, DataSpec, ModelSpec, Recipe, T
 
 DATA = DataSpec(data="fracatlas", size=224, color="gray", resize="pad")
 
-# Left and right bones break alike, and no two X-rays are taken at the same angle.
+# Left and right bones break alike, and X-rays are taken at varying angles.
 AUGMENTATION = AugmentationSpec(
     horizontal_flip=True, rotation_range=10.0, random_resized_crop=0.7, fill_mode="constant"
 )

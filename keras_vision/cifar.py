@@ -1,11 +1,11 @@
-"""Small colour pictures: CIFAR-10, ten classes of 32 x 32 pixels.
+"""Small colour images: CIFAR-10, ten classes of 32 x 32 pixels.
 
 Run:     python -m keras_vision.cifar
          python -m keras_vision.cifar --recipe resnet18
          python -m keras_vision.cifar --recipe fast --precision mixed_bfloat16
-         python -m keras_vision.cifar --recipe finetune --init-from runs/imagenette-resnet18      beside scratch
-Data:    --data cifar10 takes cifar10.npz from the folder KERAS_VISION_DATA, else the original, which it downloads once;
-         --data FILE.npz takes others of this kind
+         python -m keras_vision.cifar --recipe finetune --init-from runs/imagenette-resnet18      compare with scratch
+Data:    --data cifar10 reads cifar10.npz from the folder KERAS_VISION_DATA, else it downloads the original once;
+         --data FILE.npz reads other files of this format
 Source:  Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf
 """
 
@@ -34,7 +34,7 @@ REGULARIZATION = AugmentationSpec(
     saturation=0.2,
 )
 
-# Two pixels of shift and a mirror image an epoch in two: Jordan 2024, https://arxiv.org/abs/2404.00498.
+# Shifts of up to two pixels, and a flip in every other epoch: Jordan 2024, https://arxiv.org/abs/2404.00498.
 LIGHT_AUGMENTATION = AugmentationSpec(horizontal_flip=True, alternate_flips=True, random_crop=2, fill_mode="reflect")
 
 RECIPES = {
@@ -51,8 +51,8 @@ RECIPES = {
         model=ModelSpec(architecture="resnet18", width=64),
         augment=True,
         augmentation=AUGMENTATION,
-        # He et al. 2016, section 4.2, for batches of 128: rate .1 and weight decay .0001, inside the momentum of .9.
-        # Half the batch takes half the rate, and a decay beside the momentum ten times as much for the same pull.
+        # He et al. 2016, section 4.2, for batches of 128: rate 0.1, momentum 0.9, weight decay 0.0001 as an L2 term.
+        # Half the batch size takes half the rate; decoupled decay takes 10 times the value (1 / (1 - momentum)).
         training=TrainingSpec(
             epochs=60, batch_size=64, optimizer="sgd", momentum=0.9, learning_rate=0.05, weight_decay=0.001
         ),
@@ -72,9 +72,9 @@ RECIPES = {
         augment=True,
         augmentation=LIGHT_AUGMENTATION,
         training=TrainingSpec(
-            # As many as ten minutes of two cores allow.
+            # About ten minutes on two cores.
             epochs=12,
-            # Rate and decay were chosen on validation images, with batches of 256, which did better than 512.
+            # Rate and decay were chosen on validation images; batches of 256 did better than 512.
             batch_size=256,
             optimizer="sgd",
             momentum=0.85,
@@ -93,10 +93,10 @@ RECIPES = {
 SCRATCH = Recipe(
     name="scratch",
     data=DATA,
-    # The network of `imagenette --recipe resnet18`, at its size of pictures.
+    # The network of `imagenette --recipe resnet18`, at its image size.
     model=ModelSpec(architecture="resnet18", width=64, stem="imagenet", input_size=64),
     augmentation=LIGHT_AUGMENTATION,
-    # Down to nothing by the last epoch, however few they are; a constant rate leaves the two level after two.
+    # The rate ends at 0 for any number of epochs; with a constant rate the two recipes are equal after two epochs.
     training=TrainingSpec(epochs=12, schedule="cosine", patience=0),
 )
 FROM_IMAGENETTE = dataclasses.replace(SCRATCH.model, init_from="runs/imagenette-resnet18")

@@ -124,7 +124,9 @@ class Classifier:
     def as_input(self, images: np.ndarray) -> np.ndarray:
         """Images with pixel values from 0 to 255 in the range that the model takes."""
         low, high = self.input_range
-        return images if self.input_range == PIXELS else low + np.float32(images) * np.float32((high - low) / 255)
+        if self.input_range == PIXELS:
+            return images
+        return np.asarray(low + np.asarray(images, np.float32) * np.float32((high - low) / 255))
 
     def read(self, path: str | os.PathLike) -> np.ndarray | None:
         """An image file at the model's size, uint8; None where the file is not an image that can be read."""

@@ -29,7 +29,9 @@ def read_run(folder: str) -> "FinishedRun":
 
     run = run_folder.read_run(folder)
     try:
-        metrics_table([run]), training_table([run])  # What they lack is refused now.
+        # What they lack is refused now.
+        for table in (metrics_table, training_table):
+            table([run])
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise run_folder.damaged(folder, error) from error
     return run

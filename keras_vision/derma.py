@@ -2,9 +2,9 @@
 
 Run:     python -m keras_vision.derma --augment
          python -m keras_vision.derma --recipe best
-         python -m keras_vision.derma --recipe vgg19        with ImageNet's weights, or --weights none to try it
-Expect:  on 5,984 of HAM10000's images, which are not DermaMNIST, `best` has accuracy .807 +- .009 and balanced
-         accuracy .569 +- .026 over 3 seeds after 11 minutes on one core (benchmarks/derma.py)
+         python -m keras_vision.derma --recipe vgg19        with ImageNet weights; --weights none needs no download
+Expect:  `best`: accuracy 0.807 +- 0.009, balanced accuracy 0.569 +- 0.026 over 3 seeds, 11 minutes on one core, on
+         5,984 images of HAM10000, not on DermaMNIST itself (benchmarks/derma.py)
 Source:  Yang et al. 2023, https://doi.org/10.1038/s41597-022-01721-8
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from keras_vision import cli
 from keras_vision.recipe import AugmentationSpec, ModelSpec, Recipe, TrainingSpec
 
-# A lesion has no left or right, so a mirrored one keeps its class.
+# Horizontal flips keep a lesion's class.
 AUGMENTATION = AugmentationSpec(
     rotation_range=15.0,
     zoom_range=0.2,
@@ -29,7 +29,7 @@ RECIPES = {
         name="best",
         model=ModelSpec(architecture="small_resnet", width=24),
         augment=True,
-        # A dermatoscope has no up: every rotation and mirror image of a lesion is as good a picture of it.
+        # A dermatoscope image has no fixed orientation, so every rotation and flip keeps the class.
         augmentation=AugmentationSpec(
             rotation_range=180.0,
             zoom_range=0.15,

@@ -1,8 +1,8 @@
-"""Rib fractures in 3D: FractureMNIST3D, three classes of 28 x 28 x 28 CT cubes; every other MedMNIST 3D set as well.
+"""Rib fractures in 3D: FractureMNIST3D, three classes of 28 x 28 x 28 CT volumes; also other MedMNIST 3D sets.
 
 Run:     python -m keras_vision.fracture3d
          python -m keras_vision.fracture3d --data adrenalmnist3d --recipe best --qat
-Files:   .tflite files hold the network in 2D operators (quantization.lower_3d), the integer ones too
+Files:   all .tflite files have only 2D operators (quantization.lower_3d)
 Source:  Yang et al. 2023, https://doi.org/10.1038/s41597-022-01721-8
 """
 
@@ -14,11 +14,10 @@ from keras_vision import cli
 from keras_vision.recipe import AugmentationSpec, DataSpec, ExplanationSpec, ModelSpec, Recipe, TrainingSpec
 
 DATA = DataSpec(data="fracturemnist3d")
-# A volume takes as long as 28 pictures.
+# A volume takes as long as 28 images.
 EXPLANATION = ExplanationSpec(faithfulness_images=12)
 
-# Ribs run in every direction through these cubes, and left and right ones break alike: each mirror image and rotation
-# of a fracture keeps its kind.
+# Ribs run in every direction in these volumes, and break alike left and right: flips and rotations keep the class.
 AUGMENTATION = AugmentationSpec(
     rotation_range=15.0,
     zoom_range=0.1,
@@ -31,8 +30,8 @@ AUGMENTATION = AugmentationSpec(
     rotate_cube=True,
 )
 
-# Nothing that interpolates: on AdrenalMNIST3D small rotations and shifts earned nothing beside the 48 symmetries of the
-# cube, which keep every voxel as it was.
+# No interpolation: on AdrenalMNIST3D small rotations and shifts added nothing to the 48 symmetries of the cube, which
+# keep voxel values.
 SYMMETRIES = AugmentationSpec(horizontal_flip=True, vertical_flip=True, depth_flip=True, rotate_cube=True)
 
 RECIPES = {
@@ -47,7 +46,7 @@ RECIPES = {
     "best": Recipe(
         name="best",
         data=DATA,
-        # Its last maps are 2 x 2 x 2 and those before show the padding at the rims; these are 7 x 7 x 7.
+        # 7 x 7 x 7 maps; the last ones are 2 x 2 x 2, and those before show the padding at the borders.
         explanation=dataclasses.replace(EXPLANATION, explained_layer="block1_relu"),
         model=ModelSpec(architecture="small_resnet", width=20, dropout_scale=0.3),
         augment=True,

@@ -1,4 +1,4 @@
-"""Imagenette: ten classes of ImageNet that are easily told apart, in gray at 64 x 64.
+"""Imagenette: ten easily distinguished ImageNet classes, in gray at 64 x 64.
 
 Run:     python -m keras_vision.imagenette --data FOLDER
          python -m keras_vision.imagenette --recipe resnet18 --data FOLDER
@@ -14,7 +14,7 @@ from keras_vision import cli
 from keras_vision.recipe import AugmentationSpec, DataSpec, ModelSpec, Recipe, TrainingSpec
 
 DATA = DataSpec(data="imagenette", size=64, color="gray")
-# A tench, a church or a golf ball seen in a mirror is one.
+# Horizontal flips keep every class (tench, church, golf ball, ...).
 AUGMENTATION = AugmentationSpec(horizontal_flip=True, random_resized_crop=0.35)
 
 RECIPES = {
@@ -22,7 +22,7 @@ RECIPES = {
         name="basic_cnn",
         data=DATA,
         model=ModelSpec(architecture="basic_cnn", width=32),
-        # Seven points on validation pictures, and the document's accuracy is only reached with it.
+        # Worth seven points of validation accuracy; the reference notebook's accuracy is only reached with it.
         augment=True,
         augmentation=AUGMENTATION,
         training=TrainingSpec(epochs=30, schedule="cosine", patience=8),

@@ -1,4 +1,4 @@
-"""Plant species from folders of photographs: a network that learns them by heart, and one that does not.
+"""Plant species from folders of photos: a network that overfits, and one that does not.
 
 Run:     python -m keras_vision.plants --data FOLDER
          python -m keras_vision.plants --recipe robust --data FOLDER
@@ -14,7 +14,8 @@ from keras_vision import cli
 from keras_vision.recipe import AugmentationSpec, DataSpec, ModelSpec, Recipe, TrainingSpec
 
 DATA = DataSpec(data="flower_photos", size=64)
-# The document's, "stronger": a flower is one from any distance, in any light, from left or right, seldom upside down.
+# The reference notebook's "stronger" augmentation: a flower keeps its class at any distance, in any light and flipped,
+# but is seldom upside down.
 STRONG_AUGMENTATION = AugmentationSpec(
     random_resized_crop=0.3,
     horizontal_flip=True,
@@ -30,7 +31,7 @@ RECIPES = {
         name="baseline",
         data=DATA,
         model=ModelSpec(architecture="basic_cnn", width=32),
-        # The document's first: random resized crops and mirror images, of --augment.
+        # The reference notebook's first augmentation, used with --augment.
         augmentation=AugmentationSpec(random_resized_crop=0.5, horizontal_flip=True),
         training=TrainingSpec(epochs=30, patience=0, schedule="constant"),
     ),

@@ -10,10 +10,14 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from keras_vision import backend, cli
 from keras_vision.files import image_files
 from keras_vision.recipe import InputError
+
+if TYPE_CHECKING:
+    from keras_vision.classifier import Classifier
 
 
 def find_images(paths: Iterable[str]) -> list[Path]:
@@ -68,7 +72,7 @@ def add_model_flags(parser: cli.Parser) -> None:
     )
 
 
-def open_model(options, *, threads: int = 1, keep_tensors: bool = False):
+def open_model(options: Any, *, threads: int = 1, keep_tensors: bool = False) -> "Classifier":
     """The `Classifier` that a command's flags name.
 
     Raises:

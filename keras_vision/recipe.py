@@ -249,12 +249,12 @@ class ModelSpec(_Checked):
             raise InputError("A network takes its initial weights from --weights or from --init-from. Received: both.")
 
     @property
-    def weights_path(self):
+    def weights_path(self) -> Path | None:
         """The file that `weights` names, or None when it is a word."""
         return None if self.weights in ("imagenet", "none") else Path(os.path.expanduser(self.weights))
 
     @property
-    def caution(self):
+    def caution(self) -> str | None:
         """What to say beside every metric of a network whose frozen layers are random; None for all others."""
         if self.unfreeze == "all" or self.weights != "none" or self.init_from is not None:
             return None
@@ -263,7 +263,7 @@ class ModelSpec(_Checked):
             "Use this only to check that the track runs."
         )
 
-    def dropout(self, rate):
+    def dropout(self, rate: float) -> float:
         """A network's own dropout rate, scaled."""
         return min(0.9, rate * self.dropout_scale)
 

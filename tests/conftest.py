@@ -17,12 +17,14 @@ import torch
 from keras_vision.data import synthetic
 from keras_vision.recipe import Recipe, override
 
-RUNNING = Path(__file__).parents[1] / ".pytest_cache" / "running"
+# One file for each backend: two of them are tested side by side.
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+RUNNING = Path(__file__).parents[1] / ".pytest_cache" / f"running-{BACKEND}"
 REAL_DATA = os.environ.get("KERAS_VISION_DATA")
 
 
 def pytest_runtest_logstart(nodeid):
-    """Notes the test that runs: native code can end the process, and `make test` then says in which it was."""
+    """Notes the test that runs: native code can end the process, and `make test` then prints which test it was."""
     RUNNING.parent.mkdir(exist_ok=True)
     RUNNING.write_text(f"{nodeid}\n")
 

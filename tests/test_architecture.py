@@ -1,22 +1,51 @@
-"""Who may import whom: a star, not a chain."""
+"""The tree and who may import whom: a star, not a chain. CONTRIBUTING.md says the same in prose."""
 
 import ast
+import functools
+import sys
 from pathlib import Path
 
 import pytest
 
+from keras_vision import cli
+from keras_vision.pipeline import folder as run_folder
+
 PACKAGE = Path(__file__).parents[1] / "keras_vision"
-STAGES = {"data", "models", "training", "evaluation", "explanation", "quantization"}
-FRAMEWORKS = {"tensorflow", "jax", "torch"}
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+STAGES = ("data", "models", "training", "evaluation", "explanation", "quantization")
+ROOMS = {*STAGES, "pipeline", "files", "keras_internals"}
+TOP = {
+    *("__init__.py", "__main__.py", "recipe.py", "cli.py", "backend.py", "classifier.py"),
+    *(f"{name}.py" for name in (*cli.TRACKS, *cli.COMMANDS)),
+}
+# Modules whose import must be quick, because flags are read before Keras is imported.
+LIGHT = sorted({*TOP - {"classifier.py"}, "pipeline/__init__.py", "pipeline/folder.py"})
+# Where a framework is imported, inside functions: at most one file for each way in which a stage needs one.
+FRAMEWORKS = {
+    "explanation/gradients.py": {"tensorflow", "jax", "torch"},
+    "models/state_dict.py": {"torch"},
+    "quantization/tflite.py": {"tensorflow"},
+    "training/native_operations.py": {"tensorflow", "torch"},
+    "training/torch_state.py": {"torch"},
+}
+# Modules that may use a private name of a library other than Keras, and which.
+OTHER_PRIVATE_NAMES = {"quantization/runtime.py": {"_get_ops_details"}, "quantization/tflite.py": {"_exit"}}
 
 
-def imports(path, *, inside_functions=True):
-    """Dotted names of everything that a module imports."""
-    tree = ast.parse((PACKAGE / path).read_text("utf-8"))
-    nodes = ast.walk(tree) if inside_functions else tree.body
+@functools.cache
+def tree(module):
+    return ast.parse((PACKAGE / module).read_text("utf-8"))
+
+
+def imports(module, *, inside_functions=True):
+    """Dotted names of everything that a module imports; without `if TYPE_CHECKING:`."""
+    nodes = ast.walk(tree(module)) if inside_functions else tree(module).body
+    blocks = [node for node in tree(module).body if isinstance(node, ast.If)]
+    for_types = {id(part) for node in blocks if "TYPE_CHECKING" in ast.dump(node.test) for part in node.body}
     found = set()
     for node in nodes:
+        if id(node) in for_types:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -27,83 +56,146 @@ def imports(path, *, inside_functions=True):
 
 def own_parts(names):
     """The parts of keras_vision among imported names: `keras_vision.data.splits` is `data`."""
-    return {name.split(".")[1] for name in names if name.startswith("keras_vision.")}
+    return {name.split(".")[1] for name in names if name.startswith("keras_vision.")} - {"__version__"}
 
 
 def roots(names):
     return {name.partition(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.partition("/")[0] in STAGES])
-def test_a_stage_imports_no_other_stage_no_track_and_no_command_line(module):
-    stage = module.partition("/")[0]
-    assert own_parts(imports(module)) <= {stage, "recipe", "graph", "download", "pictures", "run_folder"}
+def room(module):
+    return module.partition("/")[0] if "/" in module else ""
+
+
+def test_the_tree_has_these_rooms_and_no_other():
+    assert {room(module) for module in MODULES} - {""} == ROOMS
+    assert {module for module in MODULES if not room(module)} == TOP
+    assert (PACKAGE / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) in STAGES])
+def test_a_stage_imports_no_other_stage_no_pipeline_and_no_command_line(module):
+    assert own_parts(imports(module)) <= {room(module), "recipe", "files", "keras_internals"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) == "pipeline"])
+def test_the_pipeline_knows_the_stages_and_no_command_line(module):
+    assert own_parts(imports(module)) <= {*STAGES, "pipeline", "recipe", "files", "keras_internals", "backend"}
+
+
+def test_only_the_pipeline_and_the_front_door_know_several_stages():
+    several = {module for module in MODULES if len(own_parts(imports(module)) & set(STAGES)) > 1}
+    assert {room(module) for module in several} == {"pipeline", ""}
+    assert {module for module in several if not room(module)} <= {"classifier.py"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) in ("files", "keras_internals")])
+def test_what_stages_share_knows_none_of_them(module):
+    assert own_parts(imports(module)) <= {room(module), "recipe"}
+
+
+@pytest.mark.parametrize("module", ["recipe.py", "__init__.py"])
+def test_recipe_and_front_door_need_the_standard_library(module):
+    on_import = imports(module, inside_functions=False)
+    assert roots(on_import) - {"keras_vision"} <= sys.stdlib_module_names
+    assert own_parts(on_import) <= ({"recipe"} if module == "__init__.py" else set())
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_what_reads_flags_needs_the_standard_library(module):
+    on_import = imports(module, inside_functions=False)
+    assert roots(on_import) - {"keras_vision"} <= sys.stdlib_module_names
+    assert own_parts(on_import) <= {"recipe", "cli", "backend", "files", *cli.COMMANDS}
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_frameworks_are_imported_nowhere_but_in_their_files(module):
-    allowed = {
-        "explanation/gradients.py",
-        "models/state_dict.py",
-        "quantization/tflite.py",
-        "training/native_operations.py",
-        "training/torch_state.py",
-    }
-    if module not in allowed:
-        assert not roots(imports(module)) & FRAMEWORKS
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "__init__.py",
-        "__main__.py",
-        "cli.py",
-        "download.py",
-        "recipe.py",
-        "run_folder.py",
-        "derma.py",
-        "cifar.py",
-        "audit.py",
-        "predict.py",
-        "pictures.py",
-    ],
-)
-def test_what_reads_flags_needs_the_standard_library_alone(module):
-    import sys
-
-    on_import = imports(module, inside_functions=False)
-    assert roots(on_import) - {"keras_vision"} <= sys.stdlib_module_names
-    assert own_parts(on_import) <= {"recipe", "cli", "run_folder", "pictures"}
-
-
-@pytest.mark.parametrize("module", ["download.py", "graph.py", "run_folder.py"])
-def test_what_stages_share_knows_none_of_them(module):
-    assert own_parts(imports(module)) <= {"recipe"}
-
-
-def test_decoding_knows_nothing_of_the_package():
-    assert not own_parts(imports("pictures.py"))
-
-
-def test_recipe_imports_nothing_of_the_package():
-    assert not own_parts(imports("recipe.py"))
+def test_frameworks_are_imported_in_their_files_inside_functions(module):
+    frameworks = {"tensorflow", "jax", "torch"}
+    assert roots(imports(module)) & frameworks <= FRAMEWORKS.get(module, set())
+    assert not roots(imports(module, inside_functions=False)) & frameworks
 
 
 def test_evaluation_needs_no_keras():
     for module in MODULES:
-        if module.startswith("evaluation/"):
-            assert "keras" not in roots(imports(module))
+        if room(module) == "evaluation":
+            assert not roots(imports(module)) & {"keras", "matplotlib"}, module
 
 
-def test_only_the_track_knows_all_stages():
-    # `phone`, the track's last stage, brings it quantization; explanation is for users and the report.
-    others = STAGES - {"explanation", "quantization"}
-    knows = {module for module in MODULES if own_parts(imports(module)) >= others}
-    assert knows == {"track.py"}
-    assert "phone" in own_parts(imports("track.py"))
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) != "keras_internals"])
+def test_private_names_of_keras_are_used_in_one_room(module):
+    """A private attribute is this package's own, which some class or function here defines, or is listed."""
+    used = {
+        node.attr
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
+    }
+    assert used <= own_private_names() | OTHER_PRIVATE_NAMES.get(module, set())
+    assert not any(name.startswith("keras.src") for name in imports(module))
 
 
-def test_every_module_says_what_it_is_for():
+@functools.cache
+def own_private_names():
+    names = set()
     for module in MODULES:
-        assert ast.get_docstring(ast.parse((PACKAGE / module).read_text("utf-8"))), module
+        if room(module) == "keras_internals":
+            continue
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.add(node.name)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                names.add(node.attr)
+            elif isinstance(node, ast.AnnAssign | ast.Name) and isinstance(getattr(node, "ctx", None), ast.Store):
+                names.add(node.id)
+    # namedtuple's own, which Python documents.
+    return {name for name in names if name.startswith("_")} | {"_asdict", "_fields"}
+
+
+def texts(module):
+    """Every string in a module's code, without docstrings."""
+    found, skipped = [], set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            skipped.add(id(node.value))
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+            found.append(node.value)
+    return found
+
+
+def test_the_names_of_a_runs_files_are_spelled_in_one_file():
+    names = {
+        *(run_folder.MODEL, run_folder.HISTORY, run_folder.PREDICTIONS, run_folder.RECIPE, run_folder.ENVIRONMENT),
+        *(run_folder.DATA_REPORT, run_folder.PAGE, run_folder.REPORT, run_folder.RANGE_TEST),
+        *(run_folder.RANGE_TEST_CURVE, run_folder.RANGE_TEST_PLOT),
+    }
+    for module in MODULES:
+        if module != "pipeline/folder.py":
+            assert not names & set(texts(module)), module
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_is_for(module):
+    assert ast.get_docstring(tree(module))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_public_functions_are_annotated(module):
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.ClassDef):
+            members = [item for item in node.body if isinstance(item, ast.FunctionDef)]
+            checked = members if not node.name.startswith("_") and not keras_class(node) else []
+        elif isinstance(node, ast.Module):
+            checked = [item for item in node.body if isinstance(item, ast.FunctionDef)]
+        else:
+            continue
+        for function in checked:
+            if not function.name.startswith("_"):
+                every = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+                bare = [part.arg for part in every if part.annotation is None and part.arg not in ("self", "cls")]
+                assert not bare, f"{function.name}: {', '.join(bare)}"
+                assert function.returns is not None, f"{function.name} says nothing of what it returns"
+
+
+def keras_class(node):
+    """Whether a class extends one of Keras's, whose methods have Keras's signatures."""
+    return any("keras" in ast.dump(base) or "layers" in ast.dump(base) for base in node.bases)

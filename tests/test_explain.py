@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_vision import explain, predict, quantization
+from keras_vision import explain, quantization
+from keras_vision.pipeline import folder as run_folder
 
 pytestmark = pytest.mark.backend
 
@@ -43,7 +44,7 @@ def test_each_picture_gets_a_png_and_what_cannot_be_read_is_named(run, tmp_path,
     out = tmp_path / "out"
     assert explain.main([str(run), str(run / "pictures"), "--out", str(out)]) == 1
     caught = capsys.readouterr()
-    assert "broken.png is not a picture that can be read" in caught.err
+    assert "broken.png is not an image that can be read" in caught.err
     assert "cat" in caught.out or "dog" in caught.out
     assert [path.name for path in out.iterdir()] == ["one.png"]
     # The picture, its longer side enlarged to 512 pixels, beside the same with its heatmap.
@@ -89,27 +90,31 @@ def test_what_is_no_model_is_refused(run, tmp_path, capsys):
     damaged = tmp_path / "model.keras"
     damaged.write_bytes(b"no archive")
     picture = str(run / "pictures" / "one.png")
-    for model, message in ((damaged, "cannot be read as a Keras model"), (tmp_path / "none", "is no run's folder")):
+    for model, message in ((damaged, "cannot be read as a Keras model"), (tmp_path / "none", "is not a run's folder")):
         assert explain.main([str(model), picture, "--out", str(tmp_path / "out")]) == 2
         assert message in capsys.readouterr().err
 
 
-def test_models_say_how_their_pictures_were_brought_to_size(tmp_path):
+def resize_of(path):
+    return run_folder.data_of(path).get("resize", "stretch")
+
+
+def test_models_say_how_their_images_were_brought_to_size(tmp_path):
     run, file = tmp_path / "run", tmp_path / "qat.tflite"
     run.mkdir()
-    assert predict.trained_resize(run) == "stretch"
+    assert resize_of(run) == "stretch"
     (run / "environment.json").write_text(json.dumps({"data": {"resize": "pad"}}))
-    assert predict.trained_resize(run) == predict.trained_resize(run / "model.keras") == "pad"
-    assert predict.trained_resize(file) == "stretch"
+    assert resize_of(run) == resize_of(run / "model.keras") == "pad"
+    assert resize_of(file) == "stretch"
     file.with_suffix(".json").write_text(json.dumps({"sha256": "", "data": {"resize": "crop"}}))
-    assert predict.trained_resize(file) == "crop"
+    assert resize_of(file) == "crop"
 
 
 def test_what_is_shown_below_a_heatmap_is_what_the_model_sees(tmp_path):
     picture = np.zeros((40, 80, 3), np.uint8)
     picture[:, 20:60] = 255
     cv2.imwrite(str(tmp_path / "wide.png"), picture)
-    shown = {way: explain._full_picture(tmp_path / "wide.png", (16, 16, 3), way) for way in ("crop", "pad", "stretch")}
+    shown = {way: explain._full_image(tmp_path / "wide.png", (16, 16, 3), way) for way in ("crop", "pad", "stretch")}
     assert shown["crop"].shape == shown["pad"].shape == (512, 512, 3)
     assert shown["crop"].min() == 255
     assert shown["pad"][:120].max() == 0

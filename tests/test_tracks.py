@@ -169,7 +169,7 @@ def test_a_class_to_find_that_is_none_of_two_is_refused_before_the_training(tmp_
 def test_volumes_are_refused_by_a_track_of_pictures(tmp_path, capsys):
     assert derma.main(["--data", "synthetic3d", "--out", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
-    assert "takes pictures of at least 16 x 16" in error
+    assert "takes images of at least 16 x 16" in error
     assert not list(tmp_path.iterdir())
 
 
@@ -324,10 +324,10 @@ def test_a_folder_goes_the_whole_way_and_its_dirt_and_leaks_are_reported(tmp_pat
     flags = ["--data", str(root), "--color", "gray", "--size", "16", "--smoke", "--epochs", "1", "--width", "2"]
     assert derma.main([*flags, "--qat", "--qat-epochs", "1", "--explain", "none", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "1 files set aside (train/a/bad.png: no picture of a kind that OpenCV reads)" in printed
+    assert "1 files set aside (train/a/bad.png: not an image format that OpenCV reads)" in printed
     assert "Leaks between splits: 1 exact, 0 near duplicates." in printed
     found = json.loads((out / "data_report.json").read_text("utf-8"))
-    assert found["set_aside"] == {"train/a/bad.png": "no picture of a kind that OpenCV reads"}
+    assert found["set_aside"] == {"train/a/bad.png": "not an image format that OpenCV reads"}
     (leak,) = found["leaks"]
     assert leak["exact"]
     assert set(leak["names"]) == {"train/b/003.png", "test/b/copy.png"}
@@ -435,7 +435,7 @@ def test_from_imagenette_to_small_pictures_beside_scratch(folders_at_hand, tmp_p
     small += ["--data", "synthetic", "--input-size", "32"]
     flags = [*folders_at_hand, *small, "--recipe"]
     assert cifar.main([*flags, "finetune", "--init-from", str(start), "--out", str(finetune)]) == 0
-    assert "Taken: " in capsys.readouterr().out
+    assert "Loaded " in capsys.readouterr().out
     assert cifar.main([*flags, "scratch", "--out", str(scratch)]) == 0
     assert compare.main([str(finetune), str(scratch), "--out", str(tmp_path / "page.html")]) == 0
     table = capsys.readouterr().out

@@ -1,8 +1,8 @@
-"""Random changes of training images, with ImageDataGenerator's parameters and pictures, a batch at a time.
+"""Random changes of training images, with ImageDataGenerator's parameters and results, a batch at a time.
 
 All geometry of one image (crop, rotation, shift, shear, zoom, flips, quarter turns) is one affine map, so every image
-is interpolated once, and not at all when its pixels only change places. A batch is stacked into one tall picture and
-resampled by a single call of OpenCV: that, not a loop over images, is where the speed comes from.
+is interpolated once, and not at all when its pixels only change places. A batch is stacked into one tall image and
+resampled by a single call of OpenCV instead of a loop over images, which is what makes it fast.
 
 Shapes: N images, H rows, W columns, C channels.
 """
@@ -15,82 +15,39 @@ import numpy as np
 from keras_vision.data.albumentations_adapter import Albumentations
 from keras_vision.data.borders import bring_inside
 from keras_vision.data.color_jitter import change_contrast, change_hue, change_saturation
+from keras_vision.data.draws import ImageColumns, uniforms
 from keras_vision.data.erasing import cutout, random_erasing
 from keras_vision.data.noise import add_noise
 from keras_vision.data.volume_augmentation import augment_volumes
 from keras_vision.data.whole_pixels import move_pixels
+from keras_vision.recipe import AugmentationSpec
 
-# Random numbers an image has to spend, in blocks of 16, one stream each: a new change moves none of the old.
-DRAWS = 32
-_BLOCK = 16
-(
-    _ROTATION,
-    _WIDTH_SHIFT,
-    _HEIGHT_SHIFT,
-    _SHEAR,
-    _ZOOM_X,
-    _ZOOM_Y,
-    _FLIP_HORIZONTAL,
-    _FLIP_VERTICAL,
-    _CHANNEL_SHIFT,
-    _BRIGHTNESS,
-    _QUARTER_TURNS,
-    _CUTOUT_X,
-    _CUTOUT_Y,
-    _NOISE,
-) = range(14)
-_CROP_X, _CROP_Y, _CONTRAST, _SATURATION, _HUE = range(_BLOCK, _BLOCK + 5)
-_ERASING = slice(_BLOCK + 5, _BLOCK + 10)
-_WINDOW = slice(_BLOCK + 12, _BLOCK + 16)
-# Column 26 is `mixup`'s, column 27 `albumentations_adapter`'s; volumes use 14 and 15.
+__all__ = ["augment", "parameters", "transform", "uniforms"]
 
 _WHOLE_PIXELS = {"crop_x", "crop_y", "flip_horizontal", "flip_vertical", "quarter_turns"}
 _INTENSITY = {"channel_shift_intensity", "brightness", "contrast", "saturation", "hue"}
 
-# How much wider than high a resized crop's window may be, and the other way round; torchvision's default.
+# Largest ratio of width to height, or height to width, of a resized crop's window; torchvision's default.
 _WINDOW_ASPECT = 4 / 3
 
-_CHUNK_PIXELS = 2**15  # A chunk's pictures and maps stay in the processor's cache; measured best from 2^14 to 2^16.
-_LONGEST_ROW = 2**15 - 1  # OpenCV counts a remapped picture's columns and rows in 16 bits.
+_CHUNK_PIXELS = 2**15  # A chunk's images and maps fit in the processor's cache; 2^14 to 2^16 measured fastest.
+_LONGEST_ROW = 2**15 - 1  # OpenCV counts a remapped image's columns and rows in 16 bits.
 _CHUNK_ROWS = 2048  # See _resample.
 
 
-def generator(seed, purpose, epoch):
-    """The random numbers of an epoch for one purpose: draws 0 and 2, order 1, partners of mixup 3."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(purpose, epoch))))
-
-
-def uniforms(seed, epoch, count, *, alternate_flips=False):
-    """Random numbers for `count` images: row `i` depends on `(seed, epoch, i)` and on nothing else.
-
-    Args:
-        alternate_flips: Whether an odd epoch mirrors left and right just what the epoch before did not. Two epochs then
-            show each image once either way: Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.6.
-
-    Returns:
-        Float array, shape `(count, DRAWS)`, in `[0, 1)`.
-    """
-    # A counter-based generator: its numbers are a function of key and position, so no row needs the rows before it.
-    draws = np.concatenate([generator(seed, purpose, epoch).random((count, _BLOCK)) for purpose in (0, 2)], axis=1)
-    if alternate_flips and epoch % 2:
-        before = generator(seed, 0, epoch - 1).random((count, _BLOCK))[:, _FLIP_HORIZONTAL]
-        draws[:, _FLIP_HORIZONTAL] = (before + 0.5) % 1
-    return draws
-
-
-def augment(images, spec, draws):
+def augment(images: np.ndarray, spec: AugmentationSpec | Albumentations, draws: np.ndarray) -> np.ndarray:
     """Random versions of images.
 
     Args:
         images: uint8 array, shape `(N, H, W, C)`, or `(N, D, H, W, C)` for volumes.
-        spec: A `recipe.AugmentationSpec`, all of which is done but `mixup`, or an `Albumentations`.
-        draws: Rows of `uniforms`, one an image, shape `(N, DRAWS)`.
+        spec: What to do; its `mixup` is not done here.
+        draws: Rows of `draws.uniforms`, one per image, shape `(N, DRAWS)`.
 
     Returns:
         Float32 array of the same shape, in `[0, 255]`.
 
     Raises:
-        InputError: If the spec asks for what these images cannot have, see `AugmentationSpec.check_shape`.
+        InputError: If the spec does not suit these images, see `AugmentationSpec.check_shape`.
     """
     spec.check_shape(images.shape)
     if isinstance(spec, Albumentations):
@@ -99,31 +56,30 @@ def augment(images, spec, draws):
         return augment_volumes(images, spec, draws)
     changed = transform(images, parameters(spec, draws, images.shape[1:3]), spec.fill_mode, spec.cval)
     if spec.noise:
-        add_noise(changed, spec.noise, draws[:, _NOISE])
+        add_noise(changed, spec.noise, draws[:, ImageColumns.NOISE])
     if spec.random_erasing:
-        random_erasing(changed, spec.random_erasing, draws[:, _ERASING])
+        random_erasing(changed, spec.random_erasing, draws[:, ImageColumns.ERASING])
     if spec.cutout:
-        cutout(changed, spec.cutout, draws[:, _CUTOUT_X], draws[:, _CUTOUT_Y])
+        cutout(changed, spec.cutout, draws[:, ImageColumns.CUTOUT_X], draws[:, ImageColumns.CUTOUT_Y])
     return changed
 
 
-def parameters(spec, draws, image_size):
-    """What happens to each image, in the words of ImageDataGenerator's `get_random_transform`.
+def parameters(spec: AugmentationSpec, draws: np.ndarray, image_size: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """The changes of each image, named as in ImageDataGenerator's `get_random_transform`.
 
-    Keras's own draws `tx`, a shift along x, from `height_shift_range`, and `ty` from `width_shift_range`; here each
-    range moves the picture the way that its name says.
+    Keras takes `tx`, a shift along x, from `height_shift_range`, and `ty` from `width_shift_range`; here each range
+    moves the image in the direction of its name.
 
     Args:
-        draws: Rows of `uniforms`, shape `(N, DRAWS)`.
+        draws: Rows of `draws.uniforms`, shape `(N, DRAWS)`.
         image_size: `(height, width)` in pixels.
 
     Returns:
         Dict of arrays of shape `(N,)`: `theta` and `shear` in degrees, `tx` and `ty` in pixels, `zx`, `zy`,
-        `crop_x` and `crop_y` in whole pixels, of a resized crop's window `window_x` and `window_y`, its centre's place
-        in pixels from the picture's, and `window_width` and `window_height`, shares of the picture's,
-        `flip_horizontal`, `flip_vertical`, `quarter_turns`, `channel_shift_intensity`, the factors `brightness`,
-        `contrast` and `saturation`, `hue` in turns. What is off
-        is not in it.
+        `crop_x` and `crop_y` in whole pixels, for a resized crop `window_x` and `window_y`, the window's centre in
+        pixels from the image's, and `window_width` and `window_height`, shares of the image's, `flip_horizontal`,
+        `flip_vertical`, `quarter_turns`, `channel_shift_intensity`, the factors `brightness`, `contrast` and
+        `saturation`, `hue` in turns. A change that is off has no key.
     """
     height, width = image_size
 
@@ -132,46 +88,47 @@ def parameters(spec, draws, image_size):
 
     drawn = {}
     if spec.rotation_range:
-        drawn["theta"] = symmetric(_ROTATION, spec.rotation_range)
+        drawn["theta"] = symmetric(ImageColumns.ROTATION, spec.rotation_range)
     if spec.width_shift_range:
-        drawn["tx"] = symmetric(_WIDTH_SHIFT, spec.width_shift_range * width)
+        drawn["tx"] = symmetric(ImageColumns.WIDTH_SHIFT, spec.width_shift_range * width)
     if spec.height_shift_range:
-        drawn["ty"] = symmetric(_HEIGHT_SHIFT, spec.height_shift_range * height)
+        drawn["ty"] = symmetric(ImageColumns.HEIGHT_SHIFT, spec.height_shift_range * height)
     if spec.shear_range:
-        drawn["shear"] = symmetric(_SHEAR, spec.shear_range)
+        drawn["shear"] = symmetric(ImageColumns.SHEAR, spec.shear_range)
     if spec.zoom_range:
-        drawn["zx"] = 1 + symmetric(_ZOOM_X, spec.zoom_range)
-        drawn["zy"] = drawn["zx"] if spec.isotropic_zoom else 1 + symmetric(_ZOOM_Y, spec.zoom_range)
+        drawn["zx"] = 1 + symmetric(ImageColumns.ZOOM_X, spec.zoom_range)
+        drawn["zy"] = drawn["zx"] if spec.isotropic_zoom else 1 + symmetric(ImageColumns.ZOOM_Y, spec.zoom_range)
     if spec.random_crop:
         places = 2 * spec.random_crop + 1
-        drawn["crop_x"], drawn["crop_y"] = np.floor(places * draws[:, [_CROP_X, _CROP_Y]].T) - spec.random_crop
+        drawn["crop_x"] = np.floor(places * draws[:, ImageColumns.CROP_X]) - spec.random_crop
+        drawn["crop_y"] = np.floor(places * draws[:, ImageColumns.CROP_Y]) - spec.random_crop
     if spec.random_resized_crop:
-        drawn |= _window(spec.random_resized_crop, draws[:, _WINDOW].T, width, height)
+        drawn |= _window(spec.random_resized_crop, draws[:, ImageColumns.WINDOW].T, width, height)
     if spec.horizontal_flip:
-        drawn["flip_horizontal"] = draws[:, _FLIP_HORIZONTAL] < 0.5
+        drawn["flip_horizontal"] = draws[:, ImageColumns.FLIP_HORIZONTAL] < 0.5
     if spec.vertical_flip:
-        drawn["flip_vertical"] = draws[:, _FLIP_VERTICAL] < 0.5
+        drawn["flip_vertical"] = draws[:, ImageColumns.FLIP_VERTICAL] < 0.5
     if spec.rotate90:
-        drawn["quarter_turns"] = (4 * draws[:, _QUARTER_TURNS]).astype(int)
+        drawn["quarter_turns"] = (4 * draws[:, ImageColumns.QUARTER_TURNS]).astype(int)
     if spec.channel_shift_range:
-        drawn["channel_shift_intensity"] = symmetric(_CHANNEL_SHIFT, spec.channel_shift_range)
+        drawn["channel_shift_intensity"] = symmetric(ImageColumns.CHANNEL_SHIFT, spec.channel_shift_range)
     if spec.brightness_range not in (None, (1, 1)):
         darkest, brightest = spec.brightness_range
-        drawn["brightness"] = darkest + (brightest - darkest) * draws[:, _BRIGHTNESS]
+        drawn["brightness"] = darkest + (brightest - darkest) * draws[:, ImageColumns.BRIGHTNESS]
     if spec.contrast:
-        drawn["contrast"] = 1 + symmetric(_CONTRAST, spec.contrast)
+        drawn["contrast"] = 1 + symmetric(ImageColumns.CONTRAST, spec.contrast)
     if spec.saturation:
-        drawn["saturation"] = 1 + symmetric(_SATURATION, spec.saturation)
+        drawn["saturation"] = 1 + symmetric(ImageColumns.SATURATION, spec.saturation)
     if spec.hue:
-        drawn["hue"] = symmetric(_HUE, spec.hue)
+        drawn["hue"] = symmetric(ImageColumns.HUE, spec.hue)
     return drawn
 
 
 def _window(smallest, draws, width, height):
-    """The window of a resized crop: its share of the area, its aspect on a logarithmic scale, its place."""
+    """The window of a resized crop: share of the area, aspect on a logarithmic scale, position."""
     area = smallest + (1 - smallest) * draws[0]
     aspect = _WINDOW_ASPECT ** (2 * draws[1] - 1) * height / width
-    # A window that sticks out on one side is cut there, where torchvision draws again.
+    # A window that is too wide or too high is cut; torchvision draws another one.
     window_width, window_height = np.minimum(1, np.sqrt(area * aspect)), np.minimum(1, np.sqrt(area / aspect))
     return {
         "window_width": window_width,
@@ -181,17 +138,19 @@ def _window(smallest, draws, width, height):
     }
 
 
-def transform(images, drawn, fill_mode="nearest", cval=0.0):
-    """The pictures that `parameters` describe, as Keras's legacy `ImageDataGenerator.apply_transform` makes them.
+def transform(
+    images: np.ndarray, drawn: dict[str, np.ndarray], fill_mode: str = "nearest", cval: float = 0.0
+) -> np.ndarray:
+    """Images changed by `parameters`, as by Keras's legacy `ImageDataGenerator.apply_transform`.
 
-    What ImageDataGenerator has not: crops come before all other geometry, and contrast, saturation and hue follow
+    Additions to ImageDataGenerator: crops come before all other geometry; contrast, saturation and hue follow
     brightness.
 
     Args:
         images: uint8 array, shape `(N, H, W, C)`.
-        drawn: Dict of arrays of shape `(N,)`, see `parameters`; a missing key leaves that property alone.
+        drawn: Dict of arrays of shape `(N,)`, see `parameters`; a missing key changes nothing.
         fill_mode: `nearest` (aaa|abcd|ddd), `constant` (`cval`), `reflect` (cba|abcd|dcb), or `wrap`, which is
-            SciPy's `wrap` as in Keras: its period is one pixel less than the picture.
+            SciPy's `wrap` as in Keras: its period is one pixel less than the image.
 
     Returns:
         Float32 array, shape `(N, H, W, C)`, in `[0, 255]`.
@@ -199,7 +158,7 @@ def transform(images, drawn, fill_mode="nearest", cval=0.0):
     count, height, width, _ = images.shape
     geometry = {name: values for name, values in drawn.items() if name not in _INTENSITY}
     if not geometry:
-        changed = images.astype(np.float32, order="C")  # Colours are changed in place, in reshaped views.
+        changed = images.astype(np.float32, order="C")  # Contiguous: colours are changed in place, in reshaped views.
     else:
         affine = None if _WHOLE_PIXELS.issuperset(geometry) else _affine(geometry, count)
         changed = np.empty(images.shape, np.float32)
@@ -216,7 +175,7 @@ def transform(images, drawn, fill_mode="nearest", cval=0.0):
         low, high = changed.min((1, 2, 3), keepdims=True), changed.max((1, 2, 3), keepdims=True)
         np.clip(changed + _per_image(drawn["channel_shift_intensity"]), low, high, out=changed)
     if "brightness" in drawn:
-        # Pillow, which Keras used for this, cuts to whole numbers before and after.
+        # Pillow, which Keras used for this, truncates to whole numbers before and after.
         np.floor(np.floor(changed) * _per_image(drawn["brightness"]), out=changed)
         np.minimum(changed, 255, out=changed)
     if "contrast" in drawn:
@@ -235,8 +194,8 @@ def _per_image(values):
 def _affine(drawn, count):
     """Where each output pixel comes from, about the centre: `source = linear @ target + shift`, in (x, y).
 
-    Keras multiplies rotation, shift, shear and zoom in this order; flips and quarter turns come on top. A crop moves
-    the picture before any of them, a resized one enlarges it too.
+    Keras multiplies rotation, shift, shear and zoom in this order; flips and quarter turns come last. A crop moves the
+    image before all of them, and a resized crop also enlarges it.
     """
     zero, one = np.zeros(count), np.ones(count)
     theta, shear = np.deg2rad(drawn.get("theta", zero)), np.deg2rad(drawn.get("shear", zero))
@@ -265,10 +224,10 @@ def _affine(drawn, count):
 def _resample(images, linear, shift, fill_mode, cval, *, out):
     """Bilinear values of the images at their affine coordinates, written to `out`."""
     count, height, width, channels = images.shape
-    # SciPy fills with `cval` all that lies beyond the outermost pixels' centres, so there the last bit decides.
+    # SciPy fills everything beyond the outermost pixels' centres with `cval`, so the last bit matters there.
     dtype = np.float64 if fill_mode == "constant" else np.float32
-    # One small matrix product an image, (2, 3) @ (3, HW): in one product for all of them, the last bits of an image's
-    # coordinates would depend on its place in the batch.
+    # One small matrix product per image, (2, 3) @ (3, HW): in a single product, the last bits of an image's coordinates
+    # would depend on its position in the batch.
     rows = np.empty((count, 2, 3), dtype)
     rows[..., :2] = linear
     rows[..., 2] = shift + np.array((width, height)) / 2 - 0.5
@@ -281,14 +240,14 @@ def _resample(images, linear, shift, fill_mode, cval, *, out):
         map_x, map_y = map_x.astype(np.float32), map_y.astype(np.float32)
     bring_inside(map_x, width, fill_mode)
     bring_inside(map_y, height, fill_mode)
-    # Rounded to 2^-12 pixel, a row's place keeps all its bits when the rows above are added, up to row 4096: so an
-    # image comes out the same wherever it stands in the stack.
+    # Rounded to 2^-12 pixel, a row coordinate keeps all its bits when the rows above are added, up to row 4096: so an
+    # image's result does not depend on its position in the stack.
     map_y += np.float32(2048)
     map_y += (height * np.arange(count, dtype=np.float32) - 2048)[:, np.newaxis]
     tall = images.astype(np.float32).reshape(count * height, width, channels)
-    # OpenCV resamples four float channels more than twice as fast as three (1.9 against 4.8 us an image).
+    # OpenCV resamples four float channels more than twice as fast as three (1.9 against 4.8 us per image).
     padded = cv2.cvtColor(tall, cv2.COLOR_RGB2RGBA) if channels == 3 else tall
-    # One image a row of the result is the fastest layout, as long as OpenCV takes rows of that length.
+    # One image per row of the result is the fastest layout, as long as OpenCV accepts rows of that length.
     layout = (count, -1) if height * width < _LONGEST_ROW else (count * height, width)
     sampled = cv2.remap(
         padded, map_x.reshape(layout), map_y.reshape(layout), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -303,7 +262,7 @@ def _resample(images, linear, shift, fill_mode, cval, *, out):
 
 @functools.lru_cache(maxsize=8)
 def _grid(height, width):
-    """Rows x, y and 1 of every pixel's place about the centre, shape `(3, H * W)`."""
+    """Rows x, y and 1: every pixel's coordinates about the centre, shape `(3, H * W)`."""
     y, x = np.indices((height, width)).reshape(2, -1)
     grid = np.stack([x - (width / 2 - 0.5), y - (height / 2 - 0.5), np.ones(height * width)])
     grid.flags.writeable = False

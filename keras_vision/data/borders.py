@@ -1,15 +1,15 @@
-"""What lies beyond an image's rim: coordinates outside it, mapped to places inside it."""
+"""Fill modes: coordinates outside an image mapped to coordinates inside it."""
 
 import numpy as np
 
 
-def bring_inside(places, length, fill_mode):
-    """Maps coordinates beyond an axis into it, in place, as SciPy's `map_coordinates` does.
+def bring_inside(places: np.ndarray, length: int, fill_mode: str) -> None:
+    """Maps coordinates beyond an axis into it, in place, as in SciPy's `map_coordinates`.
 
     Args:
         places: Float array of coordinates in pixels, any shape.
         length: Pixels along the axis.
-        fill_mode: `nearest`, `reflect` or `wrap`; all that is left outside goes to the nearest pixel.
+        fill_mode: `nearest`, `reflect` or `wrap`; coordinates that are still outside go to the nearest pixel.
     """
     if fill_mode == "reflect":
         np.mod(places + np.float32(0.5), 2 * length, out=places)

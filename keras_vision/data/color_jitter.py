@@ -1,7 +1,7 @@
-"""Contrast, saturation and hue in torchvision's meaning, on float images.
+"""Contrast, saturation and hue as torchvision defines them, on float images.
 
 The formulas are those of `torchvision.transforms.functional.adjust_contrast`, `adjust_saturation` and `adjust_hue`
-(https://docs.pytorch.org/vision/stable/transforms.html). ColorJitter draws their order anew for each image; here it is
+(https://docs.pytorch.org/vision/stable/transforms.html). ColorJitter applies them in a random order; here it is
 always contrast, saturation, hue.
 
 Every function changes float32 images of shape `(N, H, W, C)` in `[0, 255]` in place, each by its own number.
@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 
 
-def change_contrast(images, factors):
-    """Moves every value away from the image's mean grey, or towards it: 0 leaves that grey alone.
+def change_contrast(images: np.ndarray, factors: np.ndarray) -> None:
+    """Moves every value away from the image's mean gray, or towards it: 0 leaves only that gray.
 
     Args:
         factors: Array, shape `(N,)`, of at least 0; 1 changes nothing.
     """
     count, _, _, channels = images.shape
-    # The mean of pictures without colours is that of all their values, as torchvision has it for one channel.
+    # The mean of a gray image is that of all its values, as in torchvision.
     mean = (_gray(images) if channels == 3 else images).reshape(count, -1).mean(1, keepdims=True)
     factors = np.asarray(factors, np.float32)[:, np.newaxis]
     values = images.reshape(count, -1)
@@ -27,8 +27,8 @@ def change_contrast(images, factors):
     np.clip(values, 0, 255, out=values)
 
 
-def change_saturation(images, factors):
-    """Moves every pixel of colour images away from its own grey, or towards it: 0 leaves a grey picture.
+def change_saturation(images: np.ndarray, factors: np.ndarray) -> None:
+    """Moves every pixel of colour images away from its own gray, or towards it: 0 leaves a gray image.
 
     Args:
         factors: Array, shape `(N,)`, of at least 0; 1 changes nothing.
@@ -42,11 +42,11 @@ def change_saturation(images, factors):
     np.clip(values, 0, 255, out=values)
 
 
-def change_hue(images, shifts):
-    """Turns every colour of colour images around the circle of hues; lightness and saturation (of HSV) stay.
+def change_hue(images: np.ndarray, shifts: np.ndarray) -> None:
+    """Rotates the hue of every pixel of colour images; value and saturation (of HSV) stay.
 
     Args:
-        shifts: Array, shape `(N,)`, in `[-0.5, 0.5]`, of a whole turn; 0 changes nothing.
+        shifts: Array, shape `(N,)`, in `[-0.5, 0.5]`, in turns; 0 changes nothing.
     """
     hsv = cv2.cvtColor(_rows(images), cv2.COLOR_RGB2HSV).reshape(images.shape)
     hue = hsv[..., 0] + 360 * np.asarray(shifts, np.float32)[:, np.newaxis, np.newaxis]
@@ -63,9 +63,9 @@ def _gray(images):
 
 
 def _rows(images):
-    """The images as one tall picture, a view.
+    """The images as one tall image, a view.
 
     One row of it is one row of an image, so that an image's last bits do not depend on the others: OpenCV may compute
-    the end of a row with other instructions than its beginning.
+    the end of a row with other instructions than its start.
     """
     return images.reshape(-1, *images.shape[2:])

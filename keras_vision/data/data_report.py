@@ -1,4 +1,4 @@
-"""What was found in the files of a data set and between its splits, for `data_report.json` and the report."""
+"""Findings in the files of a data set and between its splits, for `data_report.json` and the report."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -27,14 +27,14 @@ class LeakRecord:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What a person should know of the data before trusting a metric on it.
+    """Facts about the data to know before trusting a metric on it.
 
     Attributes:
         files: How many files were read; None for data that does not come as one file per image.
         set_aside: `{name: reason}` of the files that are in no split.
         remarks: `{name: text}` of the files whose content does not match their extension.
         names: Names of the files by split, row by row; empty where images have no files.
-        leaks: Images found in two splits, None where nobody looked.
+        leaks: Images found in two splits, None if not searched.
         dropped: How many images were removed from train because they also appear, exactly or nearly, elsewhere.
         pairs: The most similar pairs, uint8, shape `(P, 2, H, W, C)`.
     """
@@ -63,7 +63,7 @@ class DataReport:
         }
 
     def summary(self) -> str:
-        """Lines for the terminal; empty where there is nothing to report."""
+        """Lines for the terminal; empty if there is nothing to report."""
         lines = []
         if self.set_aside:
             shown = "; ".join(f"{name}: {reason}" for name, reason in list(self.set_aside.items())[:3])

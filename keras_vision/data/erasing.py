@@ -1,16 +1,17 @@
-"""Regions of pictures blanked with the picture's mean colour: cutout and random erasing."""
+"""Regions filled with the image's mean colour: cutout and random erasing."""
 
 import numpy as np
 
-# A rectangle's share of the picture's area, and its height to its width, up to the inverse: torchvision's defaults.
+# A rectangle's share of the image's area, and its smallest ratio of height to width (the inverse is the largest):
+# torchvision's defaults.
 _AREAS = (0.02, 0.33)
 _FLATTEST = 0.3
 
 
-def cutout(images, share, draws_x, draws_y):
+def cutout(images: np.ndarray, share: float, draws_x: np.ndarray, draws_y: np.ndarray) -> None:
     """Fills a square with its image's mean colour, in place (DeVries and Taylor 2017, arxiv.org/abs/1708.04552).
 
-    The square's centre is anywhere in the picture, so that it may reach over the rim, as in the paper.
+    The square's centre is anywhere in the image, so the square may reach beyond the edge, as in the paper.
     """
     _, height, width, _ = images.shape
     half = share * min(height, width) / 2
@@ -20,16 +21,16 @@ def cutout(images, share, draws_x, draws_y):
     np.copyto(images, images.mean((1, 2), keepdims=True), where=square)
 
 
-def random_erasing(images, probability, draws):
-    """Fills a rectangle of some of the images with their mean colour, in place.
+def random_erasing(images: np.ndarray, probability: float, draws: np.ndarray) -> None:
+    """Fills a rectangle in some of the images with the image's mean colour, in place.
 
-    The paper fills rectangles with random values. The mean is what cutout has here, and it costs less: a generator of
-    random values for each image would take longer than all the rest (7 of 12 us).
+    The paper fills rectangles with random values. The mean is the same as for cutout and costs less: a generator of
+    random values for each image would take longer than everything else (7 of 12 us).
 
     Args:
         images: Float32 array, shape `(N, H, W, C)`.
         probability: Share of the images that lose a rectangle.
-        draws: Five columns of `uniforms`, shape `(N, 5)`.
+        draws: Five columns of `draws.uniforms`, shape `(N, 5)`.
 
     Reference:
         Zhong et al. 2017, https://arxiv.org/abs/1708.04896, algorithm 1.
@@ -41,16 +42,16 @@ def random_erasing(images, probability, draws):
         images[index, top:bottom, left:right] = mean_of_all @ images[index].reshape(-1, channels)
 
 
-def rectangles(height, width, draws):
-    """Random rectangles inside a picture.
+def rectangles(height: int, width: int, draws: np.ndarray) -> np.ndarray:
+    """Random rectangles inside an image.
 
     Tall ones are as frequent as wide ones: the logarithm of the aspect is uniform, as in torchvision's RandomErasing.
-    Where the paper draws area and aspect again until the rectangle fits, the aspect is drawn from those that fit.
+    The paper repeats area and aspect until the rectangle fits; here the aspect is drawn from those that fit.
 
     Args:
-        height: Rows of the picture.
-        width: Columns of the picture.
-        draws: Array, shape `(N, 4)`, in `[0, 1)`: for area, aspect and the place's y and x.
+        height: Rows of the image.
+        width: Columns of the image.
+        draws: Array, shape `(N, 4)`, in `[0, 1)`: for area, aspect, y and x.
 
     Returns:
         Int array, shape `(N, 4)`: first row, row after the last, first column, column after the last.

@@ -1,18 +1,18 @@
-"""Small descriptions of pictures by which near duplicates are found: their lowest frequencies.
+"""Fingerprints of images, to find near duplicates: their lowest frequencies.
 
-As a perceptual hash has them (a cosine transform of the small gray picture), but as real numbers: the scalar product of
-two is their likeness, all pairs are one matrix product, and flips and quarter turns are changes of signs and places.
+Like a perceptual hash (a cosine transform of the small gray image), but with real numbers: the scalar product of two is
+their likeness, all pairs are one matrix product, and flips and quarter turns change only signs and positions.
 """
-
-from typing import Any
 
 import cv2
 import numpy as np
 
+from keras_vision.data.rows import Rows
+
 VERSION = 1
-SIDE = 32  # Of the gray picture that is transformed.
+SIDE = 32  # Of the gray image that is transformed.
 SHAPE = (8, 8)
-# Of the gray picture's standard deviation, of 255: below it a picture is of one colour, and like every other such.
+# Standard deviation of the gray image, of 255: below it an image counts as plain, and would match every plain image.
 LEAST_CONTRAST = 2.0
 
 
@@ -25,37 +25,37 @@ def _cosines():
 
 
 COSINES = _cosines()
-# Pictures have the less of a frequency the higher it is; the square root evens that out halfway. No mean brightness.
+# The higher a frequency, the less of it images have; the square root evens that out halfway. No mean brightness.
 WEIGHTS = np.sqrt(np.hypot(*np.mgrid[: SHAPE[0], : SHAPE[1]])).astype(np.float32)
 
 
-def small_gray(image, side=SIDE):
-    """A picture, uint8, shape `(H, W, C)`, as a gray one of shape `(side, side)`."""
+def small_gray(image: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """A uint8 image of shape `(H, W, C)` as a gray one of shape `(side, side)`."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.shape[-1] == 3 else image[..., 0]
     method = cv2.INTER_AREA if min(gray.shape) >= side else cv2.INTER_LINEAR
     return cv2.resize(gray, (side, side), interpolation=method)
 
 
-def fingerprints(images):
-    """Fingerprints of pictures.
+def fingerprints(images: np.ndarray | Rows) -> np.ndarray:
+    """Fingerprints of images.
 
     Args:
-        images: uint8 array or rows on disk, shape `(N, H, W, C)`, one channel or three.
+        images: uint8, shape `(N, H, W, C)`, one channel or three.
 
     Returns:
-        Float32 array, shape `(N, 8, 8)`, of length 1 each; zeros for a picture of one colour.
+        Float32 array, shape `(N, 8, 8)`, each of length 1; zeros for an image of one colour.
     """
-    found = np.empty((len(images), *SHAPE), np.float32)
+    prints = np.empty((len(images), *SHAPE), np.float32)
     for start in range(0, len(images), 256):
         grays = np.array([small_gray(image) for image in images[start : start + 256]], np.float32)
-        found[start : start + 256] = WEIGHTS * (COSINES @ grays @ COSINES.T)
-        found[start : start + 256][grays.std(axis=(1, 2)) < LEAST_CONTRAST] = 0
-    lengths = np.linalg.norm(found, axis=(1, 2), keepdims=True)
-    return found / np.maximum(lengths, 1e-6)
+        prints[start : start + 256] = WEIGHTS * (COSINES @ grays @ COSINES.T)
+        prints[start : start + 256][grays.std(axis=(1, 2)) < LEAST_CONTRAST] = 0
+    lengths = np.linalg.norm(prints, axis=(1, 2), keepdims=True)
+    return prints / np.maximum(lengths, 1e-6)
 
 
-def symmetry(prints, turn) -> Any:
-    """Fingerprints of the pictures after `image_files.symmetry`, from those before it."""
+def symmetry(prints: np.ndarray, turn: int) -> np.ndarray:
+    """Fingerprints of images after `image_files.symmetry`, from the fingerprints before it."""
     signs = np.where(np.arange(SHAPE[0]) % 2, -1, 1).astype(np.float32)
     prints = prints.swapaxes(-1, -2) if turn & 4 else prints
     prints = prints * signs[:, np.newaxis] if turn & 2 else prints

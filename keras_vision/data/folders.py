@@ -1,4 +1,4 @@
-"""Pictures from folders: one folder a class, with or without `train`, `val` and `test` above them."""
+"""Image files from folders: one folder per class, optionally inside `train`, `val` and `test`."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from keras_vision.data.data_report import DataReport
 from keras_vision.data.picture_cache import cached
 from keras_vision.data.splits import Source, Split, Splits, check_splits, take_validation
 from keras_vision.files import image_files
-from keras_vision.recipe import InputError
+from keras_vision.recipe import DataSpec, InputError
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -20,54 +20,54 @@ SPLIT_FOLDERS = {
     "test": "test",
     "testing": "test",
 }
-# What systems leave in folders, beside all whose names start with a dot.
+# Left in folders by operating systems, like everything whose name starts with a dot.
 NOT_DATA = {"thumbs.db", "desktop.ini", "__macosx"}
 MOST_SET_ASIDE = 0.05
 
 
-def load(root, spec, seed=0):
+def load(root: Path | str, spec: DataSpec, seed: int = 0) -> Splits:
     """The splits of a folder, memory-mapped.
 
     Args:
         root: The folder.
-        spec: A `recipe.DataSpec`: size, colour, resizing, shares, limit, strictness.
+        spec: Size, colour, resizing, shares, limit, strictness.
         seed: Decides which images go to the splits that the folder does not have.
 
     Returns:
-        `Splits` whose images are `Rows` of a cache, and whose report tells what was set aside.
+        `Splits` whose images are `Rows` of a cache, and whose report lists the files that were set aside.
 
     Raises:
-        InputError: If the folder is laid out otherwise, more than 5 % of its pictures cannot be read, or a class has
+        InputError: If the folder has another layout, more than 5 % of its image files cannot be read, or a class has
             none left.
     """
     root = Path(root)
     if _texts([str(root.resolve())]) != (str(root.resolve()),):
-        raise InputError(f"{_texts([str(root)])[0]} has bytes in its name that are no text. Rename the folder.")
+        raise InputError(f"The name {_texts([str(root)])[0]} contains bytes that are not text. Rename the folder.")
     listed, layout = _list(root)
     class_names = tuple(sorted({name for classes in listed.values() for name in classes}))
-    splits, drawn = _splits(root, _labelled(listed, class_names), spec, seed)
-    description = f"The folder {root.resolve().name}, {layout}{drawn}"
+    splits, done = _splits(root, _labelled(listed, class_names), spec, seed)
+    description = f"The folder {root.resolve().name}, {layout}{done}"
     files = Splits(**splits, class_names=_texts(class_names), source=Source("", "", ""))
-    check_splits(files, str(root))  # Now, not after gigabytes were decoded.
+    check_splits(files, str(root))  # Before gigabytes are decoded.
     files = files.limited(spec.images_at_most(spec.size**2 * (3 if spec.color == "rgb" else 1)))
     return _decoded(root, files, spec, description)
 
 
 def _list(root):
-    """`{split: {class: [file, ...]}}`, files relative to the root; and what the layout is, in words.
+    """`{split: {class: [file, ...]}}`, files relative to the root; and a description of the layout.
 
-    The split is `all` where the folder has none.
+    The split is `all` if the folder has none.
     """
     folders = _folders(root)
     known = {name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
     if folders and len(known) == len(folders) and "train" not in known.values():
-        raise InputError(f"{root} has {', '.join(known)}, but no train folder to learn from.")
+        raise InputError(f"{root} has {', '.join(known)}, but no train folder.")
     if "train" not in known.values():
         return {"all": _classes(root, "")}, "without splits"
     if len(set(known.values())) < len(known):
         raise InputError(f"{root} has a split twice: {', '.join(known)}. Keep one folder of each.")
     beside = ", ".join(sorted(set(folders) - set(known)))
-    layout = f"its own {', '.join(known)}" + (f" (left out: {beside})" if beside else "")
+    layout = f"its own {', '.join(known)}" + (f" (ignored: {beside})" if beside else "")
     return {split: _classes(root, name) for name, split in known.items()}, layout
 
 
@@ -94,16 +94,16 @@ def _classes(root, inside):
     classes = _folders(root / inside)
     if not classes:
         raise InputError(
-            f"--data needs a folder with one folder a class, or such folders in train, val and test. {root / inside} "
-            "has no folders."
+            "--data needs a folder with one subfolder per class, or train, val and test with such subfolders. "
+            f"{root / inside} has no folders."
         )
-    # A link out of a class, to another or to what holds them all, would give its pictures a wrong label.
+    # A link from a class to another class, or to a parent of several, would give its images a wrong label.
     others = {os.path.realpath(path) for path in (root, root / inside, *(root / inside / name for name in classes))}
-    found = {}
+    files = {}
     for name in classes:
         path = os.path.join(inside, name)
-        found[name] = sorted(_files(root, path, others - {os.path.realpath(root / path)}))
-    return found
+        files[name] = sorted(_files(root, path, others - {os.path.realpath(root / path)}))
+    return files
 
 
 def _files(root, inside, seen):
@@ -114,11 +114,11 @@ def _files(root, inside, seen):
     seen.add(real)
     try:
         with os.scandir(root / inside) as entries:
-            found = [(entry.name, _is_folder(entry)) for entry in entries if _is_data(entry.name)]
+            children = [(entry.name, _is_folder(entry)) for entry in entries if _is_data(entry.name)]
     except OSError:
-        yield inside  # Reading it will tell the reason.
+        yield inside  # Reading it later reports the reason.
         return
-    for name, is_folder in found:
+    for name, is_folder in children:
         path = os.path.join(inside, name)
         if is_folder:
             yield from _files(root, path, seen)
@@ -127,7 +127,7 @@ def _files(root, inside, seen):
 
 
 def _labelled(listed, class_names):
-    """`{split: Split}` with files in the place of images."""
+    """`{split: Split}` with files in place of images."""
     splits = {}
     for split, classes in listed.items():
         rows = [(file, class_names.index(name)) for name, files in classes.items() for file in files]
@@ -137,21 +137,21 @@ def _labelled(listed, class_names):
 
 
 def _splits(root, splits, spec, seed):
-    """train, val and test, those that are missing drawn from the others; and what was done, in words."""
+    """train, val and test, the missing ones taken from the others; and a description of that."""
     if "all" in splits:
-        splits, drawn = {"train": splits["all"]}, "; "
+        splits, done = {"train": splits["all"]}, "; "
     elif "test" not in splits and "val" in splits:
-        # Choices are made on the validation split, so what is given to judge by must not be it.
+        # Choices are made on the validation split, so the images provided for testing must not be it.
         splits = {"train": splits["train"], "test": splits["val"]}
-        drawn = "; its val is the test split here; "
+        done = "; its val is the test split here; "
     else:
-        drawn = "; "
+        done = "; "
     for name, share in (("test", spec.test_share), ("val", spec.val_share)):
         if name not in splits:
             splits["train"], splits[name] = take_validation(splits["train"], share, seed, str(root))
-            drawn += f"{name}: {100 * share:g} % of each class of {'all' if name == 'test' else 'train'}, "
-            drawn += f"drawn from seed {seed}; "
-    return splits, drawn.removesuffix("; ")
+            done += f"{name}: {100 * share:g} % of each class of {'all' if name == 'test' else 'train'}, "
+            done += f"chosen with seed {seed}; "
+    return splits, done.removesuffix("; ")
 
 
 def _decoded(root, files, spec, description):
@@ -181,14 +181,14 @@ def _decoded(root, files, spec, description):
 
 
 def _check_set_aside(root, cache):
-    """Stops where more than 5 % of what is called a picture is none; notes and tables beside them do not count."""
+    """Stops if more than 5 % of the files with an image's extension cannot be read; other files do not count."""
     aside = _text_keys(cache.set_aside)
     bad = [name for name in aside if Path(name).suffix.lower() in image_files.SUFFIXES]
     if len(bad) > MOST_SET_ASIDE * (len(bad) + len(cache.names)):
         shown = "; ".join(f"{name}: {aside[name]}" for name in bad[:5])
         raise InputError(
-            f"{root}: {len(bad)} of {len(bad) + len(cache.names)} pictures cannot be read, more than "
-            f"{100 * MOST_SET_ASIDE:g} %. Mend or remove them. The first: {shown}."
+            f"{root}: {len(bad)} of {len(bad) + len(cache.names)} images cannot be read, more than "
+            f"{100 * MOST_SET_ASIDE:g} %. Repair or remove them. The first: {shown}."
         )
 
 
@@ -199,7 +199,7 @@ def _check_classes(root, split, class_names, labels, kept):
 
 
 def _texts(names):
-    """Names that can be printed: those on disk may hold bytes that are no text."""
+    """Printable names: those on disk may contain bytes that are not text."""
     return tuple(os.fsencode(name).decode("utf-8", "replace") for name in names)
 
 

@@ -1,12 +1,13 @@
-"""Folders of pictures that the tracks are written for, by name: fetched by hand, because no hash of theirs is known."""
+"""Image folders that the tracks are written for, by name; downloaded by hand, because no hash of them is known."""
 
 import dataclasses
 import os
 from dataclasses import dataclass
 
 from keras_vision.data import folders
+from keras_vision.data.splits import Splits
 from keras_vision.files.download import data_folders, keras_home
-from keras_vision.recipe import InputError
+from keras_vision.recipe import DataSpec, InputError
 
 
 @dataclass(frozen=True)
@@ -14,9 +15,9 @@ class KnownFolder:
     """Where a folder comes from.
 
     Attributes:
-        page: Address that people get it from.
-        description: What it is.
-        licence: Of its pictures.
+        page: Address of the download page.
+        description: Name, content and source.
+        licence: Licence of the images.
     """
 
     page: str
@@ -41,11 +42,11 @@ KNOWN = {
 }
 
 
-def load(name, spec, seed):
+def load(name: str, spec: DataSpec, seed: int) -> Splits:
     """A known folder's splits, from the folder `KERAS_VISION_DATA` or Keras's datasets.
 
     Raises:
-        InputError: If it is in neither; the message says where it can be had.
+        InputError: If it is in neither; the message says where to download it.
     """
     places, known = _places(), KNOWN[name]
     for place in places:
@@ -55,8 +56,8 @@ def load(name, spec, seed):
             source = dataclasses.replace(splits.source, description=described, licence=known.licence)
             return dataclasses.replace(splits, source=source)
     raise InputError(
-        f"There is no folder {name} in {' or '.join(map(str, places))}. Three ways out: get it from {known.page} and "
-        f"put its class folders, or its train and val, at {places[-1] / name}; name a folder that you have with "
+        f"There is no folder {name} in {' or '.join(map(str, places))}. Either download it from {known.page} and "
+        f"put its class folders, or its train and val, into {places[-1] / name}; or use another folder with "
         "--data FOLDER; or try the track with --data synthetic-folders."
     )
 

@@ -1,4 +1,4 @@
-"""The leak audit of a data set's splits: what `--audit-leaks` reports and `--drop-leaks` removes."""
+"""The leak audit of a data set's splits, behind `--audit-leaks` and `--drop-leaks`."""
 
 import dataclasses
 
@@ -29,14 +29,14 @@ def audited(splits: Splits, *, drop: bool, where: str) -> Splits:
             "--audit-leaks and --drop-leaks compare images of shape (H, W, C). "
             f"Received: shape {splits.train.images.shape[1:]}."
         )
-    found = leaks.find(splits)
+    duplicates = leaks.find(splits)
     report = splits.report or DataReport()
-    rows = {leak.rows[0] for leak in found if leak.splits[0] == "train"} if drop else set()
+    rows = {leak.rows[0] for leak in duplicates if leak.splits[0] == "train"} if drop else set()
     report = dataclasses.replace(
         report,
-        leaks=tuple(_record(leak, splits, report.names) for leak in found),
+        leaks=tuple(_record(leak, splits, report.names) for leak in duplicates),
         dropped=len(rows),
-        pairs=np.array([[_image(splits, leak, side) for side in (0, 1)] for leak in found[:SHOWN_PAIRS]]),
+        pairs=np.array([[_image(splits, leak, side) for side in (0, 1)] for leak in duplicates[:SHOWN_PAIRS]]),
     )
     splits = dataclasses.replace(splits, report=report)
     if not rows:

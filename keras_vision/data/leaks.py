@@ -1,9 +1,9 @@
-"""Leaks between splits: the same picture, or nearly the same, to learn from and to be judged by.
+"""Leaks between splits: the same image, exactly or nearly, in two splits.
 
-Found in two looks. First the fingerprints of all pairs, in all 8 flips and quarter turns (`fingerprints.py`): likeness
-of at least .7 makes a candidate. Then the pixels: the two gray pictures of 64 x 64 are brought over one another by an
-affine map (Evangelidis and Psarakis 2008, https://doi.org/10.1109/TPAMI.2008.113), and what counts is the correlation
-of their details, with the same local contrast everywhere, so that two hands on black are not alike for their outline.
+Found in two steps. First the fingerprints of all pairs, in all 8 flips and quarter turns (`fingerprints.py`): a
+likeness of at least .7 makes a candidate. Then the pixels: the two gray images of 64 x 64 are aligned by an affine map
+(Evangelidis and Psarakis 2008, https://doi.org/10.1109/TPAMI.2008.113) and compared by the correlation of their
+details, with the same local contrast everywhere, so that two hands on black do not match by their outline.
 docs/folders.md has the measurements behind the numbers below.
 """
 
@@ -17,21 +17,22 @@ import numpy as np
 
 from keras_vision.data import fingerprints
 from keras_vision.data.rows import Rows
+from keras_vision.data.splits import Splits
 from keras_vision.files import image_files
 
 CANDIDATE = 0.7
 LEAK = 0.85
-# A query's candidates are looked at from the likest on, until so many in a row were none.
+# A query's candidates are compared from the most similar on, until this many in a row are no leak.
 MISSES = 3
 SIDE = 64
-QUERIES = 64  # Pictures whose likenesses to all others are in memory at a time.
-# The part of a picture that has to lie under the other one.
+QUERIES = 64  # Images whose likenesses to all others are in memory at a time.
+# Smallest share of an image that the other one has to cover after alignment.
 OVERLAP = 0.6
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A picture that stands in two splits.
+    """An image that appears in two splits.
 
     Attributes:
         splits: Names of the two splits.
@@ -46,24 +47,17 @@ class Leak:
     exact: bool
 
 
-def find(splits):
-    """All leaks between the splits of some pictures, the likest first.
-
-    Args:
-        splits: `Splits` of pictures.
-
-    Returns:
-        List of `Leak`s.
-    """
-    found = []
+def find(splits: Splits) -> list[Leak]:
+    """All leaks between the splits of 2D images, the most similar first."""
+    leaks = []
     for (first, one), (second, other) in itertools.combinations(splits.named().items(), 2):
         pairs = _pairs(one.images, other.images)
-        found += [Leak((first, second), rows, likeness, exact) for rows, likeness, exact in pairs]
-    return sorted(found, key=lambda leak: -leak.likeness)
+        leaks += [Leak((first, second), rows, likeness, exact) for rows, likeness, exact in pairs]
+    return sorted(leaks, key=lambda leak: -leak.likeness)
 
 
-def prints_of(images):
-    """Fingerprints of images: those that a cache has, or new ones."""
+def prints_of(images: np.ndarray | Rows) -> np.ndarray:
+    """Fingerprints of images, from their cache if they have one."""
     kept = images.prints if isinstance(images, Rows) else None
     return fingerprints.fingerprints(images) if kept is None else kept
 
@@ -89,7 +83,7 @@ def _pairs(base, queries):
 
 
 def _likeness(base_prints, turned):
-    """Likeness of each query, in its best turn, to each picture, shape `(Q, N)`."""
+    """Likeness of each query, in its best turn, to each image, shape `(Q, N)`."""
     best = turned[0] @ base_prints.T
     for prints in turned[1:]:
         np.maximum(best, prints @ base_prints.T, out=best)
@@ -97,7 +91,7 @@ def _likeness(base_prints, turned):
 
 
 def _confirmed(base, queries, query, likeness, base_prints, turned):
-    """Of one query's candidates those whose pixels agree."""
+    """Those of one query's candidates whose pixels agree."""
     candidates = np.flatnonzero(likeness >= CANDIDATE)
     if not len(candidates):
         return
@@ -108,48 +102,48 @@ def _confirmed(base, queries, query, likeness, base_prints, turned):
         exact = np.array_equal(image, other)
         turn = int(np.argmax(turned @ base_prints[row]))
         second = np.ascontiguousarray(image_files.symmetry(gray, turn))
-        found = 1.0 if exact else agreement(fingerprints.small_gray(other, SIDE), second)
-        misses = 0 if found >= LEAK else misses + 1
-        if found >= LEAK:
-            yield (int(row), query), found, exact
+        correlation = 1.0 if exact else agreement(fingerprints.small_gray(other, SIDE), second)
+        misses = 0 if correlation >= LEAK else misses + 1
+        if correlation >= LEAK:
+            yield (int(row), query), correlation, exact
         if misses == MISSES:
             return
 
 
-def agreement(first, second):
-    """Correlation of two pictures' details after an affine map has brought the second over the first.
+def agreement(first: np.ndarray, second: np.ndarray) -> float:
+    """Correlation of two images' details after an affine map has aligned the second with the first.
 
     Args:
         first: uint8 array, shape `(64, 64)`.
-        second: Likewise, turned so that it may fit.
+        second: Likewise, in the turn that matches best.
 
     Returns:
-        A number up to 1; 0 where nothing brings one over the other.
+        A number up to 1; 0 if they cannot be aligned.
     """
     try:
         motion = _aligned(first, second)
-    except cv2.error:  # The search came to no end, as it does for pictures that have nothing in common.
+    except cv2.error:  # The search does not converge for images that have nothing in common.
         return 0.0
     flags = cv2.WARP_INVERSE_MAP
     moved = cv2.warpAffine(second, motion, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     covered = cv2.warpAffine(np.ones_like(second), motion, (SIDE, SIDE), flags=flags | cv2.INTER_NEAREST) > 0
     if covered.mean() < OVERLAP:
         return 0.0
-    one, other = (_details(picture)[covered] for picture in (first, moved))
+    one, other = (_details(image)[covered] for image in (first, moved))
     one, other = one - one.mean(), other - other.mean()
     return min(1.0, float(one @ other / max(1e-6, np.linalg.norm(one) * np.linalg.norm(other))))
 
 
 def _aligned(first, second):
-    """The affine map, shape `(2, 3)`, from places of the first to places of the second: found small, then mended."""
+    """The affine map, shape `(2, 3)`, from the first's coordinates to the second's: coarse, then refined."""
     motion = np.eye(2, 3, dtype=np.float32)
-    one, other = (cv2.resize(picture, (SIDE // 2,) * 2, interpolation=cv2.INTER_AREA) for picture in (first, second))
+    one, other = (cv2.resize(image, (SIDE // 2,) * 2, interpolation=cv2.INTER_AREA) for image in (first, second))
     motion = _search(one, other, motion, steps=30, epsilon=1e-3)
     return _search(first, second, _doubled(motion), steps=10, epsilon=1e-4)
 
 
 def _doubled(motion):
-    """The same map for pictures twice as large; pixels are counted from their middles, so a zoom shifts them, too."""
+    """The same map for images twice as large; coordinates are those of pixel centres, so a zoom also shifts them."""
     shift = 2 * motion[:, 2:] + (1 - motion[:, :2].sum(axis=1, keepdims=True)) / 2
     return np.hstack([motion[:, :2], shift]).astype(np.float32)
 
@@ -160,8 +154,8 @@ def _search(first, second, motion, *, steps, epsilon):
     return find(first, second, motion, cv2.MOTION_AFFINE, criteria, None, 3)[1]
 
 
-def _details(picture):
-    """A picture less its blurred self, with the same contrast everywhere; noise of 3 of 255 is not blown up."""
-    details = picture.astype(np.float32)
+def _details(image):
+    """An image minus its blurred version, with equal local contrast; noise of 3 of 255 is not amplified."""
+    details = image.astype(np.float32)
     details -= cv2.GaussianBlur(details, (0, 0), 2)
     return details / np.sqrt(cv2.GaussianBlur(details * details, (0, 0), 4) + 9)

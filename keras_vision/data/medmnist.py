@@ -8,8 +8,10 @@ import functools
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 from keras_vision.data import npz
+from keras_vision.data.splits import Splits
 from keras_vision.files.download import check_hash, data_folders, download
 from keras_vision.recipe import InputError
 
@@ -17,15 +19,15 @@ SIZES = {2: (28, 64, 128, 224), 3: (28, 64)}
 
 
 @functools.cache
-def info():
+def info() -> dict[str, Any]:
     """MedMNIST's own table of its data sets: labels, URLs, MD5s, licences.
 
-    Its file is loaded without its package: the package imports torch, which takes seconds and must not come after
-    TensorFlow in one process.
+    The file is loaded without its package: the package imports torch, which takes seconds and must not be imported
+    after TensorFlow in one process.
     """
     package = importlib.util.find_spec("medmnist")
     if package is None or not package.submodule_search_locations:
-        raise InputError("MedMNIST's names need the package medmnist: pip install medmnist.")
+        raise InputError("MedMNIST's data sets need the package medmnist: pip install medmnist.")
     path = Path(package.submodule_search_locations[0]) / "info.py"
     spec = importlib.util.spec_from_file_location("medmnist_info", path)
     assert spec is not None
@@ -35,18 +37,18 @@ def info():
     return module.INFO
 
 
-def load(name, size=28):
-    """A MedMNIST data set by name, from disk or from its home.
+def load(name: str, size: int = 28) -> Splits:
+    """A MedMNIST data set by name, from disk or by download.
 
-    Looked for in the folder `KERAS_VISION_DATA`, then in `~/.medmnist`; then downloaded there. Always checked against
-    MedMNIST's MD5.
+    Searched in the folder `KERAS_VISION_DATA`, then in `~/.medmnist`; then downloaded there. MedMNIST's MD5 is always
+    checked.
 
     Raises:
         InputError: If there is no data set of that name and size, its file is damaged, or the download fails.
     """
     if name not in info():
         raise InputError(
-            "--data takes a MedMNIST name, cifar10, the path of an .npz or of a folder, imagenette, fracatlas, "
+            "--data takes a MedMNIST name, cifar10, the path of an .npz file or of a folder, imagenette, fracatlas, "
             f"flower_photos, synthetic, synthetic3d or synthetic-folders. Received: {name!r}. MedMNIST's names: "
             f"{', '.join(sorted(info()))}."
         )
@@ -77,16 +79,18 @@ def _places(name, size):
 
 
 def _official(path):
-    """The splits of a file that was checked to be MedMNIST's own."""
-    splits, known = npz.read(path, names=class_names), info()[_known_name(path)]
+    """The splits of a file with MedMNIST's MD5."""
+    name = _known_name(path)
+    assert name is not None
+    splits, known = npz.read(path, names=class_names), info()[name]
     described = f"{known['python_class']}, MedMNIST's official file (MD5 checked)"
     return dataclasses.replace(
         splits, source=dataclasses.replace(splits.source, description=described, licence=known["license"])
     )
 
 
-def class_names(path):
-    """Names of the classes of the MedMNIST set that a file is called after, or None."""
+def class_names(path: Path) -> tuple[str, ...] | None:
+    """Class names of the MedMNIST set that has the file's name, or None."""
     known = _known_name(path)
     if known is None:
         return None
@@ -94,7 +98,7 @@ def class_names(path):
 
 
 def _known_name(path):
-    """The name of the MedMNIST set that a file is called after, or None."""
+    """The MedMNIST set that has the file's name, or None."""
     name = path.stem
     for size in (64, 128, 224):
         name = name.removesuffix(f"_{size}")

@@ -1,12 +1,13 @@
-"""Pictures and volumes from .npz files, in MedMNIST's layout or in that of Keras's data sets.
+"""Images and volumes from .npz files, in the layout of MedMNIST or of Keras's data sets.
 
 MedMNIST's: `train_images`, `train_labels`, `val_images`, ... `test_labels`. Keras's: `x_train`, `y_train`, `x_test`,
-`y_test`. In both the validation split may be missing; it is then taken from the training split. Images are uint8, of
+`y_test`. The validation split may be missing; it is then taken from the training split. Images are uint8, of
 shape `(N, H, W)`, `(N, H, W, 3)` or, in 3D, `(N, D, H, W)`; labels are integers, of shape `(N,)` or `(N, 1)`.
 """
 
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +16,30 @@ from keras_vision.data.splits import Source, Split, Splits, file_sha256, take_va
 from keras_vision.recipe import InputError
 
 MAX_CLASSES = 10_000
-# Name of the layout, of a split's images and of its labels.
+# Name of the layout; patterns of the keys of a split's images and labels.
 MEDMNIST = ("MedMNIST layout", "{}_images", "{}_labels")
 KERAS = ("the layout of Keras's data sets", "x_{}", "y_{}")
 
 
-def read(path, *, names=None, val_share=0.1, seed=0):
+def read(
+    path: Path | str,
+    *,
+    names: Callable[[Path], tuple[str, ...] | None] | None = None,
+    val_share: float = 0.1,
+    seed: int = 0,
+) -> Splits:
     """The splits of an .npz file.
 
-    Class names come from `NAME.labels.txt` beside the file (one a line), else they are those that the file's name tells
-    of, else `class_0`, `class_1`, ...
+    Class names come from `NAME.labels.txt` next to the file (one per line), else from `names`, else they are `class_0`,
+    `class_1`, ...
 
     Args:
-        names: Function from the path to the names of the classes or None, for files that are called after a data set.
-        val_share: Share of the training images that is kept for validation, where the file has no validation split.
+        names: Function from the path to the class names or None, for files named after a data set.
+        val_share: Share of the training images that is kept for validation, if the file has no validation split.
         seed: Decides which images these are.
 
     Raises:
-        InputError: If the file is not such an .npz.
+        InputError: If the file is not such an .npz file.
     """
     path = Path(path)
     (layout, images_key, labels_key), arrays = _read_arrays(path)
@@ -42,11 +49,13 @@ def read(path, *, names=None, val_share=0.1, seed=0):
         if keys[0] in arrays:
             images = as_images(arrays.pop(keys[0]), f"{path}: {keys[0]}")
             splits[name] = Split(images, as_labels(arrays.pop(keys[1]), f"{path}: {keys[1]}"))
-    # Many files are called after a data set of Keras's, and nothing in them shows whether they are the original.
+    # Many files are named after one of Keras's data sets, and nothing in them shows whether they are the original.
     source_name = path.stem if layout == MEDMNIST[0] and "val" in splits else path.name
     if "val" not in splits:
         splits["train"], splits["val"] = take_validation(splits["train"], val_share, seed, str(path))
-        described += f"; validation: {100 * val_share:g} % of each class of its training images, drawn from seed {seed}"
+        described += (
+            f"; validation: {100 * val_share:g} % of each class of its training images, chosen with seed {seed}"
+        )
     class_names = _class_names(path, splits, names)
     source = Source(source_name, described, "unknown", {path.name: file_sha256(path)})
     return Splits(**splits, class_names=class_names, source=source)
@@ -55,12 +64,12 @@ def read(path, *, names=None, val_share=0.1, seed=0):
 def _read_arrays(path):
     """The file's layout and its arrays by key."""
     if path.suffix != ".npz":
-        raise InputError(f"--data takes an .npz in MedMNIST layout or in that of Keras's data sets. Received: {path}.")
+        raise InputError(f"--data takes an .npz in the layout of MedMNIST or of Keras's data sets. Received: {path}.")
     try:
         with path.open("rb") as opened:
             if not zipfile.is_zipfile(opened):
                 size = path.stat().st_size
-                raise InputError(f"{path} ({size} bytes) is damaged or no .npz file; it was perhaps not copied whole.")
+                raise InputError(f"{path} ({size} bytes) is damaged or not an .npz file; the copy may be incomplete.")
             opened.seek(0)
             file = np.load(opened, allow_pickle=False)
             layout, keys = _keys(path, file.files)
@@ -68,23 +77,25 @@ def _read_arrays(path):
     except InputError:
         raise
     except MemoryError as error:
-        raise InputError(f"{path} says that it holds more than this machine's memory ({error}).") from error
+        raise InputError(f"{path} needs more than this machine's memory ({error}).") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
-        raise InputError(f"{path} is damaged ({error}); it was perhaps not copied whole.") from error
+        raise InputError(f"{path} is damaged ({error}); the copy may be incomplete.") from error
     except ValueError as error:
         if "pickle" in str(error):
-            raise InputError(f"{path} holds pickled objects, which can run code when read; it is refused.") from error
+            raise InputError(
+                f"{path} contains pickled objects, which can run code when read; it is refused."
+            ) from error
         raise InputError(f"{path} is damaged ({error}).") from error
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise InputError(f"{path} is damaged: {key} is no array.")
+            raise InputError(f"{path} is damaged: {key} is not an array.")
     return layout, arrays
 
 
 def _keys(path, there):
-    """The layout that a file has, and the keys to read; the validation split's only where one of them is there."""
+    """A file's layout and the keys to read; the validation split's only if the file has one of them."""
     layout = KERAS if "x_train" in there else MEDMNIST
     splits = {name: [pattern.format(name) for pattern in layout[1:]] for name in ("train", "val", "test")}
     if not set(splits["val"]) & set(there):
@@ -96,10 +107,15 @@ def _keys(path, there):
     return layout, keys
 
 
-def as_images(images, where):
+def as_images(images: np.ndarray, where: str) -> np.ndarray:
+    """Checked uint8 images with a channel axis, shape `(N, H, W, C)` or `(N, D, H, W, C)`.
+
+    Raises:
+        InputError: If dtype or shape is another.
+    """
     if images.dtype != np.uint8:
         raise InputError(f"{where} must be uint8, 0 to 255. Received: dtype {images.dtype}.")
-    # (N, H, W, 3) is a colour picture and (N, D, H, W) a gray volume: only the last axis can tell them apart.
+    # (N, H, W, 3) is a colour image and (N, D, H, W) a gray volume: only the last axis distinguishes them.
     if images.ndim == 3 or (images.ndim == 4 and images.shape[-1] not in (1, 3)):
         images = images[..., np.newaxis]
     if images.ndim not in (4, 5) or images.shape[-1] not in (1, 3):
@@ -110,10 +126,15 @@ def as_images(images, where):
     return images
 
 
-def as_labels(labels, where):
+def as_labels(labels: np.ndarray, where: str) -> np.ndarray:
+    """Checked int64 labels, shape `(N,)`.
+
+    Raises:
+        InputError: If they are not integers of shape `(N,)` or `(N, 1)`.
+    """
     if labels.ndim == 2 and labels.shape[1] > 1:
         raise InputError(
-            f"{where} has {labels.shape[1]} labels an image (as ChestMNIST has); one label an image is needed. "
+            f"{where} has {labels.shape[1]} labels per image (like ChestMNIST); one label per image is needed. "
             f"Received: shape {labels.shape}."
         )
     if labels.ndim not in (1, 2) or not np.issubdtype(labels.dtype, np.integer):
@@ -132,7 +153,7 @@ def _class_names(path, splits, names):
         return known
     highest = max((int(split.labels.max()) for split in splits.values() if len(split)), default=0)
     if highest >= MAX_CLASSES:
-        raise InputError(f"{path}: labels must name at most {MAX_CLASSES} classes. Received: the label {highest}.")
+        raise InputError(f"{path}: there can be at most {MAX_CLASSES} classes. Received: the label {highest}.")
     return tuple(f"class_{label}" for label in range(highest + 1))
 
 

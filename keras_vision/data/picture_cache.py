@@ -1,8 +1,8 @@
-"""Pictures decoded once, in parallel, into a memory-mapped file that later runs start from.
+"""Image files decoded once, in parallel, into a memory-mapped file that later runs reuse.
 
-A cache is a folder under Keras's home: `images.bin`, uint8, picture after picture; `prints.bin`, float32, their
-fingerprints (`fingerprints.py`); `index.json`, what is in them. It is written under another name and renamed when it is
-whole. Nothing deletes it but its owner.
+A cache is a folder under Keras's home: `images.bin`, uint8, image after image; `prints.bin`, float32, their
+fingerprints (`fingerprints.py`); `index.json`, their description. It is written under a temporary name and renamed when
+it is complete. The package never deletes a cache.
 """
 
 import collections
@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,24 +31,24 @@ from keras_vision.files.download import keras_home
 from keras_vision.files.new_folder import put_in_place
 from keras_vision.recipe import InputError
 
-VERSION = 1  # To be raised when the same files give other pixels or other fingerprints.
-CHUNK = 32  # Pictures that a thread decodes at a time.
+VERSION = 1  # Raise it when the same files yield other pixels or other fingerprints.
+CHUNK = 32  # Files that a thread decodes at a time.
 
 
 @dataclass(frozen=True)
 class PictureCache:
-    """Decoded pictures on disk.
+    """Decoded images on disk.
 
     Attributes:
-        folder: Where they lie.
+        folder: The cache's folder.
         names: Names of the files, row by row.
-        set_aside: `{name: reason}` of the files that gave no picture.
-        remarks: `{name: text}` of those that were not what their names say.
-        sha256: Over the names and contents of all that was read.
+        set_aside: `{name: reason}` of the files that could not be decoded.
+        remarks: `{name: text}` of the files whose content does not match their extension.
+        sha256: Hash of the names and contents of all files.
         images: Memory-mapped uint8 array, shape `(N, H, W, C)`.
         prints: Memory-mapped float32 array, shape `(N, *fingerprints.SHAPE)`.
-        not_read: Names of those in `set_aside` whose bytes could not be had: they are asked for again by later runs.
-        forget: Function that gives back the pages of `images` that were read.
+        not_read: Names of those in `set_aside` whose bytes could not be read; later runs try them again.
+        forget: Function that releases the memory of the pages of `images` that were read.
     """
 
     folder: Path
@@ -61,31 +61,30 @@ class PictureCache:
     prints: np.ndarray
     forget: Callable[[], None] | None
 
-    def rows(self, index):
-        """Some of the images, as a split has them."""
+    def rows(self, index: Sequence[int] | np.ndarray) -> Rows:
+        """Some of the images, for a split."""
         return Rows(self.images, index, self.prints, self.forget)
 
 
-def home():
-    """Where the caches of all folders lie."""
+def home() -> Path:
+    """Folder of all caches."""
     return keras_home("keras_vision")
 
 
-def cached(root, names, image_shape, resize, *, strict=False):
-    """The pictures of some files, decoded now or by an earlier run.
+def cached(
+    root: Path, names: list[str], image_shape: tuple[int, int, int], resize: str, *, strict: bool = False
+) -> PictureCache:
+    """Decoded images of some files, from an earlier run if possible.
 
     Args:
         root: The folder that the names are relative to.
-        names: Files to read, as text.
-        image_shape: `(H, W, C)` that every picture is brought to.
-        resize: How, see `image_files.fit`.
-        strict: Whether the first file that gives no picture is an error.
-
-    Returns:
-        A `PictureCache`.
+        names: Files to read.
+        image_shape: `(H, W, C)` of every image after resizing.
+        resize: See `image_files.fit`.
+        strict: Whether a file that cannot be decoded is an error.
 
     Raises:
-        InputError: If the cache cannot be written, or `strict` finds a file.
+        InputError: If the cache cannot be written, or a file cannot be decoded with `strict`.
     """
     folder = home() / f"{root.resolve().name}-{_key(root, names, image_shape, resize)}"
     cache = _open(folder, image_shape)
@@ -93,25 +92,25 @@ def cached(root, names, image_shape, resize, *, strict=False):
         _make(folder, root, names, image_shape, resize, strict)
         cache = _open(folder, image_shape)
     if cache is None:
-        raise InputError(f"{folder} was written and cannot be read again. Set KERAS_HOME to another folder.")
+        raise InputError(f"{folder} was written but cannot be read back. Set KERAS_HOME to another folder.")
     if strict and cache.set_aside:
         _refuse(*next(iter(cache.set_aside.items())))
     return cache
 
 
 def _key(root, names, image_shape, resize):
-    found = [(name, *_size_and_time(root / name)) for name in names]
-    asked = [VERSION, fingerprints.VERSION, str(root.resolve()), image_shape, resize, found]
-    # Names may hold bytes that are no text; Python has stand-ins for them that UTF-8 refuses.
-    text = json.dumps(asked).encode()
+    files = [(name, *_size_and_time(root / name)) for name in names]
+    identity = [VERSION, fingerprints.VERSION, str(root.resolve()), image_shape, resize, files]
+    # Names may contain bytes that are not text; Python represents them by surrogates that UTF-8 cannot encode.
+    text = json.dumps(identity).encode()
     return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _size_and_time(path):
     with contextlib.suppress(OSError):
-        found = path.stat()
-        return found.st_size, found.st_mtime_ns
-    return -1, -1  # A link to nothing, say: reading it will tell.
+        status = path.stat()
+        return status.st_size, status.st_mtime_ns
+    return -1, -1  # A broken link, for example; reading it later reports the reason.
 
 
 def _can_be_read(path):
@@ -121,7 +120,7 @@ def _can_be_read(path):
 
 
 def _open(folder, image_shape):
-    """The cache in a folder; None where there is none, or somebody has left a part of one."""
+    """The cache in a folder; None if there is none or it is incomplete."""
     try:
         index = json.loads((folder / "index.json").read_text("utf-8"))
         count = len(index["names"])
@@ -133,10 +132,10 @@ def _open(folder, image_shape):
 
 
 def _mapped(path, dtype, shape):
-    """The array in a file, and a function that gives back the memory of what was read of it.
+    """The array in a file, and a function that releases the pages of it that were read.
 
-    Pages of a mapped file count as the process's own until somebody else needs them, so that it would look as if a
-    whole epoch were in memory.
+    Pages of a mapped file count as the process's memory until they are needed elsewhere, so it would look as if a whole
+    epoch were in memory.
     """
     if not shape[0]:
         return np.empty(shape, dtype), None  # An empty file cannot be mapped.
@@ -147,21 +146,21 @@ def _mapped(path, dtype, shape):
 
 
 def _make(folder, root, names, image_shape, resize, strict):
-    """Decodes all files into the folder, which appears when it is whole."""
+    """Decodes all files into the folder, which appears when it is complete."""
     print(f"Decoding {len(names):,} files of {root} into {folder}", flush=True)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
         try:
             _write(partial, root, names, image_shape, resize, strict)
-            put_in_place(partial, folder)  # A damaged cache may be there, or one whose files could not be read.
+            put_in_place(partial, folder)  # It may replace a damaged cache, or one with unread files.
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         needed = len(names) * int(np.prod(image_shape)) >> 20
         raise InputError(
-            f"The decoded pictures, {needed:,} MB, cannot be written to {folder.parent}: {error.strerror or error}. "
-            "Set KERAS_HOME to a folder with room."
+            f"The decoded images ({needed:,} MB) cannot be written to {folder.parent}: {error.strerror or error}. "
+            "Set KERAS_HOME to a folder with enough space."
         ) from error
 
 
@@ -189,12 +188,12 @@ def _write(partial, root, names, image_shape, resize, strict):
 
 
 def _refuse(name, reason):
-    raise InputError(f"--strict: {name}: {reason}. Mend or remove it, or leave --strict out to have it set aside.")
+    raise InputError(f"--strict: {name}: {reason}. Repair or remove it, or omit --strict to set it aside.")
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A chunk's pictures and fingerprints; of each file its name, its content's hash, a reason or None, a remark."""
+    """A chunk's images and fingerprints; for each file its name, its content's hash, a reason or None, a remark."""
 
     images: np.ndarray
     prints: np.ndarray
@@ -241,7 +240,7 @@ def _decode(root, names, image_shape, resize):
 
 
 def _progress(done, total, started):
-    """A line that renews itself on a terminal; elsewhere one line each tenth."""
+    """One line that is updated on a terminal; elsewhere a line per tenth of the files."""
     rate = f"{done / max(1e-9, time.perf_counter() - started):,.0f} a second"
     if sys.stdout.isatty():
         print(f"\r{done:,} of {total:,} files, {rate} ", end="\n" if done == total else "", flush=True)

@@ -1,4 +1,4 @@
-"""From what the user typed after `--data` to splits."""
+"""Splits from the value of `--data`."""
 
 import dataclasses
 from pathlib import Path
@@ -15,14 +15,11 @@ def load_splits(spec: DataSpec, seed: int = 0) -> Splits:
     """The splits that a `DataSpec` names.
 
     Args:
-        spec: A `recipe.DataSpec`.
+        spec: Name or path of the data, image size, limit, audit.
         seed: Seed of synthetic data, and of the choice of images for a split that a file or folder does not have.
 
-    Returns:
-        Checked `Splits`.
-
     Raises:
-        InputError: If there is no such data, or the file is not what it should be.
+        InputError: If there is no such data, or it has the wrong content.
     """
     spec = _without_download(spec) if spec.trial else spec
     splits = _read(spec, seed)
@@ -30,33 +27,33 @@ def load_splits(spec: DataSpec, seed: int = 0) -> Splits:
     is_folder = splits.report is not None
     limit = spec.images_at_most(int(np.prod(splits.image_shape)))
     splits = splits if is_folder else splits.limited(limit)
-    told = {"description": spec.data_description, "licence": spec.data_licence}
-    source = dataclasses.replace(splits.source, **{name: text for name, text in told.items() if text})
+    stated = {"description": spec.data_description, "licence": spec.data_licence}
+    source = dataclasses.replace(splits.source, **{name: text for name, text in stated.items() if text})
     splits = dataclasses.replace(splits, source=source)
-    # Folders that people fill by hand are where copies get into two splits.
+    # Duplicates across splits are common in folders that were filled by hand.
     wanted = is_folder if spec.audit_leaks is None else spec.audit_leaks
     return audited(splits, drop=spec.drop_leaks, where=spec.data) if wanted or spec.drop_leaks else splits
 
 
 def _without_download(spec):
-    """The same spec, or one of drawn images in place of a named data set that is not on disk."""
+    """The same spec, or synthetic images in place of a named data set that is not on disk."""
     if spec.path is not None or Path(spec.data).is_dir():
         return spec
-    drawn = None
+    substitute = None
     if spec.data == "cifar10" and not cifar10.on_disk():
-        drawn = "synthetic"
+        substitute = "synthetic"
     elif spec.data in known_folders.KNOWN and not known_folders.on_disk(spec.data):
-        drawn = synthetic_folders.NAME
+        substitute = synthetic_folders.NAME
     elif spec.data in medmnist.info() and not medmnist.on_disk(spec.data, spec.size):
-        drawn = "synthetic3d" if spec.data.endswith("3d") else "synthetic"
-    if drawn is None:
+        substitute = "synthetic3d" if spec.data.endswith("3d") else "synthetic"
+    if substitute is None:
         return spec
-    print(f"{spec.data} is not on disk and a smoke run downloads nothing, so this run uses {drawn} images.")
-    return dataclasses.replace(spec, data=drawn)
+    print(f"{spec.data} is not on disk and a smoke run downloads nothing, so this run uses {substitute} images.")
+    return dataclasses.replace(spec, data=substitute)
 
 
 def _read(spec, seed):
-    """The splits of one kind of source; a folder's are limited already, before they are decoded."""
+    """The splits of one kind of source; a folder's are already limited, before decoding."""
     path = spec.path or Path(spec.data)
     if spec.data in synthetic.KINDS:
         return synthetic.KINDS[spec.data](seed=seed, size=spec.size)

@@ -1,13 +1,15 @@
-"""What every source of data gives: three splits of uint8 images with integer labels, checked once."""
+"""Three splits of uint8 images with integer labels, as every source of data returns them, and their checks."""
 
 import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from keras_vision.data.data_report import DataReport
+from keras_vision.data.draws import validation_generator
 from keras_vision.data.rows import Rows, select
 from keras_vision.recipe import InputError
 
@@ -17,17 +19,17 @@ class Split:
     """Images with their labels.
 
     Attributes:
-        images: uint8 array or `Rows` on disk, shape `(N, H, W, C)`, or `(N, D, H, W, C)` for volumes.
+        images: uint8 array, or `Rows` on disk, shape `(N, H, W, C)`, or `(N, D, H, W, C)` for volumes.
         labels: int64 array, shape `(N,)`.
     """
 
     images: np.ndarray | Rows
     labels: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def spread(self, count):
+    def spread(self, count: int) -> "Split":
         """At most `count` of the images, evenly spread over the split."""
         rows = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int)
         return Split(select(self.images, rows), self.labels[rows])
@@ -35,14 +37,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set came from, in words that a report can print.
+    """Origin of a data set, printable in a report.
 
     Attributes:
-        name: Name of the data set, as figures on it must call it.
+        name: Name of the data set, to be stated with metrics on it.
         description: One sentence for the report.
         licence: Licence of the images, or "unknown".
         files: `{name: SHA-256}` of the files that were read; empty for synthetic data.
-        resize: How a picture has to be brought to the size of these, see `image_files.fit`.
+        resize: How to bring an image to these images' size, see `image_files.fit`.
     """
 
     name: str
@@ -54,7 +56,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Splits:
-    """Train, validation and test split of one data set, and what was found in it, if anybody looked."""
+    """Train, validation and test split of one data set, and the findings about it, if any."""
 
     train: Split
     val: Split
@@ -63,44 +65,45 @@ class Splits:
     source: Source
     report: DataReport | None = None
 
-    def named(self):
+    def named(self) -> dict[str, Split]:
         """The splits by name, in the order train, val, test."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
+        """Number of classes."""
         return len(self.class_names)
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, ...]:
         """Shape of one image: `(H, W, C)` or `(D, H, W, C)`."""
         return tuple(self.train.images.shape[1:])
 
-    def counts(self):
+    def counts(self) -> dict[str, list[int]]:
         """Images per split and class: `{"train": [n0, n1, ...], ...}`."""
         return {
             name: np.bincount(split.labels, minlength=self.num_classes).tolist() for name, split in self.named().items()
         }
 
-    def positive_label(self, name=None):
-        """Label of the class that a two-class network is to find: the named one, else the rarer in train.
+    def positive_label(self, name: str | None = None) -> int:
+        """Label of the positive class of two: the named one, else the rarer in train.
 
         Raises:
-            InputError: If a class is named that is not one of two.
+            InputError: If there is a name, but not two classes or no class of that name.
         """
         if name is None:
             return int(np.argmin(self.counts()["train"]))
         if self.num_classes != 2 or name not in self.class_names:
             raise InputError(
-                "--positive-class names one of two classes; those of this data are "
+                "--positive-class names one of two classes; this data has the classes "
                 f"{', '.join(map(repr, self.class_names))}. Received: {name!r}."
             )
         return self.class_names.index(name)
 
-    def limited(self, limit):
-        """The same splits with at most `limit` images each, classes kept in proportion, at least one of each.
+    def limited(self, limit: int | None) -> "Splits":
+        """The same splits with at most `limit` images each, classes in proportion, at least one image of each.
 
-        The images kept are the first of each class, so that the choice needs no seed.
+        These are the first images of each class, so the choice needs no seed.
         """
         return dataclasses.replace(self, **{name: _first(split, limit) for name, split in self.named().items()})
 
@@ -116,35 +119,35 @@ def _first(split, limit):
     return Split(select(split.images, index), split.labels[index])
 
 
-def take_validation(split, share, seed, where):
-    """Parts a split into one to train on and one to choose by, each class in proportion.
+def take_validation(split: Split, share: float, seed: int, where: str) -> tuple[Split, Split]:
+    """Divides a split into training and validation, each class in proportion.
 
-    The images are not copied: those for validation change places with others until they stand at the end, and both
-    splits are views. At least one image of each class stays in train.
+    The images are not copied: those for validation are swapped to the end, and both splits are views. At least one
+    image of each class stays in training.
 
     Args:
-        split: A `Split` whose arrays may be reordered in place.
+        split: Arrays, not `Rows`; they are reordered in place.
         share: Share of each class that goes to validation.
         seed: Decides which images go.
         where: Name of the file or data set, for the message.
 
     Returns:
-        Two `Split`s, for training and for validation.
+        The training and the validation split.
 
     Raises:
         InputError: If images and labels differ in number.
     """
     _check_count("train", split, where)
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(2,))))
+    rng = validation_generator(seed)
     chosen = np.zeros(len(split), bool)
     for label, count in zip(*np.unique(split.labels, return_counts=True), strict=True):
         taken = min(count - 1, max(1, round(share * count)))
         chosen[rng.permutation(np.flatnonzero(split.labels == label))[:taken]] = True
     end = len(split) - np.count_nonzero(chosen)
     goes, stays = np.flatnonzero(chosen[:end]), end + np.flatnonzero(~chosen[end:])
-    for array in (split.images, split.labels):
+    for array in (cast(np.ndarray, split.images), split.labels):
         array[goes], array[stays] = array[stays], array[goes]
-    return tuple(Split(split.images[part], split.labels[part]) for part in (slice(end), slice(end, None)))
+    return Split(split.images[:end], split.labels[:end]), Split(split.images[end:], split.labels[end:])
 
 
 def _check_count(name, split, where):
@@ -155,15 +158,15 @@ def _check_count(name, split, where):
         )
 
 
-def check_splits(splits, where):
-    """Refuses data that no network can learn from, before any work is done on it.
+def check_splits(splits: Splits, where: str) -> None:
+    """Refuses data that no network can be trained on, before any work is done on it.
 
     Args:
         where: Name of the file or data set, for the message.
 
     Raises:
-        InputError: If a split is empty, its images and labels differ in number, its shape is not the other splits',
-            a label is no class, or a class has no image in train.
+        InputError: If a split is empty, its images and labels differ in number, its image shape differs from the other
+            splits', a label is not a class, or a class has no image in train.
     """
     for name, split in splits.named().items():
         _check_count(name, split, where)
@@ -185,10 +188,10 @@ def check_splits(splits, where):
     empty = [splits.class_names[label] for label, count in enumerate(splits.counts()["train"]) if count == 0]
     if empty:
         shown = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
-        raise InputError(f"{where}: no image in train shows {shown}; every class needs some.")
+        raise InputError(f"{where}: no image in train shows {shown}; every class needs at least one.")
 
 
-def file_sha256(path):
+def file_sha256(path: Path | str) -> str:
     """SHA-256 of a file, as lower-case hexadecimal text."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Folders of drawn pictures, made on the spot, so that what reads folders can be tried with none."""
+"""Folders of synthetic images, written on demand, to try the code for folders without any data."""
 
 import os
 import tempfile
@@ -7,17 +7,18 @@ from pathlib import Path
 import cv2
 
 from keras_vision.data import folders, picture_cache, synthetic
-from keras_vision.recipe import InputError
+from keras_vision.data.splits import Splits
+from keras_vision.recipe import DataSpec, InputError
 
 NAME = "synthetic-folders"
 
 
-def load(spec, seed=0):
-    """The pictures of `synthetic.lesions` as JPEGs in class folders, written once beside the caches, and read back.
+def load(spec: DataSpec, seed: int = 0) -> Splits:
+    """The images of `synthetic.lesions` as JPEGs in class folders, written once next to the caches, and read back.
 
     Args:
-        spec: A `recipe.DataSpec`.
-        seed: Decides every picture.
+        spec: As in `folders.load`.
+        seed: Decides every image.
 
     Raises:
         InputError: If they cannot be written.
@@ -27,10 +28,10 @@ def load(spec, seed=0):
         if not os.path.isdir(place):
             _draw(place, seed, spec.size)
     except OSError as error:
-        if not os.path.isdir(place):  # Else another run was quicker, with the same pictures.
+        if not os.path.isdir(place):  # Else another run has written the same images first.
             raise InputError(
-                f"The drawn pictures cannot be written to {place.parent}: {error.strerror or error}. "
-                "Set KERAS_HOME to a folder with room."
+                f"The synthetic images cannot be written to {place.parent}: {error.strerror or error}. "
+                "Set KERAS_HOME to a folder with enough space."
             ) from error
     return folders.load(place / NAME, spec, seed)
 

@@ -1,4 +1,4 @@
-"""Random changes of training volumes, in the words of `augmentation`, which hands volumes to this module.
+"""Random changes of training volumes, the counterpart of `augmentation`, which calls this module for volumes.
 
 Rotations, shifts and zoom of one volume are one affine map, so every volume is interpolated once; flips and turns of
 the cube move whole voxels and interpolate nothing.
@@ -14,21 +14,12 @@ import numpy as np
 from scipy import ndimage
 
 from keras_vision.data.borders import bring_inside
+from keras_vision.data.draws import VolumeColumns
 from keras_vision.data.noise import add_noise
+from keras_vision.recipe import AugmentationSpec
 
-# Columns of `uniforms`, all of its first block. What pictures have as well stands where it does there; the second
-# block's columns from 28 on are free for pictures and volumes alike.
-_ROTATION = (0, 11, 12)  # About the depth, the height and the width axis.
-_SHIFT = (3, 2, 1)
-_ZOOM = (14, 5, 4)
-_FLIP = (15, 7, 6)
-_CHANNEL_SHIFT = 8
-_BRIGHTNESS = 9
-_CUBE_ROTATION = 10
-_NOISE = 13
-
-# Where OpenCV is as exact as SciPy: up to this row a float32 holds a place to 2^-12 of a voxel, and with other counts
-# of channels OpenCV rounds places to 1/32 (measured: values are wrong by 4 of 255).
+# Where OpenCV is as exact as SciPy: up to this row a float32 holds a coordinate to 2^-12 voxel; with other numbers of
+# channels OpenCV rounds coordinates to 1/32 (measured: errors of 4 of 255).
 _MOST_ROWS = 4096
 _EXACT_CHANNELS = (1, 3, 4)
 
@@ -38,7 +29,7 @@ _WHITE = 255
 def _cube_rotations():
     """The 24 rotations of the cube as `(order of the axes, axes that are then reversed)`; the first changes nothing.
 
-    A permutation of axes with reversals is a rotation where its determinant is 1, and a mirror image where it is -1.
+    A permutation of axes with reversals is a rotation if its determinant is 1, and a mirror image if it is -1.
     """
     rotations = []
     for order in itertools.permutations(range(3)):
@@ -52,34 +43,34 @@ def _cube_rotations():
 CUBE_ROTATIONS = _cube_rotations()
 
 
-def augment_volumes(volumes, spec, draws):
+def augment_volumes(volumes: np.ndarray, spec: AugmentationSpec, draws: np.ndarray) -> np.ndarray:
     """Random versions of volumes; `augmentation.augment` calls it.
 
     Args:
         volumes: uint8 array, shape `(N, D, H, W, C)`.
-        spec: A `recipe.AugmentationSpec` whose `check_shape` has passed.
-        draws: Rows of `augmentation.uniforms`, one a volume.
+        spec: What to do; its `check_shape` has passed.
+        draws: Rows of `draws.uniforms`, one per volume.
 
     Returns:
         Float32 array, shape `(N, D, H, W, C)`, in `[0, 255]`.
     """
     changed = transform(volumes, parameters(spec, draws, volumes.shape[1:4]), spec.fill_mode, spec.cval)
     if spec.noise:
-        add_noise(changed, spec.noise, draws[:, _NOISE])
+        add_noise(changed, spec.noise, draws[:, VolumeColumns.NOISE])
     return changed
 
 
-def parameters(spec, draws, size):
-    """What happens to each volume.
+def parameters(spec: AugmentationSpec, draws: np.ndarray, size: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """The changes of each volume.
 
     Args:
-        draws: Rows of `augmentation.uniforms`, one a volume.
+        draws: Rows of `draws.uniforms`, one per volume.
         size: `(depth, height, width)` in voxels.
 
     Returns:
         Dict of arrays: `rotation` about each axis in degrees, `shift` in voxels, `zoom` and `flip`, of shape
-        `(N, 3)`; `cube_rotation` (an index into `CUBE_ROTATIONS`), `brightness` and `offset`, of shape `(N,)`. What
-        is off is not in it.
+        `(N, 3)`; `cube_rotation` (an index into `CUBE_ROTATIONS`), `brightness` and `offset`, of shape `(N,)`. A
+        change that is off has no key.
     """
 
     def symmetric(columns, reach):
@@ -87,37 +78,41 @@ def parameters(spec, draws, size):
 
     drawn = {}
     if spec.rotation_range:
-        drawn["rotation"] = symmetric(_ROTATION, spec.rotation_range)
+        drawn["rotation"] = symmetric(VolumeColumns.ROTATION, spec.rotation_range)
     shares = np.array((spec.depth_shift_range, spec.height_shift_range, spec.width_shift_range))
     if shares.any():
-        drawn["shift"] = symmetric(_SHIFT, shares * size)
+        drawn["shift"] = symmetric(VolumeColumns.SHIFT, shares * size)
     if spec.zoom_range:
-        drawn["zoom"] = 1 + symmetric(_ZOOM[-1:] * 3 if spec.isotropic_zoom else _ZOOM, spec.zoom_range)
+        drawn["zoom"] = 1 + symmetric(
+            VolumeColumns.ZOOM[-1:] * 3 if spec.isotropic_zoom else VolumeColumns.ZOOM, spec.zoom_range
+        )
     flips = np.array((spec.depth_flip, spec.vertical_flip, spec.horizontal_flip))
     if flips.any():
-        drawn["flip"] = (draws[:, _FLIP] < 0.5) & flips
+        drawn["flip"] = (draws[:, VolumeColumns.FLIP] < 0.5) & flips
     if spec.rotate_cube:
-        drawn["cube_rotation"] = (len(CUBE_ROTATIONS) * draws[:, _CUBE_ROTATION]).astype(int)
+        drawn["cube_rotation"] = (len(CUBE_ROTATIONS) * draws[:, VolumeColumns.CUBE_ROTATION]).astype(int)
     if spec.brightness_range not in (None, (1, 1)):
         darkest, brightest = spec.brightness_range
-        drawn["brightness"] = darkest + (brightest - darkest) * draws[:, _BRIGHTNESS]
+        drawn["brightness"] = darkest + (brightest - darkest) * draws[:, VolumeColumns.BRIGHTNESS]
     if spec.channel_shift_range:
-        drawn["offset"] = symmetric(_CHANNEL_SHIFT, spec.channel_shift_range)
+        drawn["offset"] = symmetric(VolumeColumns.CHANNEL_SHIFT, spec.channel_shift_range)
     return drawn
 
 
-def transform(volumes, drawn, fill_mode="nearest", cval=0.0):
-    """The volumes that `parameters` describe: turned, shifted and zoomed, then flipped, then made brighter.
+def transform(
+    volumes: np.ndarray, drawn: dict[str, np.ndarray], fill_mode: str = "nearest", cval: float = 0.0
+) -> np.ndarray:
+    """Volumes changed by `parameters`: rotated, shifted and zoomed, then flipped, then changed in intensity.
 
-    A mask, a volume of 0 and 255 alone, stays one: gray rims would tell a network the volumes that it learns from apart
-    from those that it is asked about.
+    A mask, a volume of only 0 and 255, stays a mask: with gray edges, a network could distinguish training volumes from
+    those at inference.
 
-    Unlike pictures, whose intensities ImageDataGenerator rounds and keeps between an image's darkest and brightest
-    value, volumes are multiplied by `brightness`, moved by `offset` and cut to `[0, 255]`.
+    ImageDataGenerator rounds the intensities of 2D images and keeps them between the image's darkest and brightest
+    value; volumes are multiplied by `brightness`, moved by `offset` and clipped to `[0, 255]`.
 
     Args:
         volumes: uint8 array, shape `(N, D, H, W, C)`.
-        drawn: Dict of arrays, see `parameters`; a missing key leaves that property alone.
+        drawn: Dict of arrays, see `parameters`; a missing key changes nothing.
         fill_mode: As in `augmentation.transform`.
 
     Returns:
@@ -154,9 +149,9 @@ def _per_volume(values):
 
 
 def _affine(drawn, count):
-    """Where each voxel comes from, about the centre: `source = linear @ target + shift`, as pictures have it.
+    """Where each voxel comes from, about the centre: `source = linear @ target + shift`, as for 2D images.
 
-    A volume turns about its depth axis first, then about height and width, is shifted and then zoomed.
+    A volume is rotated about its depth axis first, then about height and width, then shifted and then zoomed.
     """
     linear = np.tile(np.eye(3), (count, 1, 1))
     angles = np.deg2rad(drawn.get("rotation", np.zeros((count, 3))))
@@ -173,7 +168,7 @@ def _affine(drawn, count):
 def _interpolate(volume, linear, shift, fill_mode, cval):
     """Trilinear values of one volume at its affine coordinates, float32, shape `(D, H, W, C)`.
 
-    The planes are stacked into one tall picture, of which OpenCV takes bilinear values twice: in the plane before and
+    The planes are stacked into one tall image, in which OpenCV interpolates bilinearly twice: in the plane before and
     in the plane behind. That is seven times as fast as SciPy's `affine_transform` (0.15 against 1.0 ms for 28^3).
     """
     depth, height, width, channels = volume.shape
@@ -187,7 +182,7 @@ def _interpolate(volume, linear, shift, fill_mode, cval):
             ],
             axis=-1,
         )
-    # As for pictures: SciPy fills with `cval` all that lies beyond the outermost voxels' centres.
+    # As for 2D images: SciPy fills everything beyond the outermost voxels' centres with `cval`.
     dtype = np.float64 if fill_mode == "constant" else np.float32
     rows = np.concatenate([linear, (shift + centre)[:, np.newaxis]], axis=1).astype(dtype)
     places = rows @ _grid(depth, height, width).astype(dtype)
@@ -216,7 +211,7 @@ def _interpolate(volume, linear, shift, fill_mode, cval):
 
 @functools.lru_cache(maxsize=8)
 def _grid(depth, height, width):
-    """Rows z, y, x and 1 of every voxel's place about the centre, shape `(4, D * H * W)`."""
+    """Rows z, y, x and 1: every voxel's coordinates about the centre, shape `(4, D * H * W)`."""
     places = np.indices((depth, height, width), np.float64).reshape(3, -1)
     places -= (np.array((depth, height, width)) - 1)[:, np.newaxis] / 2
     grid = np.concatenate([places, np.ones((1, places.shape[1]))])

@@ -1,17 +1,19 @@
-"""Crops, flips and quarter turns: changes that put every pixel somewhere else and interpolate nothing."""
+"""Crops, flips and quarter turns: changes that move whole pixels and interpolate nothing."""
 
 import numpy as np
 
 from keras_vision.data.borders import bring_inside
 
 
-def move_pixels(images, drawn, fill_mode, cval, *, out):
-    """Crops pictures out of their padded selves, then flips and then turns them, written to `out`.
+def move_pixels(
+    images: np.ndarray, drawn: dict[str, np.ndarray], fill_mode: str, cval: float, *, out: np.ndarray
+) -> None:
+    """Crops the padded images, then flips and then rotates them, written to `out`.
 
     Args:
         images: uint8 array, shape `(N, H, W, C)`.
         drawn: Dict of arrays of shape `(N,)`, see `augmentation.parameters`, of `crop_x`, `crop_y`,
-            `flip_horizontal`, `flip_vertical` and `quarter_turns`; what is missing is not done.
+            `flip_horizontal`, `flip_vertical` and `quarter_turns`; a missing key changes nothing.
         fill_mode: As in `augmentation.transform`.
         out: Float32 array, shape `(N, H, W, C)`.
     """
@@ -31,7 +33,7 @@ def move_pixels(images, drawn, fill_mode, cval, *, out):
 
 
 def _sources(length, count, shift, flipped, fill_mode):
-    """Which pixel along one axis each pixel of the result is, and which of them lie outside; shape `(N, length)`."""
+    """Source coordinate of each result pixel along one axis, and whether it is outside; shape `(N, length)`."""
     places = np.tile(np.arange(length, dtype=np.float32), (count, 1))
     if flipped is not None:
         places[flipped] = places[flipped, ::-1]

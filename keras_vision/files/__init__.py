@@ -1,1 +1,1 @@
-"""Files of every kind but a run's own: downloads, image files, folders that are written whole."""
+"""Downloads, image files, and folders that are written atomically."""

@@ -1,65 +1,75 @@
-"""Known files, data sets and weights: where they may lie, whether they are what they should be, and how they come."""
+"""Known files, data sets and weights: their folders, hashes and downloads."""
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_vision.recipe import InputError
 
 
-def keras_home(inside):
-    """A folder of Keras's own home: `KERAS_HOME`, or `~/.keras`."""
-    # Path.expanduser raises where there is no such user.
+def keras_home(inside: str) -> Path:
+    """A folder inside Keras's home, `KERAS_HOME` or `~/.keras`."""
+    # Path.expanduser raises if there is no such user.
     return Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / inside
 
 
-def data_folders(home):
-    """Where a known file may lie: the folder `KERAS_VISION_DATA`, if it is set, then `home`."""
+def data_folders(home: Path | str) -> list[Path]:
+    """Folders to search for a known file: `KERAS_VISION_DATA`, if it is set, then `home`."""
     named = os.environ.get("KERAS_VISION_DATA")
-    # Path.expanduser raises where there is no such user.
+    # Path.expanduser raises if there is no such user.
     return [Path(os.path.expanduser(path)) for path in (named, home) if path]
 
 
-def check_hash(path, algorithm, expected, what, *, flag="--data"):
-    """Refuses a file whose content is not the expected one.
+def check_hash(path: Path, algorithm: str, expected: str, what: str, *, flag: str = "--data") -> None:
+    """Refuses a file with another hash than the expected one.
 
     Args:
         algorithm: `md5` or `sha256`.
         expected: The hash as lower-case hexadecimal text.
-        what: What the file should be, for the message.
-        flag: The flag that takes another file.
+        what: Name of the expected file, for the message.
+        flag: The flag for another file, for the message.
 
     Raises:
-        InputError: With both hashes.
+        InputError: If the hash differs, or the file cannot be read.
     """
     try:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, algorithm).hexdigest()
+            actual = hashlib.file_digest(file, algorithm).hexdigest()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if found != expected:
+    if actual != expected:
         name = {"md5": "MD5", "sha256": "SHA-256"}[algorithm]
         raise InputError(
-            f"{path} is not {what}: its {name} is {found}, {expected} is needed. Delete it to download it anew, "
-            f"or name another file with {flag} PATH."
+            f"{path} is not {what}: its {name} is {actual}, not {expected}. Delete it to download it again, "
+            f"or use another file with {flag} PATH."
         )
 
 
-def download(url, file_name, folders, algorithm, expected, *, flag="--data", trial="synthetic"):
-    """Fetches a file into the last of the folders and checks it.
+def download(
+    url: str,
+    file_name: str,
+    folders: Sequence[Path],
+    algorithm: str,
+    expected: str,
+    *,
+    flag: str = "--data",
+    trial: str = "synthetic",
+) -> Path:
+    """Downloads a file into the last of the folders and checks it.
 
     Args:
-        folders: Where the file was looked for; see `data_folders`.
+        folders: Folders that were searched for the file; see `data_folders`.
         algorithm: `md5` or `sha256`.
         expected: The hash as lower-case hexadecimal text.
-        flag: The flag that takes another file.
-        trial: What that flag takes for a try without any file.
+        flag: The flag for another file, for the message.
+        trial: Value of that flag that needs no file, for the message.
 
     Returns:
         Path of the file.
 
     Raises:
-        InputError: If the download fails; the message names the ways out.
+        InputError: If the download fails; the message names the alternatives.
     """
     import keras
 
@@ -75,6 +85,6 @@ def download(url, file_name, folders, algorithm, expected, *, flag="--data", tri
         reason = str(error).partition("\n")[0]
         raise InputError(
             f"{file_name} is not in {' or '.join(map(str, folders))}, and downloading it failed ({reason}). "
-            f"Three ways out: fetch {url} by hand and put it at {folder / file_name}; "
-            f"name a file that you have with {flag} PATH; or try the track with {flag} {trial}."
+            f"Either download {url} by hand to {folder / file_name}; "
+            f"or use another file with {flag} PATH; or try the track with {flag} {trial}."
         ) from error

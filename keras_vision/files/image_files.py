@@ -1,14 +1,18 @@
-"""Pictures from files, the same way for training and for prediction: decoded, turned, made 8-bit, brought to a size."""
+"""Images from files, the same way for training and prediction: decoded, rotated by EXIF, 8-bit, resized."""
 
 import contextlib
 import functools
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SUFFIXES = {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-# First bytes of the kinds that people mix up, and the suffixes that go with each.
+# First bytes of the formats that are often confused, their names and suffixes.
 SIGNATURES = {
     b"\xff\xd8\xff": ("JPEG", {".jpg", ".jpeg"}),
     b"\x89PNG": ("PNG", {".png"}),
@@ -18,7 +22,7 @@ SIGNATURES = {
     b"II*\0": ("TIFF", {".tif", ".tiff"}),
     b"MM\0*": ("TIFF", {".tif", ".tiff"}),
 }
-# A small file can unpack to gigabytes: this many are 400 MB as RGB.
+# A small file can decompress to gigabytes; this many pixels are 400 MB as RGB.
 MAX_PIXELS = 2**27
 TOO_MANY_PIXELS = f"more than {MAX_PIXELS:,} pixels"
 MAX_BYTES = 2**29
@@ -28,35 +32,34 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 
 
 class UnreadableError(ValueError):
-    """A file that gives no picture; the message is the reason, a few words."""
+    """A file that cannot be decoded; the message is the reason in a few words."""
 
 
 class NotReadError(UnreadableError):
-    """A file whose bytes could not be had, which may be otherwise the next time."""
+    """A file whose bytes could not be read; another attempt may succeed."""
 
 
 @functools.cache
 def _opencv():
     import cv2
 
-    cv2.utils.logging.setLogLevel(
-        cv2.utils.logging.LOG_LEVEL_SILENT
-    )  # What is wrong with a file is said by us, once and with its name.
+    # This package reports what is wrong with a file, once and with its name.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2
 
 
-def read_bytes(path):
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """A file's content.
 
     Raises:
-        UnreadableError: If it is no regular file, empty, too large, or cannot be read.
+        UnreadableError: If it is not a regular file, empty, too large, or cannot be read.
     """
     try:
         with open(path, "rb", buffering=0, opener=_without_waiting) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise UnreadableError("no regular file")
-            if found.st_size > MAX_BYTES:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableError("not a regular file")
+            if status.st_size > MAX_BYTES:
                 raise UnreadableError(f"larger than {MAX_BYTES >> 20} MB")
             content = file.read()
     except OSError as error:
@@ -67,32 +70,32 @@ def read_bytes(path):
 
 
 def _without_waiting(path, flags):
-    # A named pipe would keep the reader waiting for a writer.
+    # Opening a named pipe would block until there is a writer.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def kind(content):
-    """Name and suffixes of a content's kind, such as `("PNG", {".png"})`; None for one that is not in `SIGNATURES`."""
-    return next((found for signature, found in SIGNATURES.items() if content.startswith(signature)), None)
+def kind(content: bytes) -> tuple[str, set[str]] | None:
+    """Name and suffixes of a content's format, such as `("PNG", {".png"})`; None if it is not in `SIGNATURES`."""
+    return next((known for signature, known in SIGNATURES.items() if content.startswith(signature)), None)
 
 
-def decode(content, *, gray=False, at_least=None):
-    """A picture in 8 bits, turned as its EXIF data says, transparent places white, the first frame of several.
+def decode(content: bytes, *, gray: bool = False, at_least: tuple[int, int] | None = None) -> "np.ndarray":
+    """An image in 8 bits, rotated by its EXIF data, transparent regions white, the first frame of several.
 
-    16-bit values lose their low byte. Palettes and CMYK become what they stand for.
+    16-bit values lose their low byte. Palettes and CMYK are converted.
 
     Args:
         content: Bytes of a file.
-        gray: Whether to give one channel instead of RGB.
-        at_least: `(height, width)` that the picture is brought to afterwards. A JPEG at least four times as large is
-            then decoded in a half, a quarter or an eighth of its size: on 367 flower photos brought to 28, 32 and 40
-            pixels the values change by .9 to 1.4 of 255 on average, on X-rays by .1, in up to half the time.
+        gray: Whether to return one channel instead of RGB.
+        at_least: `(height, width)` that the image is resized to afterwards. A JPEG at least four times as large is then
+            decoded at a half, a quarter or an eighth of its size: on 367 flower photos resized to 28, 32 and 40 pixels
+            the values change by .9 to 1.4 of 255 on average, on X-rays by .1, in as little as half the time.
 
     Returns:
         uint8 array, shape `(H, W, 3)` or `(H, W, 1)`.
 
     Raises:
-        UnreadableError: If the content is no whole picture, or one of more than `MAX_PIXELS`.
+        UnreadableError: If the content is not a complete image, or has more than `MAX_PIXELS`.
     """
     cv2 = _opencv()
     import numpy as np
@@ -113,7 +116,7 @@ def decode(content, *, gray=False, at_least=None):
         raise UnreadableError(TOO_MANY_PIXELS if too_large else _complaint(content)) from error
     if image is None:
         raise UnreadableError(_complaint(content))
-    if image.shape[0] * image.shape[1] > MAX_PIXELS:  # Somebody imported OpenCV before us.
+    if image.shape[0] * image.shape[1] > MAX_PIXELS:  # OpenCV was imported before this module set its limit.
         raise UnreadableError(TOO_MANY_PIXELS)
     if blended is not None:
         image = cv2.cvtColor(blended, cv2.COLOR_RGB2GRAY) if gray else blended
@@ -121,19 +124,19 @@ def decode(content, *, gray=False, at_least=None):
 
 
 def _complaint(content):
-    found = kind(content)
-    return "no picture of a kind that OpenCV reads" if found is None else f"a {found[0]} file, truncated or damaged"
+    known = kind(content)
+    return "not an image format that OpenCV reads" if known is None else f"a {known[0]} file, truncated or damaged"
 
 
 def _reduction(size, at_least):
-    """What a JPEG's sides can be divided by, 1, 2, 4 or 8, and still be twice what is asked for."""
+    """The largest of 1, 2, 4 and 8 that divides a JPEG's sides to no less than twice the size needed."""
     return next((part for part in (8, 4, 2) if min(size) >= 2 * part * max(at_least)), 1)
 
 
 def _stated_size(content):
-    """Height and width as a PNG's or JPEG's header has them, before any turning; None where it has none.
+    """Height and width in a PNG's or JPEG's header, before EXIF rotation; None if there are none.
 
-    Source: ITU-T T.81, annex B: segments of a marker, a length and what they hold; SOF0 to SOF15 hold the size.
+    Source: ITU-T T.81, annex B: segments of a marker, a length and content; SOF0 to SOF15 contain the size.
     """
     if content.startswith(b"\x89PNG"):
         return int.from_bytes(content[20:24]), int.from_bytes(content[16:20])
@@ -150,14 +153,14 @@ def _stated_size(content):
 
 
 def _may_be_transparent(content):
-    """Whether a file has to be decoded once more, to see its alpha channel: all but BMPs and PNGs that have none."""
+    """Whether to decode a file again for its alpha channel: all except BMPs, and PNGs without one."""
     if content.startswith(b"\x89PNG"):
         return content[25:26] in (b"\x04", b"\x06") or b"tRNS" in content
     return not content.startswith(b"BM")
 
 
 def _over_white(buffer):
-    """The picture of a file with transparent places over white, RGB; None where there are none."""
+    """The image with transparent regions over white, RGB; None if nothing is transparent."""
     cv2 = _opencv()
     import numpy as np
 
@@ -169,7 +172,7 @@ def _over_white(buffer):
     if alpha.min() == 255:
         return None
     blended = ((raw[..., 2::-1] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    # Unchanged means not turned, either; the same picture without its alpha channel shows how it has to be.
+    # IMREAD_UNCHANGED also ignores EXIF; the image decoded without alpha shows the right orientation.
     turned: Any = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB)
     for turn in range(8):
         if np.array_equal(symmetry(raw[..., 2::-1], turn), turned):
@@ -177,19 +180,19 @@ def _over_white(buffer):
     return blended
 
 
-def symmetry(image, turn):
-    """One of the 8 symmetries of a square, 0 to 7, applied to a picture: flips of columns and rows, transposition."""
+def symmetry(image: "np.ndarray", turn: int) -> "np.ndarray":
+    """One of the 8 symmetries of a square, 0 to 7, applied to an image: flips of columns and rows, transposition."""
     image = image.swapaxes(0, 1) if turn & 4 else image
     return image[:: -1 if turn & 2 else 1, :: -1 if turn & 1 else 1]
 
 
-def fit(image, height, width, resize="stretch"):
-    """A picture brought to a size.
+def fit(image: "np.ndarray", height: int, width: int, resize: str = "stretch") -> "np.ndarray":
+    """An image resized.
 
     Args:
         image: uint8 array, shape `(H, W, C)`.
-        resize: `crop` cuts what is too long off both ends and keeps proportions; `pad` keeps all of it with black
-            bars; `stretch` changes proportions.
+        resize: `crop` crops the longer side about the centre and keeps proportions; `pad` keeps the whole image and
+            adds black bars; `stretch` changes proportions.
 
     Returns:
         uint8 array, shape `(height, width, C)`.
@@ -217,15 +220,15 @@ def _stretched(image, height, width):
     cv2 = _opencv()
     if image.shape[:2] == (height, width):
         return image
-    # Averaging over areas is right for making smaller. Up to a factor of two bilinear takes in every pixel, too, and is
-    # three times as quick.
+    # Area averaging is right for shrinking. Up to a factor of two, bilinear interpolation uses every pixel as well and
+    # is three times as fast.
     smaller = max(image.shape[0] / height, image.shape[1] / width) > 2
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=method).reshape(height, width, image.shape[2])
 
 
-def read(path, image_shape, resize="stretch"):
-    """A file's picture as a model takes it.
+def read(path: str | os.PathLike[str], image_shape: tuple[int, ...], resize: str = "stretch") -> "np.ndarray":
+    """A file's image in a model's input shape.
 
     Args:
         image_shape: `(H, W, C)`, one channel or three.
@@ -240,15 +243,15 @@ def read(path, image_shape, resize="stretch"):
     return from_bytes(read_bytes(path), image_shape, resize)
 
 
-def from_bytes(content, image_shape, resize="stretch"):
-    """As `read`, from the bytes of a file."""
+def from_bytes(content: bytes, image_shape: tuple[int, ...], resize: str = "stretch") -> "np.ndarray":
+    """Like `read`, from the bytes of a file."""
     height, width, channels = image_shape
     return fit(decode(content, gray=channels == 1, at_least=(height, width)), height, width, resize)
 
 
 @contextlib.contextmanager
-def one_thread_each():
-    """Keeps OpenCV from splitting up single pictures, for callers that decode several at a time."""
+def one_thread_each() -> Iterator[None]:
+    """Limits OpenCV to one thread per image, for callers that decode several at a time."""
     cv2 = _opencv()
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -258,8 +261,7 @@ def one_thread_each():
         cv2.setNumThreads(before)
 
 
-def remarks(content, path):
-    """What a person may want to know of how a file was taken, a few words; empty for most files."""
-    found, suffix = kind(content), Path(path).suffix.lower()
-    wrong = found is not None and suffix not in found[1]
-    return f"its content is {found[0]}" if found is not None and wrong else ""
+def remarks(content: bytes, path: str | os.PathLike[str]) -> str:
+    """The format of a file whose content does not match its extension, in a few words; else empty."""
+    known, suffix = kind(content), Path(path).suffix.lower()
+    return f"its content is {known[0]}" if known is not None and suffix not in known[1] else ""

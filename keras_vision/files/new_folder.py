@@ -1,4 +1,4 @@
-"""Folders that are written under a temporary name and renamed when they are whole, so that nobody reads half of one."""
+"""Folders that are written under a temporary name and renamed when complete, so that nobody reads a partial one."""
 
 import contextlib
 import os
@@ -7,16 +7,16 @@ from pathlib import Path
 
 
 def put_in_place(partial: Path, place: Path) -> None:
-    """Renames a finished folder to its place, instead of what may be there.
+    """Renames a complete folder to its final name, replacing an existing folder.
 
     Args:
-        partial: A folder of `tempfile.mkdtemp`, beside `place`.
-        place: Where it goes. A folder that is there is removed afterwards, and comes back when the renaming fails.
+        partial: A folder of `tempfile.mkdtemp`, next to `place`.
+        place: The final name. An existing folder is removed afterwards, and restored if renaming fails.
 
     Raises:
         OSError: If it cannot be renamed.
     """
-    # `mkdtemp` makes folders that their owner alone can read.
+    # `mkdtemp` makes folders that only their owner can read.
     partial.chmod(0o777 & ~_umask())
     old = partial.with_name(partial.name + ".old")
     with contextlib.suppress(FileNotFoundError):

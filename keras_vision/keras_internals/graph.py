@@ -1,7 +1,9 @@
-"""A Keras model as a plain list of steps: nested models opened, in the order in which they run."""
+"""A Keras model as a list of steps in execution order, with nested models expanded."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
@@ -10,31 +12,31 @@ from keras_vision.recipe import InputError
 
 @dataclass(frozen=True)
 class Place:
-    """Stands for a tensor, by its number, among a call's arguments."""
+    """Placeholder for a tensor, by its number, in a call's arguments."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class Step:
-    """One call of one layer, or of one of `keras.ops`.
+    """One call of a layer or of an operation of `keras.ops`.
 
     Attributes:
-        layer: The layer.
-        inputs: Numbers of the tensors that it takes.
-        output: Number of the tensor that it makes; the model's input is number 0.
-        shape: Shape of that tensor, without the batch.
+        layer: The layer or operation.
+        inputs: Numbers of its input tensors.
+        output: Number of its output tensor; the model's input is number 0.
+        shape: Shape of the output, without the batch.
         positional: The call's positional arguments, a `Place` for each tensor.
-        arguments: The call's other arguments, likewise.
-        path: The layer's name, with those of the nested models around it in front: `backbone/block_16_project`.
+        arguments: The call's keyword arguments, with the same placeholders.
+        path: The layer's name, after those of the nested models around it: `backbone/block_16_project`.
     """
 
     layer: keras.Layer
     inputs: tuple[int, ...]
     output: int
     shape: tuple[int, ...]
-    positional: tuple
-    arguments: dict
+    positional: tuple[Any, ...]
+    arguments: dict[str, Any]
     path: str
 
 
@@ -44,46 +46,46 @@ class Graph:
 
     Attributes:
         input_shape: Shape of one image, without the batch.
-        steps: In the order in which they run.
-        output: Number of the tensor that the model returns.
+        steps: In execution order.
+        output: Number of the model's output tensor.
     """
 
     input_shape: tuple[int, ...]
     steps: tuple[Step, ...]
     output: int
 
-    def consumers(self):
-        """How many steps take each tensor; the model's caller counts as one."""
+    def consumers(self) -> dict[int, int]:
+        """Number of steps that read each tensor, `{tensor: count}`; the model's caller counts as one."""
         counts = {self.output: 1}
         for step in self.steps:
             for tensor in step.inputs:
                 counts[tensor] = counts.get(tensor, 0) + 1
         return counts
 
-    def run(self, images, change=None):
-        """Runs the steps as the model does, in inference.
+    def run(self, images: Any, change: Callable[[Step, Any], Any] | None = None) -> Any:
+        """Runs the steps as the model does in inference.
 
         Args:
             images: Tensor, shape `(N, *input_shape)`.
-            change: `change(step, value)` returns what takes the place of a step's output, or None.
+            change: `change(step, output)` returns a replacement of the step's output.
 
         Returns:
             The output tensor.
         """
         return self._walk(images, lambda layer: layer, change)
 
-    def shapes(self, image_shape):
-        """Shape of every tensor for one shape of image, batches left out: `{number: shape}`."""
+    def shapes(self, image_shape: Sequence[int]) -> dict[int, tuple[int, ...]]:
+        """Shape of every tensor for one image shape, without the batch: `{number: shape}`."""
         if tuple(image_shape) == self.input_shape:
             return {0: self.input_shape, **{step.output: step.shape for step in self.steps}}
-        found = {0: tuple(image_shape)}
+        shapes = {0: tuple(image_shape)}
 
         def note(step, value):
-            found[step.output] = tuple(value.shape[1:])
+            shapes[step.output] = tuple(value.shape[1:])
             return value
 
         self._walk(keras.KerasTensor((None, *image_shape)), lambda layer: layer.compute_output_spec, note)
-        return found
+        return shapes
 
     def _walk(self, images, function_of, change):
         values = {0: images}
@@ -92,27 +94,28 @@ class Graph:
             return values[part.number] if isinstance(part, Place) else part
 
         for step in self.steps:
-            arguments, keywords = keras.tree.map_structure(tensor, (step.positional, step.arguments))
+            call: Any = keras.tree.map_structure(tensor, (step.positional, step.arguments))
+            arguments, keywords = call
             value = function_of(step.layer)(*arguments, **keywords)
             values[step.output] = value if change is None else change(step, value)
         return values[self.output]
 
 
-def read_graph(model):
+def read_graph(model: keras.Model) -> Graph:
     """The steps of a functional or Sequential model with one input and one output.
 
     Raises:
-        InputError: If the model is neither, or has several inputs or outputs.
+        InputError: If the model is neither, has several inputs or outputs, or a layer has several outputs.
     """
-    model = _functional(model)
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
+    functional: Any = _functional(model)
+    if len(functional.inputs) != 1 or len(functional.outputs) != 1:
         raise InputError(
-            f"The model {model.name!r} needs one input and one output. "
-            f"Received: {len(model.inputs)} inputs and {len(model.outputs)} outputs."
+            f"The model {functional.name!r} needs one input and one output. "
+            f"Received: {len(functional.inputs)} inputs and {len(functional.outputs)} outputs."
         )
-    numbers, steps = {id(model.inputs[0]): 0}, []
-    tensors = [model.inputs[0]]  # Kept alive, so that no two share an id.
-    around = []  # Names of the nested models that are open.
+    numbers, steps = {id(functional.inputs[0]): 0}, []
+    tensors = [functional.inputs[0]]  # Kept alive, so that no two share an id.
+    around = []  # Names of the nested models around the current layer.
 
     def place(part):
         return Place(numbers[id(part)]) if isinstance(part, keras.KerasTensor) else part
@@ -133,16 +136,17 @@ def read_graph(model):
             raise InputError(f"The layer {layer.name!r} ({type(layer).__name__}) has several outputs.")
         tensors.append(made)
         numbers[id(made)] = len(numbers)
-        positional, named = keras.tree.map_structure(place, (arguments, keywords))
+        call_arguments: Any = keras.tree.map_structure(place, (arguments, keywords))
+        positional, named = call_arguments
         inputs = tuple(part.number for part in keras.tree.flatten((positional, named)) if isinstance(part, Place))
         path = "/".join((*around, layer.name))
         steps.append(Step(layer, inputs, numbers[id(made)], tuple(made.shape[1:]), positional, named, path))
         return made
 
-    # Keras offers no public way to walk a model without adding calls to its layers, which would make their `output`
-    # ambiguous; cloning uses this one.
-    output = model._run_through_graph(model.input, operation_fn=lambda operation: operation, call_fn=call)
-    return Graph(tuple(model.inputs[0].shape[1:]), tuple(steps), numbers[id(keras.tree.flatten(output)[0])])
+    # Keras has no public way to walk a model without adding calls to its layers, which would make their `output`
+    # ambiguous. `clone_model` uses this method.
+    output = functional._run_through_graph(functional.input, operation_fn=lambda operation: operation, call_fn=call)
+    return Graph(tuple(functional.inputs[0].shape[1:]), tuple(steps), numbers[id(keras.tree.flatten(output)[0])])
 
 
 def _functional(model):
@@ -155,8 +159,8 @@ def _functional(model):
     return model
 
 
-def scoring_step(graph):
-    """The step whose softmax or sigmoid makes a model's outputs probabilities; None where it returns logits.
+def scoring_step(graph: Graph) -> Step | None:
+    """The step whose softmax or sigmoid makes a model's outputs probabilities; None if the model returns logits.
 
     Reshaping and rounding may follow that step.
     """
@@ -164,20 +168,21 @@ def scoring_step(graph):
     step = makers.get(graph.output)
     while step is not None and scoring_activation(step.layer) is None:
         before = makers.get(step.inputs[0])
-        if len(step.inputs) > 1 or before is None or not _only_passes_on(step, before):
+        if len(step.inputs) > 1 or before is None or not _only_reshapes(step, before):
             return None
         step = before
     return step
 
 
-def scoring_activation(layer):
-    """`softmax` or `sigmoid` for a layer, an `Activation` layer or an operation of `keras.ops` that ends in it."""
+def scoring_activation(layer: Any) -> str | None:
+    """`softmax` or `sigmoid` for a layer or operation of `keras.ops` that ends in it, else None."""
     name = type(layer).__name__.lower()
-    found = name if name in ("softmax", "sigmoid") else getattr(getattr(layer, "activation", None), "__name__", None)
-    return found if found in ("softmax", "sigmoid") else None
+    if name not in ("softmax", "sigmoid"):
+        name = getattr(getattr(layer, "activation", None), "__name__", None)
+    return name if name in ("softmax", "sigmoid") else None
 
 
-def _only_passes_on(step, before):
+def _only_reshapes(step, before):
     kernels = any(len(variable.shape) > 1 for variable in getattr(step.layer, "variables", ()))
     sizes = {math.prod(part.shape) for part in (step, before) if None not in part.shape}
     return not kernels and len(sizes) == 1

@@ -6,8 +6,8 @@ import keras
 
 from keras_vision.recipe import InputError
 
-# Where each name is looked up. `_jax_state` and `_jax_state_synced` are attributes that Keras sets on JAX during a fit;
-# where they are missing nothing has to be kept.
+# By the kind of object that has them. Keras sets `_jax_state` and `_jax_state_synced` only on JAX and during a fit, so
+# they are not here; `trainer.other_optimizer` treats them as optional.
 PRIVATE = {
     "model": ("_run_through_graph", "_inputs_struct", "_flatten_layers"),
     "layer": ("_inbound_nodes", "_flatten_layers"),
@@ -33,13 +33,13 @@ def missing() -> list[str]:
 
 
 def require() -> None:
-    """Refuses a Keras that lacks a private name in use.
+    """Checks that the installed Keras has every private name.
 
     Raises:
-        InputError: With the names and the versions that this package is made for.
+        InputError: With the missing names and the versions to install.
     """
     if names := missing():
         raise InputError(
             f"Keras {keras.__version__} lacks {', '.join(names)}, which keras_vision uses. "
-            'Install a version that it is tested with: pip install "keras>=3.15,<3.16".'
+            'Install a tested version: pip install "keras>=3.15,<3.16".'
         )

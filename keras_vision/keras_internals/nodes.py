@@ -1,4 +1,4 @@
-"""Which operation made a symbolic tensor, and what a layer was called with."""
+"""The operation that made a symbolic tensor, and the tensors of a layer's calls."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import keras
 
 
 def maker(tensor: Any) -> Any:
-    """The layer or operation whose output a symbolic tensor is."""
+    """The layer or operation that made a symbolic tensor."""
     return tensor._keras_history.operation
 
 
 def first_output(layer: Any) -> keras.KerasTensor:
-    """The output of a layer's first call; later calls may come from reusing the layer."""
+    """The output of a layer's first call; later calls are reuses of the layer."""
     return layer._inbound_nodes[0].outputs[0]
 
 
@@ -21,5 +21,5 @@ def first_input(layer: Any) -> keras.KerasTensor:
 
 
 def all_layers(layer: Any) -> list[keras.Layer]:
-    """A layer and all layers inside it: attention, wrappers and the like hold layers that no public name lists."""
+    """A layer and all layers inside it, also those of attention layers and wrappers, which no public name lists."""
     return list(layer._flatten_layers())

@@ -1,11 +1,12 @@
-"""Any backbone of keras.applications, cut where the spec says, as one flat graph with its preprocessing inside.
+"""Any backbone of keras.applications, cut at a layer of the spec, as one flat graph that includes its preprocessing.
 
-Its ImageNet weights, or a file of keras.applications' own layout, are read into the whole backbone before it is cut.
-Gray pictures are given to it in three equal channels, which is what its weights were trained on.
+ImageNet weights, or a file in keras.applications' own layout, are loaded into the full backbone before the cut. Gray
+images are repeated to three equal channels, because the weights were trained on RGB.
 """
 
 import difflib
 import re
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,19 +16,20 @@ from keras import layers
 from keras_vision.files.download import keras_home
 from keras_vision.models.ends import resized, resized_shape, scaled, with_head
 from keras_vision.models.shapes import require_pictures
-from keras_vision.recipe import InputError, first_line
+from keras_vision.recipe import InputError, ModelSpec, first_line
 
 
-def application(spec, image_shape, num_classes):
-    """A backbone of keras.applications without its top; then global average pooling and the head.
+def application(spec: ModelSpec, image_shape: tuple[int, ...], num_classes: int) -> keras.Model:
+    """A backbone of keras.applications without its top, then global average pooling and the head.
 
     Args:
-        spec: A `recipe.ModelSpec`; `backbone`, `cut_layer`, `input_size` and `weights` are read, and the head's knobs.
-        image_shape: `(H, W, C)`, one channel or three; the smallest side is the backbone's own.
+        spec: A `recipe.ModelSpec`; `backbone`, `cut_layer`, `input_size` and `weights` are read, and the head's fields.
+        image_shape: `(H, W, C)` with one or three channels; the backbone sets the smallest side.
         num_classes: Number of logits.
 
     Raises:
-        InputError: If there is no such backbone or layer, it takes no such pictures, or its weights cannot be had.
+        InputError: If the backbone or layer does not exist, the image shape is not accepted, or the weights are not
+            available.
     """
     function = _function(spec.backbone)
     require_pictures(spec.backbone, resized_shape(spec, image_shape), at_least=1, channels=(1, 3))
@@ -47,18 +49,25 @@ def _function(name):
     names = [item for item in dir(keras.applications) if item[0].isupper()]
     if name in names:
         return getattr(keras.applications, name)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names
-    raise InputError(f"--backbone takes a network of keras.applications, such as {', '.join(near)}. Received: {name}.")
+    similar = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names
+    raise InputError(
+        f"--backbone takes a network of keras.applications, such as {', '.join(similar)}. Received: {name}."
+    )
 
 
-def preprocessing(function):
-    """What the `preprocess_input` of a backbone does to a pixel, asked by giving it four.
+def preprocessing(
+    function: Callable[..., keras.Model],
+) -> tuple[float | list[float], float | list[float], list[int]]:
+    """The affine map of a backbone's `preprocess_input`, measured on four pixels.
 
-    All of keras.applications multiply and shift each channel, and some turn RGB into BGR.
+    Every backbone of keras.applications scales and shifts each channel, and some turn RGB into BGR.
+
+    Args:
+        function: A backbone of `keras.applications`, such as `keras.applications.VGG19`.
 
     Returns:
-        `(scale, offset, order)`: numbers, or a list of them for red, green and blue; and which channel of the
-        backbone's own input red, green and blue are.
+        `(scale, offset, order)`: a number each, or a list for red, green and blue; `order` has the channel of the
+        backbone's own input for red, green and blue.
     """
     family = getattr(keras.applications, function.__module__.rpartition(".")[2])
     black, *full = family.preprocess_input(np.concatenate([np.zeros((1, 1, 3)), 255 * np.eye(3)[:, np.newaxis]]))[:, 0]
@@ -71,29 +80,26 @@ def preprocessing(function):
 
 
 def _reorder_channels(backbone, order):
-    """Lets the first convolution take red, green and blue in that order, whichever its weights were trained with.
-
-    The same as reordering the channels of its input, without a layer for it.
-    """
+    """Reorders the first kernel's channels so that the network takes RGB; needs no layer that reorders the input."""
     if order == [0, 1, 2]:
         return
-    first = next(layer for layer in backbone.layers if isinstance(layer, layers.Conv2D))
+    first: Any = next(layer for layer in backbone.layers if isinstance(layer, layers.Conv2D))
     kernel: Any = keras.ops.convert_to_numpy(first.kernel)
     first.kernel.assign(kernel[:, :, order])
 
 
 def _backbone(function, x, spec):
-    """The backbone on top of a tensor, with its first weights."""
+    """The backbone applied to a tensor, with its initial weights."""
     weights = "imagenet" if spec.weights == "imagenet" else None
     try:
         backbone = function(include_top=False, weights=weights, input_tensor=x, input_shape=tuple(x.shape[1:]))
-    except Exception as error:  # get_file raises a bare Exception for a failed download, ValueError for a wrong hash.
+    except Exception as error:  # get_file: Exception for a failed download, ValueError for a wrong hash.
         reason = str(error).partition("\n")[0].strip().rstrip(".")
         address = re.search(r"https?://[^\s:]+", reason)
         if address or isinstance(error, OSError) or "corrupted file" in reason:
             raise _not_downloaded(spec, reason, address and address[0]) from error
         raise InputError(
-            f"The backbone {spec.backbone} cannot be built for pictures of {x.shape[1]} x {x.shape[2]} pixels "
+            f"The backbone {spec.backbone} cannot be built for images of {x.shape[1]} x {x.shape[2]} pixels "
             f"({reason}). Choose another --input-size or --backbone."
         ) from error
     if spec.weights_path is not None:
@@ -108,7 +114,7 @@ def _not_downloaded(spec, reason, address):
     place = folder / name.replace("NASNet-", "nasnet_").replace("-no-top", "_no_top")
     return InputError(
         f"Downloading the ImageNet weights of {spec.backbone} failed ({reason}). Three ways out: "
-        f"fetch {address or 'the file that Keras names'} by hand and put it at {place}; name a file that you have with "
+        f"fetch {address or 'the file that Keras names'} by hand and put it at {place}; pass a file that you have with "
         "--weights PATH; or try the track with --weights none."
     )
 
@@ -116,23 +122,23 @@ def _not_downloaded(spec, reason, address):
 def _read_weights(backbone, spec):
     try:
         backbone.load_weights(spec.weights_path)
-    except Exception as error:  # Whatever a damaged file makes of Keras's and HDF5's readers.
+    except Exception as error:  # A damaged file can raise anything in Keras's and HDF5's readers.
         raise InputError(
-            f"--weights {spec.weights} cannot be read into {spec.backbone} ({first_line(error).rstrip('.')}): it takes "
-            "an .h5, .weights.h5 or .keras file of keras.applications' network without its top (include_top=False)."
+            f"--weights {spec.weights} cannot be loaded into {spec.backbone} ({first_line(error).rstrip('.')}). Pass "
+            "an .h5, .weights.h5 or .keras file of the keras.applications network without its top (include_top=False)."
         ) from error
-    print(f"Weights of {spec.backbone} taken from {spec.weights_path}.")
+    print(f"Weights of {spec.backbone} loaded from {spec.weights_path}.")
 
 
 def _cut(backbone, name):
-    """The output of a backbone's layer, of the last one for None."""
+    """The output of a backbone's layer; None means its last layer."""
     if name is None:
         return backbone.output
     names = [layer.name for layer in backbone.layers if len(layer.output.shape) == 4]
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[-3:]
+        similar = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[-3:]
         raise InputError(
-            f"--cut-layer takes a layer with feature maps of {backbone.name}, such as {', '.join(near)}. "
+            f"--cut-layer takes a layer of {backbone.name} with feature maps, such as {', '.join(similar)}. "
             f"Received: {name}."
         )
     return backbone.get_layer(name).output

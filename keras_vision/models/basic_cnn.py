@@ -1,22 +1,24 @@
-"""The Imagenette and plant documents' first network: three convolutions, two dense layers, nothing that regularizes
-but dropout. It learns its training pictures by heart, which is what the second network of a document is for."""
+"""The first network of the reference Imagenette and plant notebooks: three convolutions and two dense layers.
+
+Dropout is its only regularization, so it overfits; the second network of each notebook addresses that.
+"""
 
 import keras
 from keras import layers
 
 from keras_vision.models.ends import scaled
 from keras_vision.models.shapes import require_pictures
+from keras_vision.recipe import ModelSpec
 
 MULTIPLES = (1, 2, 4)
 DENSE_UNITS, DENSE_DROPOUT = 128, 0.3
 
 
-def basic_cnn(spec, image_shape, num_classes):
-    """Conv2D -> ReLU -> MaxPooling, three times; Dense 128 with dropout .3; logits.
+def basic_cnn(spec: ModelSpec, image_shape: tuple[int, ...], num_classes: int) -> keras.Model:
+    """Conv2D -> ReLU -> MaxPooling, three times; Dense 128 with dropout 0.3; logits.
 
     Args:
-        spec: A `recipe.ModelSpec`; `width` is the first convolution's filters, the others have twice and four times as
-            many.
+        spec: A `recipe.ModelSpec`; `width` is the first convolution's filters; the others have 2 and 4 times as many.
         image_shape: `(H, W, C)`, at least 16 x 16.
         num_classes: Number of logits.
     """

@@ -1,36 +1,42 @@
-"""Both ends of a backbone: pictures resized in front of it, and the head behind."""
+"""Both ends of a network: scaling and resizing of images before the backbone, and the head after it."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
 
+from keras_vision.recipe import ModelSpec
 
-def resized_shape(spec, image_shape):
-    """Shape of the pictures that the backbone gets: `(input_size, input_size, C)` where the spec has an input size."""
-    if spec.input_size and len(image_shape) == 3:  # Volumes stay what they are, and are refused as such.
+
+def resized_shape(spec: ModelSpec, image_shape: Sequence[int]) -> tuple[int, ...]:
+    """Shape of the backbone's input: `(input_size, input_size, C)` if the spec has an input size."""
+    if spec.input_size and len(image_shape) == 3:  # Volumes keep their shape, and are refused later.
         return (spec.input_size, spec.input_size, image_shape[-1])
     return tuple(image_shape)
 
 
-def scaled(images, scale, offset=0.0):
+def scaled(images: Any, scale: float | list[float], offset: float | list[float] = 0.0) -> Any:
     """Pixels times `scale` plus `offset`.
 
-    In float32 whatever the network computes in: half precision would round the scale and move white by a gray level.
+    Always in float32: half precision would round the scale and move white by a gray level.
     """
-    return layers.Rescaling(scale, offset, dtype="float32", name="rescaling")(images)
+    per_channel: Any = offset  # Keras's annotation has a number only.
+    return layers.Rescaling(scale, per_channel, dtype="float32", name="rescaling")(images)
 
 
-def resized(x, spec):
-    """Pictures at the spec's input size, as they are where they have it.
+def resized(x: Any, spec: ModelSpec) -> Any:
+    """Images at the spec's input size; unchanged if they already have it.
 
-    Behind the scaling of pixels rather than before it, so that an integer file rounds pixels once.
+    It follows the scaling of pixels, so that an integer file rounds pixels once.
     """
     if tuple(x.shape[1:3]) == resized_shape(spec, x.shape[1:])[:2]:
         return x
     return layers.Resizing(spec.input_size, spec.input_size, name="resizing")(x)
 
 
-def with_head(name, images, x, spec, num_classes):
-    """The network from pictures to logits: Dense with ReLU and Dropout where the spec asks for them, then the logits.
+def with_head(name: str, images: Any, x: Any, spec: ModelSpec, num_classes: int) -> keras.Model:
+    """The network from images to logits: Dense with ReLU and Dropout if the spec has them, then the logits.
 
     Args:
         images: The network's input.

@@ -1,5 +1,6 @@
-"""Starting from another run's network: every layer that has the same place here."""
+"""Initialization from another run's model: every layer with the same name and shape."""
 
+import os
 from typing import Any
 
 import keras
@@ -10,54 +11,56 @@ from keras_vision.models.channels import fit_channels
 from keras_vision.recipe import InputError, first_line
 
 CONVOLUTIONS = (layers.Conv2D, layers.Conv3D)
-NAMED_AT_MOST = 5  # Layers that were not taken: a line is to be read.
+MAX_NAMES = 5  # Layers that were not loaded; the line stays short.
 
 
-def init_from(model, file):
-    """Gives a network the weights of another one's layers, by name and shape, and says which.
+def init_from(model: keras.Model, file: str | os.PathLike[str]) -> list[str]:
+    """Loads the weights of another model's layers by name and shape, and prints which.
 
-    The first convolution is fitted where one network takes gray pictures and the other colour. The head is taken where
-    it has the same shape, so between data sets with the same number of classes.
+    The first convolution is converted if one network takes gray images and the other colour. The head is loaded if it
+    has the same shape, so between data sets with the same number of classes.
 
     Args:
         model: A `keras.Model`, changed in place.
-        file: A .keras file, read in Keras's safe mode; a finished run has one, `model.keras`.
+        file: A .keras file, read in Keras's safe mode, such as a finished run's `model.keras`.
 
     Returns:
-        Names of the layers that were not taken.
+        Names of the layers that were not loaded.
 
     Raises:
-        InputError: If there is no model that can be read, or no layer of it has a place here.
+        InputError: If the file cannot be read as a model, or no layer has the name and shape of one in `model`.
     """
     source = _read(file)
-    theirs = {layer.name: layer.get_weights() for layer in source.layers}
-    weighted = [layer for layer in model.layers if layer.weights]
-    refused = {}
-    for layer in weighted:
-        found = theirs.get(layer.name)
-        if not found:
-            refused[layer.name] = "not there"
-        elif not _take(layer, found):
-            refused[layer.name] = "another shape"
-    if len(refused) == len(weighted):
+    source_weights = {layer.name: layer.get_weights() for layer in source.layers}
+    layers_with_weights = [layer for layer in model.layers if layer.weights]
+    not_loaded = {}
+    for layer in layers_with_weights:
+        weights = source_weights.get(layer.name)
+        if not weights:
+            not_loaded[layer.name] = "not in the file"
+        elif not _set_weights(layer, weights):
+            not_loaded[layer.name] = "another shape"
+    count = len(layers_with_weights)
+    if len(not_loaded) == count:
         raise InputError(
-            f"No layer of {file} has the name and shape of one here. --init-from takes a run of the same "
-            f"--architecture and --width. Received: a {source.name} for a {model.name}."
+            f"No layer of {file} has the name and shape of a layer in this network. --init-from takes a run of the "
+            f"same --architecture and --width. Received: a {source.name} for a {model.name}."
         )
-    print(f"Taken: {len(weighted) - len(refused)} of {len(weighted)} layers with weights, from {file}.{_list(refused)}")
-    return list(refused)
+    print(f"Loaded {count - len(not_loaded)} of {count} layers with weights from {file}.{_list(not_loaded)}")
+    return list(not_loaded)
 
 
 def _read(file):
     model: Any
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # Whatever a damaged archive makes of Keras's reader.
+    except Exception as error:  # A damaged archive can raise anything in Keras's reader.
         raise InputError(f"{file} cannot be read as a Keras model: {first_line(error)}") from error
     return model
 
 
-def _take(layer, values):
+def _set_weights(layer, values):
+    """Whether the values have the layer's shapes and were set."""
     shapes = [tuple(weight.shape) for weight in layer.weights]
     if isinstance(layer, CONVOLUTIONS) and values[0].shape != shapes[0]:
         fitted = fit_channels(values[0], shapes[0])
@@ -68,9 +71,9 @@ def _take(layer, values):
     return True
 
 
-def _list(refused):
-    if not refused:
+def _list(not_loaded):
+    if not not_loaded:
         return ""
-    named = [f"{name} ({reason})" for name, reason in list(refused.items())[:NAMED_AT_MOST]]
-    more = len(refused) - len(named)
-    return f" Not taken: {', '.join(named)}{f' and {more} more' if more else ''}."
+    named = [f"{name} ({reason})" for name, reason in list(not_loaded.items())[:MAX_NAMES]]
+    more = len(not_loaded) - len(named)
+    return f" Not loaded: {', '.join(named)}{f' and {more} more' if more else ''}."

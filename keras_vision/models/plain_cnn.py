@@ -1,25 +1,26 @@
-"""The skin-lesion document's network: four convolution blocks and three dense layers, 0.49 M parameters at 28 x 28."""
+"""The reference skin-lesion notebook's network: four convolution blocks, three dense layers, 0.49 M parameters."""
 
 import keras
 from keras import layers
 
 from keras_vision.models.ends import scaled
 from keras_vision.models.shapes import require_pictures
+from keras_vision.recipe import ModelSpec
 
-# The document names three rates for four blocks; the fourth block repeats the third's.
+# The reference notebook has three rates for four blocks; the fourth block repeats the third's.
 BLOCK_DROPOUT = (0.2, 0.3, 0.4, 0.4)
-# torch's default. Keras's .99 still remembers its start after three epochs of 66 steps (validation accuracy .04 where
-# the training's was .72), and .98 after fifteen epochs of 8: early stopping then keeps the untrained network.
+# torch's default. Keras's 0.99 is still near its initial values after 3 epochs of 66 steps (validation accuracy 0.04,
+# training accuracy 0.72), and 0.98 after 15 epochs of 8 steps: early stopping then keeps the untrained network.
 NORM_MOMENTUM = 0.9
 
 
-def plain_cnn(spec, image_shape, num_classes):
+def plain_cnn(spec: ModelSpec, image_shape: tuple[int, ...], num_classes: int) -> keras.Model:
     """Conv2D -> BatchNormalization -> ReLU -> MaxPooling -> Dropout, four times; then Dense 256, 128, classes.
 
     ReLU follows the normalization, so that the normalization folds into the convolution when the network is quantized.
 
     Args:
-        spec: A `recipe.ModelSpec`; `width` is the first block's filters, doubled from block to block.
+        spec: A `recipe.ModelSpec`; `width` is the first block's filters, doubled in each block.
         image_shape: `(H, W, C)`, at least 16 x 16.
         num_classes: Number of logits.
     """

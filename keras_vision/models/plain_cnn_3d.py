@@ -1,4 +1,4 @@
-"""The rib-fracture document's network: three 3D convolution blocks and three dense layers, 0.7 M parameters at 28^3."""
+"""The reference rib-fracture notebook's network: three 3D convolution blocks, three dense layers, 0.7 M parameters."""
 
 import keras
 from keras import layers
@@ -6,16 +6,17 @@ from keras import layers
 from keras_vision.models.ends import scaled
 from keras_vision.models.plain_cnn import NORM_MOMENTUM
 from keras_vision.models.shapes import require_volumes
+from keras_vision.recipe import ModelSpec
 
 BLOCKS = 3
 HEAD_DROPOUT = 0.5
 
 
-def plain_cnn_3d(spec, image_shape, num_classes):
+def plain_cnn_3d(spec: ModelSpec, image_shape: tuple[int, ...], num_classes: int) -> keras.Model:
     """Conv3D -> BatchNormalization -> ReLU -> MaxPooling3D, three times; then Dense 128, 64, classes.
 
     Args:
-        spec: A `recipe.ModelSpec`; `width` is the first block's filters, doubled from block to block.
+        spec: A `recipe.ModelSpec`; `width` is the first block's filters, doubled in each block.
         image_shape: `(D, H, W, C)`, at least 8 x 8 x 8.
         num_classes: Number of logits.
     """

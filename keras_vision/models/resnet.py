@@ -1,7 +1,7 @@
-"""Residual networks of basic blocks: ResNet18, with a stem for ImageNet's pictures or CIFAR's, and one for CIFAR-10.
+"""Residual networks of basic blocks: ResNet18 with a stem for ImageNet or CIFAR images, and a smaller one for CIFAR-10.
 
-Layers have torchvision's names with `_` for `.`, such as `layer1_0_conv1`, but for the last, `logits` (there `fc`).
-Paddings are torch's, the same on both sides: Keras's "same" pads a convolution with stride 2 on the right alone.
+Layers have torchvision's names with `_` for `.`, such as `layer1_0_conv1`, except the last: `logits` for `fc`.
+Padding is symmetric as in torch: Keras's "same" pads a convolution with stride 2 only at the bottom and right.
 """
 
 import keras
@@ -10,30 +10,31 @@ from keras import layers
 
 from keras_vision.models.ends import resized, resized_shape, scaled, with_head
 from keras_vision.models.shapes import require_pictures
+from keras_vision.recipe import ModelSpec
 
-# torch's, so that its weights mean the same here; its momentum .1 counts the other way.
+# torch's values, so that its weights give the same outputs; its momentum 0.1 is 0.9 in Keras.
 NORM_EPSILON, NORM_MOMENTUM = 1e-5, 0.9
-# Of ImageNet's pixels in [0, 1], red, green, blue: what torchvision's weights expect to be taken off and divided by.
+# Of ImageNet's pixels in [0, 1], red, green, blue: torchvision's weights expect images normalized with them.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def cifar_resnet(spec, image_shape, num_classes):
-    """The CIFAR-10 document's network: sections of 3 blocks with 1, 2 and 4 times the width, 1.1 M parameters.
+def cifar_resnet(spec: ModelSpec, image_shape: tuple[int, ...], num_classes: int) -> keras.Model:
+    """The reference CIFAR notebook's network: sections of 3 blocks with 1, 2 and 4 times the width, 1.1 M parameters.
 
     Args:
-        spec: A `recipe.ModelSpec`; `width` is the first section's filters, 32 in the document.
-        image_shape: `(H, W, C)`, at least 8 a side; 32 with the ImageNet stem.
+        spec: A `recipe.ModelSpec`; `width` is the first section's filters, 32 in the notebook.
+        image_shape: `(H, W, C)`, at least 8 x 8; 32 x 32 with the ImageNet stem.
         num_classes: Number of logits.
     """
     return _resnet("cifar_resnet", (3, 3, 3), spec, image_shape, num_classes)
 
 
-def resnet18(spec, image_shape, num_classes):
-    """ResNet18: sections of 2 blocks with 1, 2, 4 and 8 times the width, 11.2 M parameters at its width of 64.
+def resnet18(spec: ModelSpec, image_shape: tuple[int, ...], num_classes: int) -> keras.Model:
+    """ResNet18: sections of 2 blocks with 1, 2, 4 and 8 times the width, 11.2 M parameters at width 64.
 
     Args:
         spec: A `recipe.ModelSpec`; with `stem` "imagenet" it is torchvision's network, layer by layer.
-        image_shape: `(H, W, C)`, at least 8 a side; 32 with the ImageNet stem.
+        image_shape: `(H, W, C)`, at least 8 x 8; 32 x 32 with the ImageNet stem.
         num_classes: Number of logits.
     """
     return _resnet("resnet18", (2, 2, 2, 2), spec, image_shape, num_classes)
@@ -43,7 +44,7 @@ def _resnet(name, sections, spec, image_shape, num_classes):
     """Stem, sections of blocks, global average pooling, head.
 
     Args:
-        sections: Number of blocks in each; every section but the first halves the image and doubles the filters.
+        sections: Number of blocks of each; every section except the first halves the image and doubles the filters.
 
     Reference:
         He et al. 2016, https://arxiv.org/abs/1512.03385, section 3.3, shortcuts of kind B.
@@ -60,7 +61,7 @@ def _resnet(name, sections, spec, image_shape, num_classes):
 
 
 def _rescaled(images, stem):
-    """Pixels as the stem expects them: from -1 to 1, or with ImageNet's mean and deviation taken out."""
+    """Pixels in the stem's range: -1 to 1, or normalized with ImageNet's mean and standard deviation."""
     if stem == "cifar":
         return scaled(images, 1 / 127.5, -1)
     mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
@@ -73,12 +74,12 @@ def _stem(x, spec):
     if spec.stem == "cifar":
         return layers.ReLU(name="relu")(_convolution(x, spec.width, 3, 1, "conv1", "bn1"))
     x = layers.ReLU(name="relu")(_convolution(x, spec.width, 7, 2, "conv1", "bn1"))
-    # torch pads with -inf, which after a ReLU is the same as 0.
+    # torch pads with -inf, which is equivalent to 0 after a ReLU.
     return layers.MaxPooling2D(3, strides=2, name="maxpool")(layers.ZeroPadding2D(1, name="maxpool_pad")(x))
 
 
 def _block(x, filters, stride, name):
-    """Two convolutions, added to what came in, or to its projection where the shape changes."""
+    """Two convolutions, added to the block's input, or to its projection if the shape changes."""
     shortcut = x
     if stride > 1 or x.shape[-1] != filters:
         shortcut = _convolution(x, filters, 1, stride, f"{name}_downsample_0", f"{name}_downsample_1")
@@ -103,11 +104,11 @@ def _convolution(x, filters, kernel, stride, name, norm):
     return layers.BatchNormalization(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON, name=norm)(x)
 
 
-def torchvision_names(model):
-    """Where each of torchvision's weights belongs in a network of this file.
+def torchvision_names(model: keras.Model) -> dict[str, tuple[str, str]]:
+    """The layer and variable of each of torchvision's weights in a network of this module.
 
-    Kernels are there `(out, in, height, width)` and here `(height, width, in, out)`; the last layer's are `(out, in)`
-    and `(in, out)`. torchvision's `num_batches_tracked` have no counterpart.
+    Kernels are `(out, in, height, width)` in torchvision and `(height, width, in, out)` here; those of dense layers
+    `(out, in)` and `(in, out)`. torchvision's `num_batches_tracked` have no counterpart.
 
     Args:
         model: From `resnet18`, or `cifar_resnet` for a torch network of such blocks.
@@ -121,7 +122,7 @@ def torchvision_names(model):
         "running_mean": "moving_mean",
         "running_var": "moving_variance",
     }
-    found, heads = {}, _head_names(model)
+    places, heads = {}, _head_names(model)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             variables = normalization
@@ -131,13 +132,13 @@ def torchvision_names(model):
             variables = {"weight": "kernel", "bias": "bias"}
         else:
             continue
-        there = heads.get(layer.name, layer.name.replace("_", "."))
-        found |= {f"{there}.{name}": (layer.name, variable) for name, variable in variables.items()}
-    return found
+        prefix = heads.get(layer.name, layer.name.replace("_", "."))
+        places |= {f"{prefix}.{name}": (layer.name, variable) for name, variable in variables.items()}
+    return places
 
 
 def _head_names(model):
-    """`fc`, or its parts where it is torch's Sequential of Linear, ReLU, perhaps Dropout, and Linear."""
+    """`fc`, or its parts if it is torch's Sequential of Linear, ReLU, optional Dropout, and Linear."""
     names = {layer.name for layer in model.layers}
     if "hidden" not in names:
         return {"logits": "fc"}

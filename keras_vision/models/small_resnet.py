@@ -1,37 +1,38 @@
-"""A small residual network for small pictures and volumes: 0.49 M parameters at width 24 on pictures in colour."""
+"""A small residual network for small images and volumes: 0.49 M parameters at width 24 on colour images."""
 
 import keras
 from keras import layers
 
 from keras_vision.models.ends import scaled
 from keras_vision.models.shapes import require_pictures, require_volumes
+from keras_vision.recipe import ModelSpec
 
 # Filters of the stem and the three blocks, as multiples of the width.
 MULTIPLES = (1, 2, 4, 6)
 BLOCK_DROPOUT = (0.1, 0.2, 0.3)
 HEAD_DROPOUT = 0.4
-# Longer than plain_cnn's: under a cosine schedule the last 50 steps hardly move the weights, so the statistics that the
-# finished network keeps may as well be a mean over all of them.
+# Longer than plain_cnn's: with a cosine schedule the last 50 steps hardly change the weights, so the final statistics
+# can be a mean over all of them.
 NORM_MOMENTUM = 0.98
 
 
-def small_resnet(spec, image_shape, num_classes):
+def small_resnet(spec: ModelSpec, image_shape: tuple[int, ...], num_classes: int) -> keras.Model:
     """Stem convolution, three residual blocks that each halve the image, global average pooling, logits.
 
-    A volume is halved by the stem too, whose convolution at full size would cost more than all others together.
+    The stem halves a volume, too: at full size its convolution would cost more than all others together.
 
     Args:
         spec: A `recipe.ModelSpec`; `width` is the stem's filters.
-        image_shape: `(H, W, C)` or `(D, H, W, C)`, at least 16 a side.
+        image_shape: `(H, W, C)` or `(D, H, W, C)`, at least 16 per side.
         num_classes: Number of logits.
 
     Reference:
-        He et al. 2016, https://arxiv.org/abs/1512.03385, the basic block with a projecting shortcut.
+        He et al. 2016, https://arxiv.org/abs/1512.03385, the basic block with a projection shortcut.
     """
     volume = len(image_shape) == 4
     (require_volumes if volume else require_pictures)("small_resnet", image_shape, at_least=16)
     images = keras.Input(image_shape, name="images")
-    # Nearly all of a mask is background. An offset, which integer files round to a whole pixel value, moves all of it.
+    # Nearly all of a mask is background, 0. An offset, which integer files round to a pixel value, would shift it.
     x = scaled(images, 1 / 255) if volume else scaled(images, 1 / 127.5, -1)
     x = _convolution(x, spec.width * MULTIPLES[0], 3, 2 if volume else 1, "stem")
     x = layers.ReLU(name="stem_relu")(x)

@@ -1,6 +1,6 @@
-"""torchvision's state dicts, both ways: read into a network of `resnet.py`, and written for torch to load strictly.
+"""torchvision's state dicts: loaded into a network of `resnet.py`, and saved so that torch loads them strictly.
 
-Files are opened with `weights_only=True`, which builds tensors and plain containers and calls nothing else.
+Files are opened with `weights_only=True`, which builds tensors and plain containers and runs no other code.
 """
 
 import os
@@ -18,20 +18,20 @@ from keras_vision.models.resnet import torchvision_names
 from keras_vision.recipe import InputError, first_line
 
 URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
-# The first eight digits are in the file's name, as torch.hub has it.
+# torch.hub's rule: the first eight digits are in the file's name.
 SHA256 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
 FIRST, HEAD = "conv1.weight", "fc."
-COUNTER = "num_batches_tracked"  # torch's normalizations count their steps; nothing here depends on it.
-NAMED_AT_MOST = 3
+COUNTER = "num_batches_tracked"  # The steps of torch's normalizations; not used here.
+MAX_NAMES = 3
 
 
-def imagenet_file():
-    """torchvision's ResNet18 weights, `IMAGENET1K_V1`, from disk or from their home, checked against their SHA-256.
+def imagenet_file() -> Path:
+    """torchvision's ResNet18 weights, `IMAGENET1K_V1`, from disk or downloaded, checked against their SHA-256.
 
-    Looked for in the folder `KERAS_VISION_DATA`, then in Keras's cache, then downloaded into the cache.
+    Searched in the folder `KERAS_VISION_DATA`, then in Keras's cache, else downloaded into the cache.
 
     Raises:
-        InputError: If the file is not what it should be, or the download fails.
+        InputError: If the file has another SHA-256, or the download fails.
     """
     folders = data_folders(keras_home("models"))
     name = URL.rpartition("/")[2]
@@ -42,18 +42,18 @@ def imagenet_file():
     return download(URL, name, folders, "sha256", SHA256, flag="--weights", trial="none")
 
 
-def load_state_dict(model, path):
-    """Gives a network the weights of a torch file, and says what was left out.
+def load_state_dict(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Loads a torch file's weights into a network, and prints what was skipped.
 
-    The last layer is left out where the file has none or one of another shape. The first convolution is fitted where
-    one network takes gray pictures and the other colour.
+    The last layer is skipped if the file has none or one of another shape. The first convolution is converted if one
+    network takes gray images and the other colour.
 
     Args:
-        model: From `resnet18`, or `cifar_resnet` for a torch network of such blocks; changed in place.
+        model: From `resnet18`, or from `cifar_resnet` for a torch network of such blocks; changed in place.
         path: A `.pth` file: a state dict, or a checkpoint with one under "state_dict"; names may begin with `module.`.
 
     Raises:
-        InputError: If the file is none of these, or a weight is missing, unexpected or of another shape.
+        InputError: If the file is neither, or a weight is missing, unexpected or of another shape.
     """
     state = {name: value for name, value in _read(path).items() if not name.endswith(COUNTER)}
     places = _places(model)
@@ -61,31 +61,31 @@ def load_state_dict(model, path):
     misshapen = [name for name, value in values.items() if value.shape != tuple(places[name].shape)]
     missing, unexpected = places.keys() - state.keys(), state.keys() - places.keys()
     wrong = [*misshapen, *missing, *unexpected]
-    left_out = sorted({name for name in (*places, *state) if name.startswith(HEAD)}) if _any_head(wrong) else []
+    skipped = sorted({name for name in (*places, *state) if name.startswith(HEAD)}) if _any_head(wrong) else []
     _refuse(
         path,
         {
-            "missing": sorted(missing - set(left_out)),
-            "unexpected": sorted(unexpected - set(left_out)),
+            "missing": sorted(missing - set(skipped)),
+            "unexpected": sorted(unexpected - set(skipped)),
             "of another shape": [
                 f"{name}, {tuple(state[name].shape)} where {_torch_shape(places[name].shape)} is needed"
                 for name in misshapen
-                if name not in left_out
+                if name not in skipped
             ],
         },
     )
     for name, value in values.items():
-        if name not in left_out:
+        if name not in skipped:
             places[name].assign(value)
-    print(f"Weights taken from {path}{', all but its last layer, of another shape' if left_out else ''}.")
+    print(f"Weights loaded from {path}{', except the last layer, which has another shape' if skipped else ''}.")
 
 
-def save_state_dict(model, path):
-    """Writes a network's weights as torch's network of the same shape loads them, with `strict=True`.
+def save_state_dict(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Saves a network's weights so that the same network in torch loads them with `strict=True`.
 
-    `torchvision.models.resnet18(num_classes=N)` is that network for a `resnet18` with the ImageNet stem and width 64.
-    A head with a hidden layer is `torch.nn.Sequential(Linear, ReLU, Dropout, Linear)` in the place of `fc`, without the
-    Dropout where there is none.
+    For a `resnet18` with the ImageNet stem and width 64 that is `torchvision.models.resnet18(num_classes=N)`. A head
+    with a hidden layer is `torch.nn.Sequential(Linear, ReLU, Dropout, Linear)` as `fc`, or without the Dropout if the
+    network has none.
 
     Args:
         model: From `resnet18` or `cifar_resnet`.
@@ -102,7 +102,7 @@ def save_state_dict(model, path):
 
 
 def _places(model):
-    """The variable that each of torchvision's names stands for."""
+    """The variable for each of torchvision's names."""
     return {
         name: getattr(model.get_layer(layer), variable) for name, (layer, variable) in torchvision_names(model).items()
     }
@@ -113,7 +113,7 @@ def _any_head(names):
 
 
 def _fitted(name, tensor, place):
-    """A torch tensor as the array that belongs here, if its shape allows it."""
+    """A torch tensor as a NumPy array in Keras's axis order; a first kernel is converted between gray and colour."""
     value = tensor.detach().float().numpy()
     value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
     if name == FIRST and value.ndim == 4 and value.shape != tuple(place.shape):
@@ -127,21 +127,21 @@ def _torch_shape(shape):
 
 
 def _refuse(path, complaints):
-    """One sentence with all that does not fit."""
-    said = []
+    """Raises one error that lists all weights that do not fit."""
+    lists = []
     for kind, names in complaints.items():
         if names:
-            more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-            said.append(f"{kind}: {', '.join(names[:NAMED_AT_MOST])}{more}")
-    if said:
+            more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+            lists.append(f"{kind}: {', '.join(names[:MAX_NAMES])}{more}")
+    if lists:
         raise InputError(
-            f"The weights of {path} do not fit this network ({'; '.join(said)}); torchvision's ResNet18 is "
+            f"The weights of {path} do not fit this network ({'; '.join(lists)}); torchvision's ResNet18 is "
             "--architecture resnet18 --stem imagenet --width 64."
         )
 
 
 def _torch():
-    """The package, imported late: it takes seconds, and other backends run without it."""
+    """The package, imported on use: that takes seconds, and other backends run without it."""
     try:
         import torch
     except ImportError as error:
@@ -153,19 +153,19 @@ def _read(path) -> dict[str, Any]:
     """The state dict in a file: `{name: tensor}`.
 
     Raises:
-        InputError: If it holds none, or asks for code to be run.
+        InputError: If the file has none, or would run code.
     """
     torch = _torch()
     wanted = f"--weights takes a torch state dict, {{name: tensor}}. Received: {path}, "
     try:
-        with warnings.catch_warnings(action="ignore"):  # torch's remarks on files that it then refuses.
+        with warnings.catch_warnings(action="ignore"):  # torch warns about files that it then refuses.
             content = torch.load(Path(path), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(f"{wanted}which asks for more than tensors; it was not opened.") from error
-    except Exception as error:  # Whatever a damaged file makes of torch's readers.
+        raise InputError(f"{wanted}which has more than tensors and could run code; it was not opened.") from error
+    except Exception as error:  # A damaged file can raise anything in torch's readers.
         raise InputError(f"{wanted}which cannot be read: {first_line(error)}") from error
     if isinstance(content, dict):
         content = content.get("state_dict", content)
     if not isinstance(content, dict) or not content or not all(map(torch.is_tensor, content.values())):
-        raise InputError(f"{wanted}which holds something else.")
+        raise InputError(f"{wanted}which has other content.")
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}

@@ -2,9 +2,12 @@
 
 import base64
 import html
+import re
 from collections.abc import Iterable
 
 from keras_vision.pipeline.tables import Row, words
+
+NUMBER = re.compile(r"[-+]?\d[\d.,%]*(\s|$)")
 
 
 def text(content: object) -> str:
@@ -31,8 +34,14 @@ def picture(name: str, png: bytes) -> str:
 def table(head: Row, rows: Iterable[Row]) -> str:
     """An HTML table of text cells, which scrolls sideways where the page is narrow."""
     cells = "".join(f"<th>{text(cell)}</th>" for cell in head)
-    lines = ["<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+    lines = ["<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows]
     return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def _cell(content):
+    # A number and its interval stay on one line.
+    number = ' class="number"' if NUMBER.match(str(content)) else ""
+    return f"<td{number}>{text(content)}</td>"
 
 
 def section(anchor: str, title: str, body: str) -> str:
@@ -89,6 +98,7 @@ img {{ max-width: 100%; height: auto; background: #fff; border-radius: 6px; }}
 table {{ border-collapse: collapse; font-size: 14px; }}
 th, td {{ text-align: left; vertical-align: top; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); }}
 td {{ font-variant-numeric: tabular-nums; }}
+.number {{ white-space: nowrap; }}
 code {{ font-size: .92em; overflow-wrap: anywhere; }}
 summary {{ cursor: pointer; font-weight: 600; margin: .6em 0; }}
 @media print {{

@@ -167,15 +167,15 @@ class Report:
         gap, recipe = self.overfitting, self.recipe
         if gap.significant and gap.difference > 0:
             augment = "" if recipe["augment"] else "--augment, "
-            yield f"Against overfitting: {augment}more images, more dropout (--dropout-scale) or weight decay."
+            yield f"Against overfitting: {augment}more images, or a smaller network (--width)."
         elif self.judgement.metrics["accuracy"].low <= self.majority[1] and not self.caution:
             yield "The network has learned little: train longer (--epochs), or try --find-learning-rate."
         balanced, accuracy = (self.judgement.metrics[name].value for name in ("balanced_accuracy", "accuracy"))
         if recipe["training"]["class_weight"] == "none" and accuracy - balanced > 0.1:
             yield "Rare classes are missed more often than frequent ones: try --class-weight balanced, or 0.3."
         yield (
-            "One run is one draw: repeat it with other seeds (--seed 1, --seed 2) before comparing recipes, and choose "
-            "between them with --judge-on val."
+            "Metrics vary between seeds: repeat the run with --seed 1 and --seed 2 before comparing recipes, and "
+            "choose between recipes with --judge-on val."
         )
         if not self.files:
             yield "--qat also writes .tflite files for phones and compares each with this model."

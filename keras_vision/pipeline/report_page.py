@@ -3,7 +3,7 @@
 from keras_vision.data.data_report import DataReport
 from keras_vision.pipeline.html import contents, folded, page, picture, section, side_by_side, table, text
 from keras_vision.pipeline.report import Report, likeness
-from keras_vision.pipeline.tables import HEADLINE, shown, transposed, words
+from keras_vision.pipeline.tables import HEADLINE, duration, shown, transposed, words
 from keras_vision.pipeline.tflite_files import files_table
 
 LONGEST_TABLE = 100  # Rows of what may be thousands.
@@ -41,18 +41,17 @@ def _first_screen(report):
     """How good, on what, what the metrics say, what to do next."""
     name, share = report.majority
     cards = [(words(metric), *_value_and_interval(report.judgement.metrics[metric])) for metric in HEADLINE]
-    cards.append(("accuracy of always predicting", f"{share:.3f}", name))
+    cards.append(("accuracy of always predicting one class", f"{share:.3f}", name))
     shown_cards = "".join(
         f'<div class="card"><span>{text(title)}</span><b>{value}</b><span>{text(note)}</span></div>'
         for title, value, note in cards
     )
-    minutes = report.train_seconds / 60
     findings = "".join(f"<li>{text(finding)}</li>" for finding in report.findings())
     advice = "".join(f"<li>{text(sentence)}</li>" for sentence in report.advice())
     return f"""<header>
 <h1>{text(report.title)}</h1>
 <p class="lead">{text(report.data["description"])}. Track {text(report.track)}: {report.parameters:,} parameters,
-{len(report.epochs)} epochs in {minutes:.1f} minutes (weights of epoch {report.best_epoch}),
+{len(report.epochs)} epochs in {duration(report.train_seconds)} (weights of epoch {report.best_epoch}),
 {text(report.environment["backend"])}.</p>
 <p>Evaluated on the {text(report.split)} split, {len(report.labels):,} images. The ranges are 95 % intervals over these
 images; another training would vary as well.</p>

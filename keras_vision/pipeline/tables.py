@@ -26,6 +26,11 @@ def shown(values: Interval) -> str:
     return f"{value:.3f}  ({low:.3f} to {high:.3f})" if math.isfinite(low) else f"{value:.3f}"
 
 
+def duration(seconds: float) -> str:
+    """A time as a person says it: `42 seconds` or `7.5 minutes`."""
+    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.1f} minutes"
+
+
 def from_json(values: dict[str, float | None] | None) -> Interval:
     """A metric as a report's JSON has it; NaN for what is None or missing."""
     numbers = [(values or {}).get(name) for name in Interval._fields]
@@ -34,8 +39,8 @@ def from_json(values: dict[str, float | None] | None) -> Interval:
 
 def transposed(head: Row, rows: Sequence[Row]) -> Table:
     """The same table with rows and columns exchanged: many metrics and few runs are easier to read like this."""
-    first, *rest = zip(head, *rows, strict=True)
-    return first, rest
+    columns: list[Row] = list(zip(head, *rows, strict=True))
+    return columns[0], columns[1:]
 
 
 def text_table(head: Row, rows: Iterable[Row]) -> str:

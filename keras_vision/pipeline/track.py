@@ -17,6 +17,7 @@ from keras_vision.keras_internals import names
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import heatmaps, record, tflite_files
 from keras_vision.pipeline.report import Report
+from keras_vision.pipeline.tables import duration
 from keras_vision.recipe import Recipe
 
 PREDICT_BATCH = 256
@@ -81,7 +82,7 @@ def run(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False) -> R
             report = dataclasses.replace(report, files=files)
         report.write(folder)
     print(report.summary())
-    print(f"{history.seconds / 60:.1f} minutes of training; weights of epoch {history.best_epoch}")
+    print(f"{duration(history.seconds)} of training; weights of epoch {history.best_epoch}")
     print(f"Report: {Path(out) / run_folder.PAGE}")
     return RunResult(Path(out), model, history, report)
 

@@ -1,23 +1,30 @@
 """TensorFlow's converter: float32 and dynamic-range files. The only file that imports TensorFlow.
 
-On another backend it runs in a child process on a saved copy of the model, so the caller sees one function.
+On another backend it runs in a child process on a saved copy of the model, so the caller sees one function. The child
+stays for a minute, because importing TensorFlow takes longer than most conversions.
 """
 
+import atexit
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from keras_vision.keras_internals.graph import read_graph, scoring_step
 from keras_vision.recipe import InputError, first_line
 
+IDLE_SECONDS = 60
 
-def convert_float(model, *, dynamic=False, logits=False):
+
+def convert_float(model: keras.Model, *, dynamic: bool = False, logits: bool = False) -> bytes:
     """A float32 or dynamic-range file of a model, on any backend.
 
     Args:
@@ -26,7 +33,7 @@ def convert_float(model, *, dynamic=False, logits=False):
         logits: Whether to leave out the final softmax.
 
     Returns:
-        The file's bytes: batch size 1, built-in operators alone.
+        The file's bytes: batch size 1, only built-in operators.
 
     Raises:
         InputError: If the converter cannot express the model, with its reason.
@@ -34,16 +41,63 @@ def convert_float(model, *, dynamic=False, logits=False):
     if keras.backend.backend() == "tensorflow":
         return _convert(model, dynamic, logits)
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "model.keras", Path(folder) / "model.tflite"
+        source, target = Path(folder) / "source.keras", Path(folder) / "target.tflite"
         model.save(source)
-        flags = [*(["--dynamic"] if dynamic else []), *(["--logits"] if logits else [])]
-        command = [sys.executable, "-m", __name__, str(source), str(target), *flags]
-        environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if done.returncode or not target.exists():
-            lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
-            raise InputError(f"TensorFlow's converter failed on {model.name!r}: {lines[-1]}")
+        request = {"source": str(source), "target": str(target), "dynamic": dynamic, "logits": logits}
+        reason = _CONVERTER.ask(request)
+        if reason is not None or not target.exists():
+            raise InputError(f"TensorFlow's converter failed on {model.name!r}: {reason or 'it wrote nothing'}")
         return target.read_bytes()
+
+
+class _Converter:
+    """The child process, started when it is needed and again when it has ended."""
+
+    def __init__(self):
+        self.lock, self.process, self.errors = threading.Lock(), None, None
+
+    def ask(self, request):
+        """Has a model converted; returns the reason where that fails, else None."""
+        with self.lock:
+            for _ in range(2):  # It may end between two requests.
+                process = self._running()
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.write(json.dumps(request) + "\n")
+                    process.stdin.flush()
+                    break
+                self.close()
+            answer = process.stdout.readline()
+            if answer:
+                return json.loads(answer)["reason"]
+            self.close()
+            return f"its process ended with status {process.returncode}"
+
+    def _running(self):
+        if self.process is None or self.process.poll() is not None:
+            self.close()
+            environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        return self.process
+
+    def close(self):
+        """Ends the process."""
+        if self.process is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+            self.process.stdout.close()
+            self.process.wait()
+            self.process = None
+
+
+_CONVERTER: Any = _Converter()
+atexit.register(_CONVERTER.close)
 
 
 def _convert(model, dynamic, logits):
@@ -51,11 +105,11 @@ def _convert(model, dynamic, logits):
 
     # A batch of one: dynamic shapes would add SHAPE, STRIDED_SLICE and PACK, which phones' accelerators refuse.
     images = keras.Input(batch_shape=(1, *model.input_shape[1:]), name="images")
-    scores = model(images, training=False)
+    scores: Any = model(images, training=False)
     if not logits and scoring_step(read_graph(model)) is None:
         # A single logit is that of one class against its absence.
         scores = keras.layers.Activation("softmax" if scores.shape[-1] > 1 else "sigmoid", name="scores")(scores)
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(images, scores, name=model.name))
+    converter: Any = tf.lite.TFLiteConverter.from_keras_model(keras.Model(images, scores, name=model.name))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if dynamic:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -66,15 +120,40 @@ def _convert(model, dynamic, logits):
         raise InputError(f"TensorFlow's converter failed on {model.name!r}: {first_line(error)}") from error
 
 
-def main(argv=None):
-    """The child process; its arguments are MODEL.keras FILE.tflite [--dynamic] [--logits]."""
+def main() -> int:
+    """The child process: a request per line on standard input, the answer of each on standard output."""
     # Their layers are registered when they are imported, and a saved model may have them.
     from keras_vision.quantization import lowering, quantized_layers  # noqa: F401
 
-    source, target, *flags = sys.argv[1:] if argv is None else argv
-    model = keras.saving.load_model(source, compile=False)
-    Path(target).write_bytes(_convert(model, "--dynamic" in flags, "--logits" in flags))
+    # Whatever native code writes to standard output must not be taken for an answer.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    idle = _after_idling()
+    for line in sys.stdin:
+        idle.cancel()
+        print(json.dumps({"reason": _convert_file(**json.loads(line))}), file=answers, flush=True)
+        idle = _after_idling()
+    idle.cancel()
     return 0
+
+
+def _after_idling():
+    timer = threading.Timer(IDLE_SECONDS, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _convert_file(source, target, dynamic, logits):
+    """Converts a saved model; returns the reason where that fails, else None."""
+    try:
+        model: Any = keras.saving.load_model(source, compile=False)
+        Path(target).write_bytes(_convert(model, dynamic, logits))
+    except Exception as error:  # Said by the parent; this process goes on.
+        return first_line(error.__cause__ or error)
+    finally:
+        keras.backend.clear_session()
+    return None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fitting: losses, class weights, schedules, range test, distillation, callbacks, and the history that they leave."""
+"""Training: losses, class weights, schedules, callbacks, history, learning-rate range test and distillation."""
 
 from keras_vision.training.class_weights import class_weights
 from keras_vision.training.distillation import student_of

@@ -1,4 +1,4 @@
-"""Weights that make rare classes count more in the loss."""
+"""Class weights, which give rare classes more weight in the loss."""
 
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
@@ -6,22 +6,22 @@ from sklearn.utils.class_weight import compute_class_weight
 from keras_vision.recipe import class_weight_power
 
 
-def class_weights(labels, num_classes, setting):
+def class_weights(labels: np.ndarray, num_classes: int, setting: str) -> dict[int, float] | None:
     """Weight of each class, from its frequency in the training split.
 
     Args:
-        labels: Int array, shape `(N,)`; every class is in it.
+        labels: Int array, shape `(N,)`, with every class.
         num_classes: Number of classes.
         setting: `balanced`, `none`, or a power from 0 to 1 as text: scikit-learn's balanced weights raised to it.
 
     Returns:
-        `{class: weight}` with a mean of 1 over the images, or None when all weights are equal.
+        `{class: weight}` with a mean of 1 over the images; None if all weights are equal.
     """
     power = class_weight_power(setting)
     if power == 0:
         return None
     classes = np.arange(num_classes)
     weights = compute_class_weight("balanced", classes=classes, y=labels) ** power
-    # Balanced weights have this mean by construction; their powers do not, and a mean off 1 is a hidden learning rate.
+    # Powers of balanced weights have another mean, which would scale the learning rate.
     weights /= weights[labels].mean()
     return dict(zip(classes.tolist(), weights.tolist(), strict=True))

@@ -1,24 +1,34 @@
-"""One fit for every track: compile, callbacks, `model.fit`, the best weights back in the model."""
+"""The training of every track: compile, callbacks, `model.fit`, best weights restored."""
 
 import importlib.util
 import math
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_vision.recipe import InputError
+from keras_vision.recipe import InputError, TrainingSpec
 from keras_vision.training.class_weights import class_weights
 from keras_vision.training.history import History
 from keras_vision.training.native_operations import native_operations
 
 
-def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
-    """Trains a model in place and leaves its best weights in it.
+def fit(
+    model: keras.Model,
+    train: Any,
+    val: Any,
+    spec: TrainingSpec,
+    *,
+    log_dir: Path | str | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> History:
+    """Trains a model in place and keeps the weights of its best epoch.
 
-    The best epoch is the one with the lowest validation loss when early stopping is on; else it is the last.
+    The best epoch is the one with the lowest validation loss if early stopping is on, else the last.
 
     Args:
         model: A `keras.Model` that returns logits.
@@ -26,11 +36,12 @@ def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
             `split.labels`.
         val: The same for the validation split.
         spec: A `recipe.TrainingSpec`.
-        log_dir: Folder for TensorBoard, when the spec asks for it.
-        callbacks: More `keras.callbacks.Callback`s, called after the spec's own.
+        log_dir: TensorBoard's folder, if the spec has TensorBoard on.
+        callbacks: More callbacks, called after the spec's own.
 
-    Returns:
-        A `History`.
+    Raises:
+        InputError: If the loss is no longer finite, the schedule does not fit into the epochs, or TensorBoard is on
+            and not installed.
     """
     labels, num_classes = train.split.labels, model.output_shape[-1]
     compile_model(model, spec, steps_per_epoch=len(train))
@@ -38,39 +49,40 @@ def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
         raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard.")
     log = _EpochLog()
     started = time.perf_counter()
+    # A progress bar on a terminal, elsewhere one line per epoch. Keras's annotation has only "auto".
+    verbose: Any = 1 if sys.stdout.isatty() else 2
     with native_operations(model, enabled=spec.native_operations):
         model.fit(
             train,
             validation_data=val,
             epochs=spec.epochs,
-            # After mixup, Keras weighs an image by the class with the larger share, see `data/mixup.py`.
+            # After mixup, Keras uses the weight of the class with the larger share, see `data/mixup.py`.
             class_weight=class_weights(labels, num_classes, spec.class_weight),
             callbacks=[_StartEpoch(train), log, *_callbacks(spec, log_dir), *callbacks],
-            # A bar on a terminal; elsewhere one line an epoch.
-            verbose=1 if sys.stdout.isatty() else 2,
+            verbose=verbose,
             shuffle=False,
         )
     seconds = time.perf_counter() - started
-    losses = [figures["val_loss"] for figures in log.epochs]
+    losses = [metrics["val_loss"] for metrics in log.epochs]
     best = len(losses)
     if spec.patience and np.isfinite(losses).any():
         best = int(np.nanargmin(losses)) + 1
     if not losses or not math.isfinite(log.epochs[-1]["loss"]) or not math.isfinite(losses[best - 1]):
         raise InputError(
-            f"The loss is no longer a number after epoch {len(log.epochs)}: the steps are too long. "
+            f"The loss is no longer a finite number after epoch {len(log.epochs)}: the learning rate is too high. "
             f"Lower --learning-rate. Received: {spec.learning_rate}."
         )
     _adjust_logits(model, np.bincount(labels, minlength=num_classes), spec.logit_adjustment)
     return History(tuple(log.epochs), best, seconds)
 
 
-def compile_model(model, spec, *, steps_per_epoch):
-    """Gives a model the optimizer, loss and metrics of a recipe.
+def compile_model(model: keras.Model, spec: TrainingSpec, *, steps_per_epoch: int) -> None:
+    """Compiles a model with the optimizer, loss and metrics of a recipe.
 
     Args:
         model: A `keras.Model` that returns logits.
         spec: A `recipe.TrainingSpec`.
-        steps_per_epoch: Batches an epoch, by which schedules count.
+        steps_per_epoch: Batches per epoch, for the schedule.
 
     Raises:
         InputError: If the schedule does not fit into the epochs.
@@ -109,41 +121,42 @@ def _optimizer(spec, steps_per_epoch):
         )
     else:
         optimizer = keras.optimizers.AdamW(rate, weight_decay=spec.weight_decay, **average)
-    # Scales and shifts of a normalization are not what weight decay is for (He et al. 2019, arxiv.org/abs/1812.01187).
+    # No weight decay for biases and normalizations: He et al. 2019, https://arxiv.org/abs/1812.01187, section 3.1.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
 
 @keras.saving.register_keras_serializable("keras_vision")
 class RiseAndFall(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate that rises from nothing to its peak in a straight line, and falls back in another.
+    """A learning rate that rises linearly from 0 to its peak, then falls linearly to 0.
 
     Args:
         peak: The highest rate.
-        warmup_steps: Steps until it is reached.
-        steps: Steps until it is 0 again.
+        warmup_steps: Steps until the peak.
+        steps: Steps until the rate is 0 again.
     """
 
-    def __init__(self, peak, warmup_steps, steps):
+    def __init__(self, peak: float, warmup_steps: int, steps: int):
         super().__init__()
         self.peak, self.warmup_steps, self.steps = peak, warmup_steps, steps
 
-    def __call__(self, step):
-        # The first step counts as one, so that none is taken at no rate.
+    def __call__(self, step: Any) -> Any:
+        # The first step counts as 1, so that its rate is not 0.
         count: Any = keras.ops.add(keras.ops.cast(step, "float32"), 1)
         rise = count / max(1, self.warmup_steps)
         fall = (self.steps + 1 - count) / (self.steps + 1 - self.warmup_steps)
-        return self.peak * keras.ops.clip(keras.ops.minimum(rise, fall), 0.0, 1.0)
+        share: Any = keras.ops.clip(keras.ops.minimum(rise, fall), 0.0, 1.0)
+        return self.peak * share
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"peak": self.peak, "warmup_steps": self.warmup_steps, "steps": self.steps}
 
 
 def _adjust_logits(model, counts, strength):
-    """Takes the classes' log frequencies, times the strength, off the last layer's bias.
+    """Subtracts the classes' log frequencies, times the strength, from the last layer's bias.
 
-    What the network learnt of the classes' frequencies is partly taken back, which helps the rare ones and costs no
-    retraining: Menon et al. 2021, https://arxiv.org/abs/2007.07314, section 4.1.
+    This removes part of the learnt class frequencies and helps rare classes without retraining: Menon et al. 2021,
+    https://arxiv.org/abs/2007.07314, section 4.1.
     """
     if strength:
         bias = model.layers[-1].bias
@@ -168,7 +181,7 @@ def _callbacks(spec, log_dir):
 
 
 class _StartEpoch(keras.callbacks.Callback):
-    """Tells the training batches which epoch it is: their order and augmentation depend on its number alone."""
+    """Sets the epoch of the training batches; their order and augmentation depend only on its number."""
 
     def __init__(self, batches):
         super().__init__()
@@ -179,7 +192,7 @@ class _StartEpoch(keras.callbacks.Callback):
 
 
 class _EpochLog(keras.callbacks.Callback):
-    """Keeps each epoch's figures, with the learning rate whichever schedule set it, and the time since the start."""
+    """Records each epoch's metrics, the learning rate of any schedule, and the seconds since the start."""
 
     def __init__(self):
         super().__init__()
@@ -191,8 +204,8 @@ class _EpochLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         model: Any = self.model
         rate = float(np.asarray(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
-        figures = {name: float(value) for name, value in (logs or {}).items() if name != "learning_rate"}
-        self.epochs.append({**figures, "learning_rate": rate, "seconds": time.perf_counter() - self.started})
-        # At the end of an epoch, not of each step as TerminateOnNaN does: reading the loss makes the steps wait.
-        if not math.isfinite(figures["loss"]):
+        metrics = {name: float(value) for name, value in (logs or {}).items() if name != "learning_rate"}
+        self.epochs.append({**metrics, "learning_rate": rate, "seconds": time.perf_counter() - self.started})
+        # Once per epoch, not per step as in TerminateOnNaN: reading the loss synchronizes with the device.
+        if not math.isfinite(metrics["loss"]):
             model.stop_training = True

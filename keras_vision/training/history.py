@@ -1,4 +1,4 @@
-"""What happened, epoch by epoch."""
+"""Metrics of a training, epoch by epoch."""
 
 import csv
 import io
@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class History:
-    """Figures after each epoch.
+    """Metrics after each epoch.
 
     Attributes:
-        epochs: One dict an epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`, and `seconds` since
-            the start of the fit.
+        epochs: One dict per epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`, and `seconds` since
+            the start of the training.
         best_epoch: Epoch, counted from 1, whose weights the model has.
-        seconds: Wall-clock time of the whole fit.
+        seconds: Wall-clock time of the training.
     """
 
     epochs: tuple[dict[str, float], ...]
     best_epoch: int
     seconds: float
 
-    def to_csv(self):
-        """A table with a row an epoch, as CSV text."""
+    def to_csv(self) -> str:
+        """CSV text with one row per epoch."""
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=["epoch", *self.epochs[0]], lineterminator="\n")
         writer.writeheader()
-        for number, figures in enumerate(self.epochs, 1):
-            writer.writerow({"epoch": number, **figures})
+        for number, metrics in enumerate(self.epochs, 1):
+            writer.writerow({"epoch": number, **metrics})
         return text.getvalue()

@@ -1,14 +1,16 @@
-"""What a training takes from its backend directly, where Keras takes a longer way to the same numbers.
+"""Backend-native replacements for slow Keras layers, used only during training.
 
-Keras computes mean, variance and normalized values one after the other, and on TensorFlow and torch each of these is a
-way through memory, there and back. Both have one operation for all of it; JAX's compiler makes one of them by itself.
-On torch, Keras copies what goes into a convolution or pooling, to put channels first in memory, and for convolutions
-once more, to put them last again: torch takes it as it is. On TensorFlow, 1 x 1 convolutions that skip pixels are given
-the other pixels alone: the fault of oneDNN's that `torch_state.sound_gradients` tells of ends the process there, too.
+- Normalization: Keras computes mean, variance and normalized values one after the other, each with a pass over memory
+  on TensorFlow and torch. Both have one fused operation; JAX's compiler fuses them by itself.
+- Convolution and pooling on torch: Keras copies the input to put channels first in memory, and the output of
+  convolutions to put them last again. torch needs no copies.
+- Strided 1 x 1 convolutions on TensorFlow get an input without the skipped pixels, because the oneDNN bug of
+  `torch_state.sound_gradients` can end the process there, too.
 """
 
 import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -18,30 +20,30 @@ from keras_vision.training import torch_state
 
 
 @contextlib.contextmanager
-def native_operations(model, *, enabled=True):
-    """Lets a network's layers take their backend's own operations in training, until the block ends.
+def native_operations(model: keras.Model, *, enabled: bool = True) -> Iterator[None]:
+    """Replaces methods of a network's layers by the backend's own operations until the block ends.
 
-    Outputs, gradients and moving statistics are Keras's but for rounding, and the layers stay Keras's: what is saved
-    needs nothing of this. What is compiled inside the block keeps the operations. On torch, convolutions keep off a
-    kernel whose gradients are wrong, see `torch_state.sound_gradients`.
+    Outputs, gradients and moving statistics equal Keras's up to rounding. The layers stay Keras layers, so a saved
+    model does not depend on this. Functions compiled inside the block keep the operations. On torch, a kernel with
+    wrong gradients is avoided, see `torch_state.sound_gradients`.
 
     Args:
-        model: A flat `keras.Model`, built, on any backend.
-        enabled: Whether to use them; without it only oneDNN's faulty kernels are avoided.
+        model: A flat, built `keras.Model`, on any backend.
+        enabled: Whether to use them; False only avoids oneDNN's faulty kernels.
     """
-    chosen = [(vars(layer), *found) for layer in model.layers if (found := _replacement(layer, enabled))]
-    for own, method, operation in chosen:
-        own[method] = operation
+    replacements = [(vars(layer), *pair) for layer in model.layers if (pair := _replacement(layer, enabled))]
+    for attributes, method, operation in replacements:
+        attributes[method] = operation
     try:
         with torch_state.sound_gradients(model):
             yield
     finally:
-        for own, method, _ in chosen:
-            del own[method]
+        for attributes, method, _ in replacements:
+            del attributes[method]
 
 
 def _replacement(layer, enabled):
-    """Name of a layer's method and what stands in for it; None for a layer that is left alone."""
+    """Name of a layer's method and its replacement; None for a layer that is not changed."""
     backend = keras.backend.backend()
     method, operation = "call", None
     if backend == "tensorflow" and _skips_pixels(layer):
@@ -54,12 +56,12 @@ def _replacement(layer, enabled):
         method, operation = "convolution_op", functools.partial(_convolve_on_torch, layer)
     elif backend == "torch" and _cuts_rims(layer):
         operation = functools.partial(_pool_on_torch, layer)
-    # It has one of its own inside another such block.
+    # Already replaced inside another such block.
     return (method, operation) if operation and method not in vars(layer) else None
 
 
 def _is_plain_normalization(layer):
-    """Whether it is Keras's own, over the channels of pictures or volumes, with float32 weights, on one device."""
+    """Whether it is Keras's own, over the channels of images or volumes, with float32 weights, on one device."""
     if type(layer) is not layers.BatchNormalization or layer.renorm or layer.synchronized:
         return False
     rank: Any = layer.input_spec and layer.input_spec.ndim
@@ -82,11 +84,11 @@ def _normalize_on_tensorflow(inputs, gamma, beta, epsilon):
     import tensorflow as tf
 
     shape = tf.shape(inputs)
-    pictures = inputs if len(inputs.shape) == 4 else tf.reshape(inputs, [shape[0], -1, shape[3], inputs.shape[-1]])
+    images = inputs if len(inputs.shape) == 4 else tf.reshape(inputs, [shape[0], -1, shape[3], inputs.shape[-1]])
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=pictures, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
+        x=images, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
     )
-    # It gives the variance that is to be expected of all pixels there are; Keras keeps that of these.
+    # The operation returns the unbiased variance; Keras keeps the biased one.
     count = tf.cast(tf.size(inputs) // inputs.shape[-1], "float32")
     return tf.reshape(outputs, shape), mean, variance * (count - 1) / count
 
@@ -104,14 +106,14 @@ NORMALIZATIONS = {"tensorflow": _normalize_on_tensorflow, "torch": _normalize_on
 
 
 def _is_plain_convolution(layer):
-    """Whether it convolves pictures or volumes as Keras does, with the channels last."""
+    """Whether it is Keras's own convolution of images or volumes, with channels last."""
     if not isinstance(layer, layers.Conv2D | layers.Conv3D) or layer.data_format != "channels_last":
         return False
     return type(layer).convolution_op is layers.Conv2D.convolution_op
 
 
 def _skips_pixels(layer):
-    """Whether it is a 1 x 1 convolution, or 1 x 1 x 1, that leaves out pixels."""
+    """Whether it is a strided 1 x 1 or 1 x 1 x 1 convolution."""
     return _is_plain_convolution(layer) and set(layer.kernel_size) == {1} and set(layer.strides) != {1}
 
 
@@ -121,7 +123,7 @@ def _convolve_kept_pixels(layer, inputs, kernel):
 
 
 def _pads_evenly(layer):
-    """Whether it is a convolution of pictures or volumes that pads nothing, or as much before as behind."""
+    """Whether it is a convolution of images or volumes without padding, or with symmetric padding."""
     if not _is_plain_convolution(layer):
         return False
     even = all(rate * (size - 1) % 2 == 0 for rate, size in zip(layer.dilation_rate, layer.kernel_size, strict=True))
@@ -136,7 +138,7 @@ def _convolve_on_torch(layer, inputs, kernel):
         inputs.movedim(-1, 1),
         weights.movedim((-1, -2), (0, 1)),
         stride=layer.strides,
-        # torch refuses "same" beside strides even where there is nothing to pad.
+        # torch refuses "same" with strides even if there is nothing to pad.
         padding="valid" if set(layer.kernel_size) == {1} else layer.padding,
         dilation=layer.dilation_rate,
         groups=inputs.shape[-1] // weights.shape[-2],
@@ -145,7 +147,7 @@ def _convolve_on_torch(layer, inputs, kernel):
 
 
 def _cuts_rims(layer):
-    """Whether it is Keras's largest of each window, where windows that do not fit are left out."""
+    """Whether it is Keras's max pooling of images without padding."""
     return type(layer) is layers.MaxPooling2D and (layer.padding, layer.data_format) == ("valid", "channels_last")
 
 

@@ -1,21 +1,22 @@
-"""What torch needs around a training: its random generator and gradients put back, a faulty kernel left out."""
+"""torch's state around a training: random generator and gradients restored, a faulty kernel avoided."""
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
-# Floats in a vector of AVX-512.
+# Floats in an AVX-512 vector.
 VECTOR = 16
 
 
 @contextlib.contextmanager
-def sound_gradients(model):
-    """Keeps a block's convolutions off oneDNN where its gradients cannot be trusted; does nothing for most networks.
+def sound_gradients(model: keras.Model) -> Iterator[None]:
+    """Switches oneDNN off for networks whose gradients it gets wrong; does nothing for most networks.
 
-    For 1 x 1 convolutions that skip pixels and see fewer channels than a vector holds, oneDNN 3.x writes beyond its
-    memory: gradients may be wrong, and the process may end without a word
-    (https://github.com/uxlfoundation/oneDNN/issues/6035). Networks so narrow are as quick without it.
+    In strided 1 x 1 convolutions with fewer input channels than a vector has floats, oneDNN 3.x writes out of bounds:
+    gradients may be wrong, and the process may crash silently (https://github.com/uxlfoundation/oneDNN/issues/6035).
+    Such narrow networks are as fast without it.
 
     Args:
         model: A flat `keras.Model`, on any backend.
@@ -25,25 +26,25 @@ def sound_gradients(model):
         return
     import torch
 
-    same: Any = None
-    with torch.backends.mkldnn.flags(enabled=False, deterministic=same, allow_tf32=same, fp32_precision=same):
+    unchanged: Any = None
+    with torch.backends.mkldnn.flags(
+        enabled=False, deterministic=unchanged, allow_tf32=unchanged, fp32_precision=unchanged
+    ):
         yield
 
 
-def _is_faulty(layer):
-    return (
-        isinstance(layer, keras.layers.Conv2D)
-        and layer.kernel_size == (1, 1)
-        and layer.strides != (1, 1)
-        and layer.kernel.shape[2] < VECTOR
-    )
+def _is_faulty(layer: Any) -> bool:
+    if not isinstance(layer, keras.layers.Conv2D) or layer.kernel_size != (1, 1) or layer.strides == (1, 1):
+        return False
+    kernel: Any = layer.kernel
+    return kernel.shape[2] < VECTOR
 
 
 @contextlib.contextmanager
-def kept(variables):
-    """Puts torch's random generator and the variables' gradients back when the block ends, well or not.
+def kept(variables: Sequence[Any]) -> Iterator[None]:
+    """Restores torch's random generator and the variables' gradients when the block ends, also after an error.
 
-    Keras's dropout draws from that generator when it has no seed, and a gradient that stays is added to the next.
+    Keras's dropout without a seed uses that generator, and an old gradient would be added to the next one.
 
     Args:
         variables: Trainable `keras.Variable`s, on the torch backend.

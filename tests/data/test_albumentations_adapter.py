@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from keras_vision.data import Albumentations, Batches, Split
-from keras_vision.data.augmentation import augment, uniforms
+from keras_vision.data.augmentation import augment
+from keras_vision.data.draws import uniforms
 from keras_vision.recipe import InputError
 
 
 class StandIn:
-    """Has what the adapter uses of an `albumentations.Compose`: two flips and an offset, drawn from both generators."""
+    """The part of an `albumentations.Compose` that the adapter uses: two flips and an offset, from both generators."""
 
     def __init__(self):
         self.set_random_state(None, None)
@@ -24,24 +25,24 @@ class StandIn:
             image = image[:, ::-1]
         if self.py_random.random() < 0.5:
             image = image[::-1]
-        image //= 2  # In place, as some transforms work.
+        image //= 2  # In place, like some transforms.
         return {"image": image + self.random_generator.integers(0, 100, dtype=np.uint8)}
 
 
-class Giving:
-    """A Compose that gives back whatever it is told to."""
+class Returning:
+    """A Compose that returns whatever a function returns."""
 
-    def __init__(self, give):
-        self.give = give
+    def __init__(self, function):
+        self.function = function
 
     def set_random_state(self, random_generator, py_random):
         pass
 
     def __call__(self, *, image):
-        return {"image": self.give(image)}
+        return {"image": self.function(image)}
 
 
-def pictures(count, channels=3):
+def random_images(count, channels=3):
     return np.random.default_rng(0).integers(0, 256, (count, 12, 10, channels), dtype=np.uint8)
 
 
@@ -54,12 +55,12 @@ def epoch_of(batches):
 
 
 def check_repeatable(compose):
-    """The adapter's promises, for any Compose of random changes."""
-    split = Split(pictures(60), np.arange(60) % 2)
+    """The adapter's guarantees, for any Compose of random changes."""
+    split = Split(random_images(60), np.arange(60) % 2)
     before = split.images.copy()
     results = []
     for batch_size, shuffle in [(16, False), (7, True), (60, True), (1, False)]:
-        adapter = pickle.loads(pickle.dumps(Albumentations(compose)))  # As another process gets it.
+        adapter = pickle.loads(pickle.dumps(Albumentations(compose)))  # As another process receives it.
         batches = Batches(split, 2, batch_size, augmentation=adapter, shuffle=shuffle, seed=9)
         batches.start_epoch(4)
         results.append(epoch_of(batches))
@@ -71,25 +72,25 @@ def check_repeatable(compose):
     assert not np.array_equal(epoch_of(batches), results[0])
 
 
-def test_a_stand_in_is_repeatable_whatever_the_batch_size_the_order_or_the_process():
+def test_a_stand_in_is_repeatable_for_any_batch_size_order_and_process():
     check_repeatable(StandIn())
 
 
-def test_images_have_random_numbers_of_their_own():
-    same = np.repeat(pictures(1), 64, axis=0)
+def test_every_image_has_its_own_random_numbers():
+    same = np.repeat(random_images(1), 64, axis=0)
     changed = augment(same, Albumentations(StandIn()), uniforms(0, 0, 64))
     assert len(np.unique(changed.reshape(64, -1), axis=0)) > 50
 
 
-def test_the_compose_and_the_images_given_are_not_touched():
-    compose, images = StandIn(), pictures(3)
+def test_the_compose_and_the_images_are_not_modified():
+    compose, images = StandIn(), random_images(3)
     augment(images, Albumentations(compose), uniforms(0, 0, 3))
     assert compose.py_random is None
-    assert np.array_equal(images, pictures(3))
+    assert np.array_equal(images, random_images(3))
 
 
-def test_mixup_goes_with_it():
-    split = Split(pictures(40), np.arange(40) % 2)
+def test_it_combines_with_mixup():
+    split = Split(random_images(40), np.arange(40) % 2)
     _, labels = Batches(split, 2, 40, augmentation=Albumentations(StandIn(), mixup=1.0))[0]
     assert ((labels > 0).sum(1) == 2).any()
     with pytest.raises(InputError, match="--mixup takes a number of at least 0"):
@@ -97,7 +98,7 @@ def test_mixup_goes_with_it():
 
 
 @pytest.mark.parametrize(
-    ("give", "received"),
+    ("function", "received"),
     [
         (lambda image: image.astype(np.float32) / 255, r"float32 of shape \(12, 10, 3\)"),
         (lambda image: image[:8], r"uint8 of shape \(8, 10, 3\)"),
@@ -105,14 +106,14 @@ def test_mixup_goes_with_it():
         (lambda image: None, "NoneType"),
     ],
 )
-def test_what_is_no_uint8_picture_of_the_same_shape_is_refused(give, received):
-    with pytest.raises(InputError, match=f"has to give back uint8 pictures .* Received: {received} for a picture"):
-        augment(pictures(2), Albumentations(Giving(give)), uniforms(0, 0, 2))
+def test_results_other_than_uint8_images_of_the_same_shape_are_refused(function, received):
+    with pytest.raises(InputError, match=f"must return uint8 images .* Received: {received} for an image"):
+        augment(random_images(2), Albumentations(Returning(function)), uniforms(0, 0, 2))
 
 
-def test_volumes_and_what_is_no_compose_are_refused():
+def test_volumes_and_objects_that_are_not_a_compose_are_refused():
     volumes = Split(np.zeros((2, 4, 4, 4, 1), np.uint8), np.array([0, 1]))
-    with pytest.raises(InputError, match="Albumentations is for pictures of shape"):
+    with pytest.raises(InputError, match="Albumentations changes only 2D images, of shape"):
         Batches(volumes, 2, 2, augmentation=Albumentations(StandIn()))
     for other in (lambda image: image, [StandIn()]):
         with pytest.raises(InputError, match="takes an albumentations.Compose, of version 2.0 or newer. Received: "):
@@ -139,8 +140,8 @@ def test_a_compose_is_repeatable(albumentations):
     )
 
 
-def test_two_flips_come_independently_of_each_other(albumentations):
-    same = np.repeat(pictures(1), 80, axis=0)
+def test_two_flips_are_independent(albumentations):
+    same = np.repeat(random_images(1), 80, axis=0)
     compose = albumentations.Compose([albumentations.HorizontalFlip(), albumentations.VerticalFlip()])
     changed = augment(same, Albumentations(compose), uniforms(0, 0, 80))
     both = [same[0], same[0, :, ::-1], same[0, ::-1], same[0, ::-1, ::-1]]
@@ -152,10 +153,10 @@ def test_two_flips_come_independently_of_each_other(albumentations):
 
 def test_normalize_and_resize_are_refused(albumentations):
     for transform in (albumentations.Normalize(), albumentations.Resize(8, 8)):
-        with pytest.raises(InputError, match="has to give back uint8 pictures"):
-            augment(pictures(2), Albumentations(albumentations.Compose([transform])), uniforms(0, 0, 2))
+        with pytest.raises(InputError, match="must return uint8 images"):
+            augment(random_images(2), Albumentations(albumentations.Compose([transform])), uniforms(0, 0, 2))
 
 
-def test_grey_pictures_stay_grey(albumentations):
+def test_gray_images_stay_gray(albumentations):
     compose = albumentations.Compose([albumentations.Affine(rotate=(-20, 20), p=1.0), albumentations.HorizontalFlip()])
-    assert augment(pictures(4, 1), Albumentations(compose), uniforms(0, 0, 4)).shape == (4, 12, 10, 1)
+    assert augment(random_images(4, 1), Albumentations(compose), uniforms(0, 0, 4)).shape == (4, 12, 10, 1)

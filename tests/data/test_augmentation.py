@@ -1,4 +1,4 @@
-"""The judge of the geometry is Keras's legacy `apply_transform`, which ImageDataGenerator used."""
+"""The reference for geometry is Keras's legacy `apply_transform`, which ImageDataGenerator used."""
 
 import keras
 import numpy as np
@@ -6,8 +6,9 @@ import pytest
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from keras_vision import derma
-from keras_vision.data import Batches, Split, albumentations_adapter, augmentation, mixup
-from keras_vision.data.augmentation import augment, transform, uniforms
+from keras_vision.data import Batches, Split, augmentation
+from keras_vision.data.augmentation import augment, transform
+from keras_vision.data.draws import uniforms
 from keras_vision.recipe import AugmentationSpec, InputError
 
 STRONG = {
@@ -23,8 +24,8 @@ JITTER = {"contrast": 0.5, "saturation": 0.5, "hue": 0.2}
 COLOURED = {**STRONG, "rotation_range": 20, "channel_shift_range": 40, "brightness_range": (0.4, 1.7)}
 
 
-def pictures(count, channels=3):
-    """Smooth pictures, as photographs are, with one hard edge each."""
+def smooth_images(count, channels=3):
+    """Smooth images, like photographs, with one hard edge each."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (count, 7, 7, channels)).repeat(4, 1).repeat(4, 2)
     return (coarse * 0.7 + rng.integers(0, 76, (count, 28, 28, channels))).astype(np.uint8)
@@ -33,54 +34,26 @@ def pictures(count, channels=3):
 @pytest.mark.parametrize("fill_mode", ["nearest", "constant", "reflect", "wrap"])
 @pytest.mark.parametrize("ranges", [STRONG, COLOURED], ids=["geometry", "colour"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_500_draws_give_the_pictures_of_keras(fill_mode, ranges, channels):
+def test_500_random_transforms_match_keras(fill_mode, ranges, channels):
     generator = ImageDataGenerator(fill_mode=fill_mode, cval=17.0, **ranges)
-    images = pictures(500, channels)
+    images = smooth_images(500, channels)
     drawn = [generator.get_random_transform(images.shape[1:], seed=seed) for seed in range(500)]
     expected = np.stack(
         [generator.apply_transform(image.astype(np.float32), one) for image, one in zip(images, drawn, strict=True)]
     )
-    together = {key: np.array([one[key] for one in drawn]) for key in drawn[0] if drawn[0][key] is not None}
-    error = np.abs(transform(images, together, fill_mode, 17.0) - expected)
+    batched = {key: np.array([one[key] for one in drawn]) for key in drawn[0] if drawn[0][key] is not None}
+    error = np.abs(transform(images, batched, fill_mode, 17.0) - expected)
     assert error.max() <= 2
     assert error.mean() < 0.01
 
 
-def test_the_documents_recipe_draws_within_its_ranges():
+def test_the_reference_notebooks_recipe_stays_within_its_ranges():
     draws = uniforms(0, 0, 2000)
     drawn = augmentation.parameters(derma.AUGMENTATION, draws, (28, 28))
     assert drawn.keys() == {"theta", "tx", "ty", "zx", "zy", "flip_horizontal"}
     for name, reach, middle in (("theta", 15, 0), ("tx", 2.8, 0), ("ty", 2.8, 0), ("zx", 0.2, 1), ("zy", 0.2, 1)):
         assert reach * 0.99 < np.abs(drawn[name] - middle).max() <= reach
     assert 0.45 < drawn["flip_horizontal"].mean() < 0.55
-
-
-def test_a_row_of_draws_depends_on_seed_epoch_and_index_alone():
-    many = uniforms(3, 5, 1000)
-    assert np.array_equal(uniforms(3, 5, 8)[7], many[7])
-    assert not np.array_equal(uniforms(4, 5, 8)[7], many[7])
-    assert not np.array_equal(uniforms(3, 6, 8)[7], many[7])
-    # Pinned: a run must be repeatable by the next version of this package.
-    assert uniforms(0, 0, 2)[1, :2].tolist() == [0.9501286121836531, 0.26275972277240933]
-    assert uniforms(0, 0, 2)[1, 16:18].tolist() == [0.2766070377682909, 0.812344296173999]
-
-
-def test_no_two_changes_share_a_random_number():
-    others = {"DRAWS", "_BLOCK", "_CHUNK_PIXELS", "_LONGEST_ROW", "_CHUNK_ROWS"}
-    numbers = {name: value for name, value in vars(augmentation).items() if isinstance(value, int)}
-    columns = [value for name, value in numbers.items() if name not in others]
-    columns += range(augmentation.DRAWS)[augmentation._ERASING]
-    columns += [mixup._MIXUP, albumentations_adapter._GENERATORS]
-    # Columns 14 and 15 are spent on volumes.
-    assert sorted(columns) == [*range(14), *range(16, 28)]
-
-
-def test_a_new_stream_leaves_the_old_numbers_alone():
-    draws = uniforms(0, 0, 3000)
-    assert draws.shape == (3000, augmentation.DRAWS)
-    assert np.array_equal(draws[:, :16], augmentation.generator(0, 0, 0).random((3000, 16)))
-    # 32 columns: the largest of 496 correlations, 5 standard errors.
-    assert np.abs(np.corrcoef(draws.T) - np.eye(augmentation.DRAWS)).max() < 5 / np.sqrt(3000)
 
 
 def collect(batches):
@@ -102,8 +75,8 @@ def collect(batches):
     ],
     ids=["all", "whole pixels", "crop", "resized crop"],
 )
-def test_batch_size_and_order_change_no_picture(spec):
-    split = Split(pictures(150), np.arange(150) % 2)
+def test_batch_size_and_order_change_no_image(spec):
+    split = Split(smooth_images(150), np.arange(150) % 2)
     kinds = [(64, False), (7, True), (150, True), (1, False)]
     results = []
     for batch_size, shuffle in kinds:
@@ -114,10 +87,10 @@ def test_batch_size_and_order_change_no_picture(spec):
         np.testing.assert_array_equal(other, results[0])
 
 
-def test_workers_change_no_picture():
+def test_workers_change_no_image():
     from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
-    split = Split(pictures(60), np.arange(60) % 2)
+    split = Split(smooth_images(60), np.arange(60) % 2)
     results = []
     for workers in (1, 3):
         batches = Batches(split, 2, 16, augmentation=AugmentationSpec(**STRONG), shuffle=True, seed=1)
@@ -131,7 +104,7 @@ def test_workers_change_no_picture():
 
 
 def test_epochs_differ_and_can_be_replayed():
-    batches = Batches(Split(pictures(40), np.arange(40) % 2), 2, 40, augmentation=AugmentationSpec(**STRONG))
+    batches = Batches(Split(smooth_images(40), np.arange(40) % 2), 2, 40, augmentation=AugmentationSpec(**STRONG))
     first = batches[0][0]
     batches.start_epoch(1)
     assert not np.array_equal(batches[0][0], first)
@@ -139,8 +112,8 @@ def test_epochs_differ_and_can_be_replayed():
     assert np.array_equal(batches[0][0], first)
 
 
-def test_a_shift_to_the_right_moves_the_picture_left_by_hand():
-    # tx is added to where a pixel is read: column 1 of the result is column 2 of the picture.
+def test_a_shift_to_the_right_moves_the_image_left_by_hand():
+    # tx is added to where a pixel is read: column 1 of the result is column 2 of the image.
     row = np.array([0, 50, 100, 200], np.uint8).reshape(1, 1, 4, 1)
     moved = transform(row, {"tx": np.array([1.0])})
     assert moved.ravel().tolist() == [50, 100, 200, 200]
@@ -152,11 +125,11 @@ def test_half_a_pixel_is_the_mean_of_two_by_hand():
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (224, 224, 3), (224, 224, 1), (40, 300, 3), (2500, 30, 1)])
-def test_any_size_gives_the_pictures_of_keras(shape):
+def test_any_size_matches_keras(shape):
     image = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
     drawn = {"theta": np.array([20.0, -170.0]), "zx": np.array([0.8, 1.1]), "zy": np.array([1.2, 1.0])}
     changed = transform(image, drawn)
-    if shape[0] == shape[1]:  # Keras turns other pictures about a point beside their centre.
+    if shape[0] == shape[1]:  # Keras rotates other images about a point next to their centre.
         generator = ImageDataGenerator()
         for index in range(2):
             one = {key: values[index] for key, values in drawn.items()}
@@ -182,20 +155,20 @@ def test_alternate_flips_show_each_image_both_ways_in_two_epochs():
 
 @pytest.mark.parametrize("turns", range(4))
 def test_quarter_turns_are_exact(turns):
-    images = pictures(3)
+    images = smooth_images(3)
     turned = transform(images, {"quarter_turns": np.full(3, turns)})
     assert np.array_equal(turned, np.rot90(images, turns, (1, 2)))
 
 
 @pytest.mark.parametrize(("flag", "axis"), [("flip_horizontal", 2), ("flip_vertical", 1)])
 def test_flips_are_exact(flag, axis):
-    images = pictures(4)
+    images = smooth_images(4)
     flipped = transform(images, {flag: np.array([True, False, True, False])})
     assert np.array_equal(flipped[::2], np.flip(images[::2], axis))
     assert np.array_equal(flipped[1::2], images[1::2])
 
 
-def test_ranges_move_pictures_the_way_their_names_say():
+def test_ranges_move_images_in_the_direction_of_their_names():
     column = np.zeros((64, 28, 28, 1), np.uint8)
     column[:, :, 14] = 255
     moved = augment(column, AugmentationSpec(height_shift_range=0.3), uniforms(0, 0, 64))
@@ -209,7 +182,7 @@ def test_isotropic_zoom_keeps_circles_round():
     assert np.array_equal(drawn["zx"], drawn["zy"])
 
 
-def test_rotation_turns_a_wide_picture_about_its_centre():
+def test_a_rotation_turns_a_wide_image_about_its_centre():
     image = np.zeros((1, 9, 21, 1), np.uint8)
     image[0, 4, 10] = 255
     turned = transform(image, {"theta": np.array([90.0])})
@@ -230,7 +203,7 @@ def test_alternate_flips_without_flips_are_refused():
 
 
 def test_cutout_blanks_a_square_with_the_mean_colour():
-    images = pictures(200)
+    images = smooth_images(200)
     changed = augment(images, AugmentationSpec(cutout=0.5), uniforms(0, 0, 200))
     different = (changed != images).any(-1)
     areas = different.sum((1, 2))
@@ -252,26 +225,26 @@ def test_cutout_blanks_a_square_with_the_mean_colour():
 )
 def test_changes_of_volumes_are_refused_by_name(change, flag):
     with pytest.raises(InputError, match=f"{flag} is only for volumes"):
-        augment(pictures(2), AugmentationSpec(**change), uniforms(0, 0, 2))
+        augment(smooth_images(2), AugmentationSpec(**change), uniforms(0, 0, 2))
 
 
-def test_noise_has_the_spread_asked_for():
+def test_noise_has_the_requested_standard_deviation():
     gray = np.full((50, 28, 28, 3), 128, np.uint8)
     noise = augment(gray, AugmentationSpec(noise=10), uniforms(0, 0, 50)) - gray
     # 117,600 draws: four standard errors are 0.12 for the mean and 0.08 for the spread.
     assert abs(noise.mean()) < 0.12
     assert abs(noise.std() - 10) < 0.08
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.1
-    assert augment(pictures(50), AugmentationSpec(noise=80), uniforms(0, 0, 50)).max() == 255
+    assert augment(smooth_images(50), AugmentationSpec(noise=80), uniforms(0, 0, 50)).max() == 255
 
 
-def test_nothing_asked_is_nothing_done():
-    images = pictures(5)
+def test_an_empty_spec_changes_nothing():
+    images = smooth_images(5)
     assert np.array_equal(augment(images, AugmentationSpec(), uniforms(0, 0, 5)), images)
 
 
-def test_the_images_given_are_not_touched():
-    images = pictures(20)
+def test_the_images_are_not_modified():
+    images = smooth_images(20)
     before = images.copy()
     augment(images, AugmentationSpec(**COLOURED, **JITTER, cutout=0.4, random_erasing=1.0), uniforms(0, 0, 20))
     augment(images, AugmentationSpec(**JITTER, random_crop=3), uniforms(0, 0, 20))
@@ -286,7 +259,7 @@ def test_arrays_of_other_shapes_and_uneven_quarter_turns_are_refused():
 
 
 def test_batches_are_float_images_and_one_hot_labels():
-    batches = Batches(Split(pictures(10), np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])), 3, 4)
+    batches = Batches(Split(smooth_images(10), np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])), 3, 4)
     assert len(batches) == 3
     images, labels = batches[2]
     assert images.dtype == np.float32
@@ -296,7 +269,7 @@ def test_batches_are_float_images_and_one_hot_labels():
 
 
 def test_shuffling_shows_every_image_once():
-    batches = Batches(Split(pictures(50), np.arange(50)), 50, 8, shuffle=True, seed=2)
+    batches = Batches(Split(smooth_images(50), np.arange(50)), 50, 8, shuffle=True, seed=2)
     seen = np.concatenate([batches[number][1].argmax(1) for number in range(len(batches))])
     assert sorted(seen) == list(range(50))
     assert seen.tolist() != list(range(50))

@@ -1,4 +1,4 @@
-"""CIFAR-10 by name, files in its layout by path, and the validation split that they lack."""
+"""CIFAR-10 by name, files in its layout by path, and their missing validation split."""
 
 import hashlib
 import inspect
@@ -21,7 +21,7 @@ from keras_vision.recipe import DataSpec, InputError
 
 @pytest.fixture
 def write_keras_npz(tmp_path):
-    """Writes a file with x_train, y_train, x_test and y_test, sorted by class; every image tells its own number."""
+    """Writes a file with x_train, y_train, x_test and y_test, sorted by class; every image encodes its own number."""
 
     def write(name="cifar10.npz", *, num_classes=10, each=20, shape=(8, 8, 3), folder=tmp_path, **arrays):
         content = {}
@@ -75,7 +75,7 @@ def test_the_seed_decides_which_images_validate(write_keras_npz):
     assert set(numbers(first)) != set(numbers(other))
 
 
-def test_the_images_are_in_memory_once():
+def test_the_images_are_in_memory_only_once():
     images = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1)
     train, val = take_validation(Split(images, np.repeat(np.arange(2), 20)), 0.25, 0, "here")
     assert np.shares_memory(train.images, images)
@@ -91,7 +91,7 @@ def test_a_rare_class_keeps_an_image_to_learn_from():
 
 
 @pytest.mark.parametrize("layout", ["keras", "medmnist"])
-def test_a_split_that_is_there_is_not_made_anew(write_keras_npz, write_npz, layout):
+def test_an_existing_split_is_not_replaced(write_keras_npz, write_npz, layout):
     if layout == "keras":
         own = {"x_val": np.full((3, 8, 8, 3), 7, np.uint8), "y_val": np.zeros(3, np.uint8)}
         splits = data.load_splits(DataSpec(data=str(write_keras_npz(**own))))
@@ -100,7 +100,7 @@ def test_a_split_that_is_there_is_not_made_anew(write_keras_npz, write_npz, layo
     else:
         splits = data.load_splits(DataSpec(data=str(write_npz(val_images=None, val_labels=None))))
         assert splits.counts() == {"train": [18, 18], "val": [2, 2], "test": [10, 10]}
-    assert ("drawn from seed 0" in splits.source.description) == (layout == "medmnist")
+    assert ("chosen with seed 0" in splits.source.description) == (layout == "medmnist")
 
 
 def test_other_numbers_of_classes(write_keras_npz):
@@ -130,7 +130,7 @@ def test_a_wrong_file_exits_with_2_and_one_sentence(write_keras_npz, arrays, mes
     assert error.count("\n") == 1
 
 
-def test_a_file_by_name_is_not_called_cifar_10(home, write_keras_npz):
+def test_an_unchecked_file_is_not_called_cifar_10(home, write_keras_npz):
     write_keras_npz(folder=home / "data")
     source = data.load_splits(DataSpec(data="cifar10")).source
     assert source.name == "cifar10.npz"
@@ -139,7 +139,7 @@ def test_a_file_by_name_is_not_called_cifar_10(home, write_keras_npz):
 
 
 class OldPickler(pickle._Pickler):
-    """Writes as Python 2 did, which the original batches come from: its strings are bytes without an encoding."""
+    """Writes like Python 2, as in the original batches: its strings are bytes without an encoding."""
 
     dispatch: ClassVar = dict(pickle._Pickler.dispatch)
 
@@ -168,7 +168,7 @@ def old_pickle(content):
 
 @pytest.fixture
 def write_archive(tmp_path, monkeypatch):
-    """Writes an archive like the original one, of few pictures, and lets its SHA-256 be the expected one."""
+    """Writes a small archive like the original one, and makes its SHA-256 the expected one."""
 
     def write(path, train_batches=5, **replaced):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +196,7 @@ def write_archive(tmp_path, monkeypatch):
     "place",
     ["data/cifar-10-python.tar.gz", "keras/datasets/cifar-10-python.tar.gz", f"keras/datasets/{cifar10.CACHED}"],
 )
-def test_the_original_archive_is_read_where_it_may_lie(home, write_archive, place):
+def test_the_original_archive_is_found_in_every_folder(home, write_archive, place):
     write_archive(home / place)
     splits = data.load_splits(DataSpec(data="cifar10"))
     assert splits.counts() == {"train": [9] * 10, "val": [1] * 10, "test": [2] * 10}
@@ -207,7 +207,7 @@ def test_the_original_archive_is_read_where_it_may_lie(home, write_archive, plac
 
 
 def test_rows_of_a_batch_are_red_then_green_then_blue(home, write_archive):
-    """Against the pickle's own numbers: row 0 of the test batch, its first, second and last pixel."""
+    """Compared with the pickle's own numbers: first, second and last pixel of row 0 of the test batch."""
     rows = np.arange(20 * 3072, dtype=np.uint32).astype(np.uint8).reshape(20, 3072)
     rows[0, [0, 1, 1023, 1024, 2048, 3071]] = [11, 12, 13, 21, 31, 33]
     batch = old_pickle({"data": rows, "labels": [7] * 20})
@@ -243,15 +243,15 @@ def test_a_pickle_that_calls_something_is_refused(home, write_archive):
 
 def test_a_download_is_checked_and_read(home, write_archive, monkeypatch):
     source = write_archive(home / "elsewhere" / cifar10.ARCHIVE)
-    asked = {}
+    arguments = {}
 
     def get_file(name, url, file_hash, hash_algorithm, cache_dir, cache_subdir):
-        asked.update(url=url, file_hash=file_hash, hash_algorithm=hash_algorithm, cache_dir=cache_dir)
+        arguments.update(url=url, file_hash=file_hash, hash_algorithm=hash_algorithm, cache_dir=cache_dir)
         return str(source)
 
     monkeypatch.setattr(keras.utils, "get_file", get_file)
     assert len(data.load_splits(DataSpec(data="cifar10")).train) == 90
-    assert asked == {
+    assert arguments == {
         "url": cifar10.URL,
         "file_hash": cifar10.SHA256,
         "hash_algorithm": "sha256",
@@ -259,7 +259,7 @@ def test_a_download_is_checked_and_read(home, write_archive, monkeypatch):
     }
 
 
-def test_a_failed_download_names_three_ways_out(home, capsys):
+def test_a_failed_download_names_three_alternatives(home, capsys):
     assert cifar.main(["--out", str(home / "run")]) == 2
     error = capsys.readouterr().err
     for part in ("no route to host", cifar10.URL, "cifar-10-python.tar.gz", "--data PATH", "synthetic"):
@@ -275,7 +275,7 @@ def test_the_hash_is_the_one_that_keras_checks():
 
 
 @pytest.mark.real_data
-def test_the_real_pictures(real_data, monkeypatch):
+def test_the_real_images(real_data, monkeypatch):
     monkeypatch.setenv("KERAS_VISION_DATA", str(real_data("cifar10.npz").parent))
     splits = data.load_splits(DataSpec(data="cifar10"))
     assert splits.counts() == {"train": [4500] * 10, "val": [500] * 10, "test": [1000] * 10}

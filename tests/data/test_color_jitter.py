@@ -1,18 +1,19 @@
-"""The judge of contrast, saturation and hue is torchvision."""
+"""The reference for contrast, saturation and hue is torchvision."""
 
 import numpy as np
 import pytest
 import torch
 
-from keras_vision.data.augmentation import augment, transform, uniforms
+from keras_vision.data.augmentation import augment, transform
 from keras_vision.data.color_jitter import change_contrast, change_hue, change_saturation
+from keras_vision.data.draws import uniforms
 from keras_vision.recipe import AugmentationSpec, InputError
 
 CHANGES = {"contrast": change_contrast, "saturation": change_saturation, "hue": change_hue}
 
 
 def colours(count=60, channels=3):
-    """Pictures of every colour, with a grey, a red, a black and a white one."""
+    """Images of every colour, with a gray, a red, a black and a white one."""
     images = np.random.default_rng(0).integers(0, 256, (count, 28, 28, channels)).astype(np.float32)
     images[0] = 128
     images[1, ..., 1:] = 0
@@ -47,7 +48,7 @@ def test_a_third_of_a_turn_makes_red_green_and_green_blue():
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("contrast", 0, 2), ("saturation", 0, 2), ("hue", -0.5, 0.5)])
-def test_torchvision_gives_the_same_pictures(torchvision, name, low, high):
+def test_results_match_torchvision(torchvision, name, low, high):
     images, numbers = colours(), np.random.default_rng(1).uniform(low, high, 60)
     numbers[10:12] = low, high
     function = getattr(torchvision.transforms.functional, f"adjust_{name}")
@@ -89,7 +90,7 @@ def test_a_knob_of_c_gives_factors_from_1_minus_c_to_1_plus_c():
     assert 1.399 < spread.max() <= 1.4001
     red = np.zeros((4000, 2, 2, 3), np.uint8)
     red[..., 0] = 240
-    # Within a sixth of a turn, red stays whole: at .1, a rise of 144 in green or in blue is the most.
+    # Within a sixth of a turn, red keeps its value: at .1, green or blue rises by at most 144.
     turned = augment(red, AugmentationSpec(hue=0.1), uniforms(0, 0, 4000))
     assert np.allclose(turned[..., 0], 240)
     assert 143 < turned[..., 1].max() < 144.01
@@ -97,6 +98,6 @@ def test_a_knob_of_c_gives_factors_from_1_minus_c_to_1_plus_c():
 
 
 @pytest.mark.parametrize("name", ["saturation", "hue"])
-def test_pictures_without_colours_have_no_saturation_or_hue(name):
+def test_gray_images_have_no_saturation_or_hue(name):
     with pytest.raises(InputError, match=f"--{name} needs images with three channels. Received: shape"):
         augment(np.zeros((2, 8, 8, 1), np.uint8), AugmentationSpec(**{name: 0.1}), uniforms(0, 0, 2))

@@ -1,24 +1,25 @@
 import numpy as np
 import pytest
 
-from keras_vision.data.augmentation import augment, uniforms
+from keras_vision.data.augmentation import augment
+from keras_vision.data.draws import uniforms
 from keras_vision.data.erasing import rectangles
 from keras_vision.recipe import AugmentationSpec
 
 
-def pictures(count, shape=(32, 32, 3)):
+def random_images(count, shape=(32, 32, 3)):
     return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
 def test_a_rectangle_by_hand():
-    # The least area, .02 of 10,000 pixels, and the middle aspect, 1: sides of 14.1; half way down and at the left.
+    # The least area, .02 of 10,000 pixels, and the middle aspect, 1: sides of 14.1; centred, at the left edge.
     assert rectangles(100, 100, np.array([[0, 0.5, 0.5, 0]])).tolist() == [[43, 57, 0, 14]]
     # The same area at the flattest aspect, .3: 7.7 rows and 25.8 columns; in the last corner.
     assert rectangles(100, 100, np.array([[0, 0, 0.9999, 0.9999]])).tolist() == [[92, 100, 74, 100]]
 
 
 @pytest.mark.parametrize("size", [(200, 200), (200, 60), (60, 200), (7, 7), (1, 40), (1, 1)])
-def test_rectangles_lie_inside_the_picture(size):
+def test_rectangles_are_inside_the_image(size):
     top, bottom, left, right = rectangles(*size, np.random.default_rng(0).random((5000, 4))).T
     assert top.min() >= 0
     assert left.min() >= 0
@@ -44,8 +45,8 @@ def test_areas_and_aspects_fill_their_ranges_evenly():
     assert abs((left + right).mean() / 2 - 250) < 3.5
 
 
-def test_a_share_of_the_images_loses_one_rectangle_to_their_mean_colour():
-    images = pictures(2000, (32, 24, 3))
+def test_some_of_the_images_get_one_rectangle_of_their_mean_colour():
+    images = random_images(2000, (32, 24, 3))
     changed = augment(images, AugmentationSpec(random_erasing=0.3), uniforms(0, 0, 2000))
     different = (changed != images).any(-1)
     erased = different.any((1, 2))
@@ -56,7 +57,7 @@ def test_a_share_of_the_images_loses_one_rectangle_to_their_mean_colour():
         assert np.allclose(box, images[index].mean((0, 1)), atol=1e-3)
 
 
-def test_probability_1_erases_every_image_and_grey_ones_as_well():
-    images = pictures(50, (28, 20, 1))
+def test_probability_1_erases_every_image_including_gray_ones():
+    images = random_images(50, (28, 20, 1))
     changed = augment(images, AugmentationSpec(random_erasing=1.0), uniforms(0, 0, 50))
     assert (changed != images).any((1, 2, 3)).all()

@@ -1,4 +1,4 @@
-"""Folders of pictures: layouts, splits, and what is done with files that are no pictures."""
+"""Image folders: layouts, splits, and files that are not images."""
 
 import dataclasses
 import os
@@ -49,15 +49,15 @@ def test_other_names_of_splits_are_known(write_folder):
     assert load(root).counts() == {"train": [2, 2], "val": [1, 1], "test": [1, 0]}
 
 
-def test_a_given_val_is_the_test_where_there_is_no_test(write_folder):
+def test_an_existing_val_is_the_test_split_if_there_is_no_test(write_folder):
     splits = load(write_folder({"train/a": 10, "train/b": 10, "val/a": 3, "val/b": 2}), val_share=0.2)
     assert splits.counts() == {"train": [8, 8], "val": [2, 2], "test": [3, 2]}
-    assert "its val is the test split here; val: 20 % of each class of train, drawn from seed 0" in (
+    assert "its val is the test split here; val: 20 % of each class of train, chosen with seed 0" in (
         splits.source.description
     )
 
 
-def test_a_validation_split_is_taken_from_train_beside_a_test(write_folder):
+def test_a_validation_split_is_taken_from_train_if_there_is_a_test(write_folder):
     splits = load(write_folder({"train/a": 10, "train/b": 10, "test/a": 3, "test/b": 2}))
     assert splits.counts() == {"train": [9, 9], "val": [1, 1], "test": [3, 2]}
 
@@ -65,7 +65,7 @@ def test_a_validation_split_is_taken_from_train_beside_a_test(write_folder):
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ({"test/a": 1, "val/a": 1}, "no train folder to learn from"),
+        ({"test/a": 1, "val/a": 1}, "but no train folder."),
         ({"train/a": 1, "training/a": 1}, "a split twice: train, training"),
         ({"train": 3}, "has no folders"),
         ({"a": 3}, "at least 2 classes"),
@@ -78,7 +78,7 @@ def test_other_layouts_are_refused(counts, message, write_folder):
         load(write_folder(counts))
 
 
-def test_what_is_no_picture_is_set_aside_with_its_reason(write_folder):
+def test_files_that_are_not_images_are_set_aside_with_the_reason(write_folder):
     root = write_folder({"a": 40, "b": 40})
     whole = (root / "a" / "000.png").read_bytes()
     (root / "a" / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -96,7 +96,7 @@ def test_what_is_no_picture_is_set_aside_with_its_reason(write_folder):
         "a/self": "too many levels of symbolic links",
         "b/empty.jpg": "empty file",
         "b/gone.png": "no such file or directory",
-        "b/notes.txt": "no picture of a kind that OpenCV reads",
+        "b/notes.txt": "not an image format that OpenCV reads",
     }
     assert report.remarks["b/really.jpg"] == "its content is PNG"
 
@@ -105,7 +105,7 @@ def test_strict_stops_at_the_first_now_and_from_the_cache(write_folder):
     root = write_folder({"a": 30, "b": 30})
     (root / "b" / "bad.png").write_bytes(b"\x89PNG")
     for _ in range(2):
-        with pytest.raises(InputError, match="--strict: b/bad.png: a PNG file, truncated or damaged. Mend"):
+        with pytest.raises(InputError, match="--strict: b/bad.png: a PNG file, truncated or damaged. Repair"):
             load(root, strict=True)
         load(root)
 
@@ -116,20 +116,20 @@ def test_more_than_a_twentieth_set_aside_is_an_error_but_notes_do_not_count(writ
         (root / "a" / f"{number:03}.json").write_text("{}")
     (root / "a" / "bad0.png").write_bytes(b"bad")
     (root / "a" / "bad1.png").write_bytes(b"bad")
-    assert len(load(root).report.set_aside) == 22  # Two pictures of forty.
+    assert len(load(root).report.set_aside) == 22  # Two images of forty.
     (root / "b" / "bad2.png").write_bytes(b"bad")
-    with pytest.raises(InputError, match="3 of 41 pictures cannot be read, more than 5 %.*a/bad0.png: no picture"):
+    with pytest.raises(InputError, match="3 of 41 images cannot be read, more than 5 %.*a/bad0.png: not an image"):
         load(root)
 
 
-def test_a_class_left_empty_is_an_error(write_folder):
+def test_a_class_without_readable_files_is_an_error(write_folder):
     root = write_folder({"train/a": 60, "train/b": 60, "test/a": 30, "test/b": 1, "val/a": 30, "val/b": 3})
     (root / "test" / "b" / "000.png").write_bytes(b"bad")
     with pytest.raises(InputError, match="no file of the class 'b' in test can be read"):
         load(root)
 
 
-def test_gray_and_the_ways_to_a_square(write_folder):
+def test_gray_and_the_kinds_of_resizing(write_folder):
     root = write_folder({"a": 5, "b": 5})
     assert load(root, color="gray").image_shape == (8, 8, 1)
     first = {resize: load(root, resize=resize).source for resize in ("crop", "pad", "stretch")}
@@ -137,7 +137,7 @@ def test_gray_and_the_ways_to_a_square(write_folder):
     assert "stretched to 8 x 8, colour" in first["stretch"].description
 
 
-def test_a_limit_is_kept_before_anything_is_decoded(write_folder, capsys):
+def test_a_limit_applies_before_decoding(write_folder, capsys):
     splits = load(write_folder({"a": 60, "b": 20}), limit=8)
     assert splits.counts() == {"train": [6, 2], "val": [5, 2], "test": [6, 2]}
     assert "Decoding 23 files" in capsys.readouterr().out
@@ -158,7 +158,7 @@ def test_the_source_is_known_by_the_files_contents(write_folder):
     assert dataclasses.replace(first.source, files={}) == dataclasses.replace(other.source, files={})
 
 
-def test_names_that_are_no_text_do_no_harm(write_folder):
+def test_file_names_that_are_not_text_are_accepted(write_folder):
     root = write_folder({"a": 5, "b": 5})
     content = (root / "a" / "000.png").read_bytes()
     with open(bytes(root / "a") + b"/caf\xe9.png", "wb") as file:
@@ -169,15 +169,15 @@ def test_names_that_are_no_text_do_no_harm(write_folder):
     assert len(names) == 11
 
 
-def test_a_folder_whose_own_name_is_no_text_is_refused_early(write_folder):
+def test_a_folder_whose_own_name_is_not_text_is_refused_early(write_folder):
     root = write_folder({"a": 5, "b": 5})
     strange = bytes(root.parent) + b"/caf\xe9"
     os.rename(root, strange)
-    with pytest.raises(InputError, match="caf\ufffd has bytes in its name that are no text"):
+    with pytest.raises(InputError, match="caf\ufffd contains bytes that are not text"):
         load(os.fsdecode(strange))
 
 
-def test_links_out_of_a_class_give_no_wrong_labels(write_folder):
+def test_links_out_of_a_class_cause_no_wrong_labels(write_folder):
     root = write_folder({"train/a": 9, "train/b": 9, "test/a": 3, "test/b": 3})
     for number, target in enumerate([root, root / "train", root / "train" / "b"]):
         (root / "train" / "a" / f"link{number}").symlink_to(target)
@@ -188,7 +188,7 @@ def test_links_out_of_a_class_give_no_wrong_labels(write_folder):
     ("counts", "message"),
     [({"a": 9}, "at least 2 classes"), ({"train/Cat": 9, "train/dog": 9, "val/cat": 9, "val/dog": 9}, "shows 'cat'")],
 )
-def test_what_cannot_be_learnt_from_is_refused_before_it_is_decoded(counts, message, write_folder, monkeypatch):
+def test_unusable_data_is_refused_before_decoding(counts, message, write_folder, monkeypatch):
     monkeypatch.setattr(image_files, "read_bytes", None)
     with pytest.raises(InputError, match=message):
         load(write_folder(counts))

@@ -1,4 +1,4 @@
-"""Folders by name, and folders of drawn pictures."""
+"""Folders by name, and folders of synthetic images."""
 
 import shutil
 
@@ -10,7 +10,7 @@ from keras_vision.data import known_folders, synthetic, synthetic_folders
 from keras_vision.recipe import DataSpec, InputError
 
 
-def test_a_known_folder_is_looked_for_and_brings_its_licence(write_folder, monkeypatch, tmp_path):
+def test_a_known_folder_is_found_and_has_its_licence(write_folder, monkeypatch, tmp_path):
     write_folder({"train/daisy": 12, "train/rose": 12, "val/daisy": 3, "val/rose": 3}, name="flower_photos")
     monkeypatch.setenv("KERAS_VISION_DATA", str(tmp_path))
     splits = data.load_splits(DataSpec(data="flower_photos", size=16))
@@ -21,10 +21,10 @@ def test_a_known_folder_is_looked_for_and_brings_its_licence(write_folder, monke
 
 
 @pytest.mark.parametrize("name", known_folders.KNOWN)
-def test_without_the_folder_three_ways_out_are_named(name, monkeypatch, tmp_path):
+def test_without_the_folder_three_alternatives_are_named(name, monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("KERAS_VISION_DATA", raising=False)
-    with pytest.raises(InputError, match="Three ways out: get it from https://.*--data synthetic-folders") as caught:
+    with pytest.raises(InputError, match="Either download it from https://.*--data synthetic-folders") as caught:
         data.load_splits(DataSpec(data=name))
     assert str(tmp_path / "home" / "datasets" / name) in str(caught.value)
 
@@ -36,7 +36,7 @@ def caches(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("color", "channels"), [("rgb", 3), ("gray", 1)])
-def test_drawn_pictures_come_through_folders(caches, color, channels):
+def test_synthetic_images_are_read_through_folders(caches, color, channels):
     spec = DataSpec(data="synthetic-folders", size=28, color=color, limit=70)
     splits = data.load_splits(spec, seed=3)
     assert splits.class_names == tuple(sorted(synthetic.LESIONS))
@@ -44,7 +44,7 @@ def test_drawn_pictures_come_through_folders(caches, color, channels):
     drawn = synthetic.lesions(seed=3).limited(70)
     assert splits.counts() == drawn.counts()
     if channels == 3:
-        # JPEGs of quality 95 are the drawings but for a few gray levels.
+        # JPEGs of quality 95 differ from the originals by a few gray levels.
         order = np.argsort(drawn.test.labels, kind="stable")
         difference = np.abs(np.float32(splits.test.images[:]) - drawn.test.images[order]).mean()
         assert 0 < difference < 4
@@ -52,14 +52,14 @@ def test_drawn_pictures_come_through_folders(caches, color, channels):
     assert len(caches()) == 1
 
 
-def test_drawn_folders_that_cannot_be_written_say_the_way_out(tmp_path, monkeypatch):
+def test_synthetic_folders_that_cannot_be_written_name_the_remedy(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
-    with pytest.raises(InputError, match="drawn pictures cannot be written to .* KERAS_HOME"):
+    with pytest.raises(InputError, match="synthetic images cannot be written to .* KERAS_HOME"):
         data.load_splits(DataSpec(data="synthetic-folders", size=16))
 
 
-def test_drawn_folders_that_another_run_finished_first_are_taken(tmp_path, monkeypatch):
+def test_synthetic_folders_that_another_run_finished_first_are_used(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     spec, write = DataSpec(data="synthetic-folders", size=16, limit=60), synthetic_folders._write
 

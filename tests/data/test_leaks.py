@@ -1,4 +1,4 @@
-"""Leaks between splits: copies are found however they were made, and what only looks alike is not."""
+"""Leaks between splits: copies of every kind are found, and images that only look similar are not."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from keras_vision.recipe import DataSpec, InputError
 
 @pytest.fixture(scope="module")
 def scenes(scene):
-    """60 pictures of 72 x 72 that have nothing in common."""
+    """60 images of 72 x 72 that have nothing in common."""
     return np.array([scene(seed) for seed in range(60)])
 
 
@@ -47,7 +47,7 @@ COPIES = {
 
 
 def test_a_fingerprint_by_hand():
-    """A cosine over the rows is one number of the transform."""
+    """A cosine along the rows is one coefficient of the transform."""
     wave = np.cos(np.pi / 32 * 3 * (np.arange(32) + 0.5))
     image = np.rint(128 + 100 * np.tile(wave[:, np.newaxis, np.newaxis], (1, 32, 1))).astype(np.uint8)
     expected = np.zeros((8, 8))
@@ -63,7 +63,7 @@ def test_the_cosine_transform_is_opencvs(scenes):
 
 
 @pytest.mark.parametrize("turn", range(8))
-def test_a_turned_pictures_fingerprint_comes_from_the_pictures(turn, scenes):
+def test_a_fingerprint_of_a_turned_image_follows_from_the_images(turn, scenes):
     turned = np.array([np.ascontiguousarray(image_files.symmetry(image, turn)) for image in scenes])
     found = fingerprints.symmetry(fingerprints.fingerprints(scenes), turn)
     np.testing.assert_allclose(found, fingerprints.fingerprints(turned), atol=0.02)
@@ -88,18 +88,18 @@ def test_exact_copies_are_called_exact_and_found_in_every_pair_of_splits(scenes)
     }
 
 
-def test_more_copies_than_misses_are_allowed_are_all_found(scenes):
+def test_copies_are_all_found_even_if_more_than_the_allowed_misses(scenes):
     found = leaks.find(splits_of(np.concatenate([scenes[:5], [scenes[5]] * 8]), scenes[10:12], scenes[5:6]))
     assert {leak.rows[0] for leak in found} == set(range(5, 13))
 
 
-def test_different_pictures_are_no_leaks(scenes, lesions):
+def test_different_images_are_no_leaks(scenes, lesions):
     assert not leaks.find(splits_of(scenes[:30], scenes[30:40], scenes[40:]))
     assert not leaks.find(lesions)
 
 
-def test_pictures_of_one_colour_are_not_like_each_other():
-    """All black, nearly black, nearly black another way: none tells anything."""
+def test_images_of_one_colour_do_not_match_each_other():
+    """All black, nearly black, nearly black in another way: none has any details."""
     rng = np.random.default_rng(0)
     black = rng.integers(0, 3, (12, 40, 40, 1)).astype(np.uint8)
     black[:4] = 0
@@ -108,7 +108,7 @@ def test_pictures_of_one_colour_are_not_like_each_other():
 
 
 def test_the_same_outline_with_other_details_is_no_leak(scenes):
-    """As two hands on black are: what is bright is bright in both."""
+    """Like two hands on black: the same regions are bright in both."""
     outline = np.zeros((72, 72, 1), np.float32)
     cv2.circle(outline, (36, 40), 20, 1.0, -1)
     outline = cv2.GaussianBlur(outline, (0, 0), 6)[..., np.newaxis]
@@ -118,13 +118,13 @@ def test_the_same_outline_with_other_details_is_no_leak(scenes):
     assert not leaks.find(splits_of(both[:1], scenes[5:6], both[1:]))
 
 
-def test_a_map_of_small_pictures_is_one_of_large_ones_by_hand():
-    """A zoom by 2 about the corner takes the middle of pixel 0 to .5 and, in twice as many pixels, to .5 again."""
+def test_a_map_for_small_images_is_converted_to_large_ones_by_hand():
+    """A zoom by 2 about the corner moves the centre of pixel 0 to .5 and, with twice as many pixels, to .5 again."""
     small = np.array([[2, 0, 0.5], [0, 1, 3]], np.float32)
     np.testing.assert_allclose(leaks._doubled(small), [[2, 0, 0.5], [0, 1, 6]])
 
 
-def test_dropping_takes_out_of_train_what_stands_elsewhere(scenes):
+def test_dropping_removes_from_train_every_image_that_is_in_another_split(scenes):
     splits = splits_of(scenes[:20], scenes[18:22], scenes[2:3])
     kept = audited(splits, drop=False, where="here")
     assert len(kept.train) == 20
@@ -159,7 +159,7 @@ def test_leaks_in_folders_are_reported_with_names_and_classes(write_folder):
     assert not data.load_splits(DataSpec(**spec, audit_leaks=False)).report.leaks
 
 
-def test_files_of_pictures_are_audited_when_asked_for(write_npz, scenes):
+def test_npz_files_are_audited_on_request(write_npz, scenes):
     path = write_npz(
         "twins.npz", shape=(72, 72, 3), test_images=scenes[:20], train_images=scenes[:40], counts=(40, 12, 20)
     )

@@ -1,4 +1,4 @@
-"""Files in MedMNIST's layout: the good ones, and every way that one can be wrong."""
+"""Files in MedMNIST's layout: valid ones, and every kind of error."""
 
 import hashlib
 import zipfile
@@ -37,7 +37,7 @@ def test_class_names_without_a_source_are_numbered(write_npz):
     assert load(write_npz(num_classes=3)).class_names == ("class_0", "class_1", "class_2")
 
 
-def test_class_names_from_the_file_beside(write_npz):
+def test_class_names_from_the_file_next_to_it(write_npz):
     path = write_npz()
     path.with_name("tiny.labels.txt").write_text("cat\nnot cat\n", "utf-8")
     assert load(path).class_names == ("cat", "not cat")
@@ -78,7 +78,7 @@ BROKEN = {
     "no image in train shows 'class_1'": {"train_labels": np.zeros((40, 1), np.uint8)},
     "pickled objects": {"train_labels": objects()},
     "must be integers": {"train_labels": np.zeros((40, 1), np.float64)},
-    "one label an image is needed": {"train_labels": np.zeros((40, 14), np.uint8)},
+    "one label per image is needed": {"train_labels": np.zeros((40, 14), np.uint8)},
     "names a class twice": {"names": "a\na\n"},
 }
 
@@ -106,32 +106,32 @@ def test_a_labels_file_in_another_encoding(write_npz):
     assert load(path).class_names == ("warm", "cold")
 
 
-def test_an_entry_that_is_no_array(write_npz):
+def test_an_entry_that_is_not_an_array(write_npz):
     path = write_npz(train_labels=None)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("train_labels", b"not an array")
-    with pytest.raises(InputError, match="train_labels is no array"):
+    with pytest.raises(InputError, match="train_labels is not an array"):
         load(path)
 
 
-def test_one_class_is_none(write_npz):
+def test_one_class_is_not_enough(write_npz):
     with pytest.raises(InputError, match="at least 2 classes"):
         load(write_npz(num_classes=1))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "0 bytes. is damaged or no .npz"), (b"hello", "damaged or no .npz"), (None, "damaged")],
+    [(b"", "0 bytes. is damaged or not an .npz"), (b"hello", "damaged or not an .npz"), (None, "damaged")],
     ids=["empty", "text", "truncated"],
 )
-def test_files_that_are_not_whole(write_npz, content, message):
+def test_incomplete_files(write_npz, content, message):
     path = write_npz()
     path.write_bytes(path.read_bytes()[:-5000] if content is None else content)
     with pytest.raises(InputError, match=message):
         load(path)
 
 
-def test_a_flipped_byte_is_seen(write_npz):
+def test_a_flipped_byte_is_detected(write_npz):
     path = write_npz()
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -140,13 +140,13 @@ def test_a_flipped_byte_is_seen(write_npz):
         load(path)
 
 
-def test_other_files_are_no_npz(tmp_path):
+def test_other_files_are_refused(tmp_path):
     (tmp_path / "images.zip").write_bytes(b"")
     with pytest.raises(InputError, match="takes an .npz"):
         load(tmp_path / "images.zip")
 
 
-def test_a_folder_is_no_npz(tmp_path):
+def test_a_folder_is_not_an_npz_file(tmp_path):
     (tmp_path / "images.npz").mkdir()
     with pytest.raises(InputError, match="has no folders"):
         load(tmp_path / "images.npz")
@@ -160,13 +160,13 @@ def home(offline, monkeypatch):
 
 
 def make_official(monkeypatch, path, name):
-    """Lets MedMNIST's table expect just this file."""
+    """Makes MedMNIST's table expect this file."""
     known = {**medmnist.info()[name], "MD5": hashlib.md5(path.read_bytes()).hexdigest()}
     monkeypatch.setattr(medmnist, "info", lambda: {name: known})
 
 
 @pytest.mark.parametrize("place", ["data", "home/.medmnist"])
-def test_a_name_is_found_where_it_may_lie(home, write_npz, monkeypatch, place):
+def test_a_name_is_found_in_every_folder(home, write_npz, monkeypatch, place):
     folder = home / place
     folder.mkdir(parents=True, exist_ok=True)
     path = write_npz("dermamnist.npz", num_classes=7).rename(folder / "dermamnist.npz")
@@ -190,8 +190,8 @@ def test_every_3d_name_at_both_sizes(home, write_npz, monkeypatch, name, size):
     path = write_npz(f"{file}.npz", shape=(size,) * 3, num_classes=classes, counts=(classes,) * 3)
     path = path.rename(home / "data" / path.name)
     md5 = "MD5" if size == 28 else f"MD5_{size}"
-    found = {**known, md5: hashlib.md5(path.read_bytes()).hexdigest()}
-    monkeypatch.setattr(medmnist, "info", lambda: {name: found})
+    replaced = {**known, md5: hashlib.md5(path.read_bytes()).hexdigest()}
+    monkeypatch.setattr(medmnist, "info", lambda: {name: replaced})
     splits = data.load_splits(DataSpec(data=name, size=size))
     assert splits.image_shape == (size, size, size, 1)
     assert splits.num_classes == classes
@@ -204,7 +204,7 @@ def test_a_file_with_another_md5_is_refused(home, write_npz):
         data.load_splits(DataSpec(data="dermamnist"))
 
 
-def test_a_failed_download_names_three_ways_out(home, capsys):
+def test_a_failed_download_names_three_alternatives(home, capsys):
     assert derma.main(["--out", str(home / "run")]) == 2
     error = capsys.readouterr().err
     for part in ("no route to host", medmnist.info()["dermamnist"]["url"], ".medmnist", "--data PATH", "synthetic"):
@@ -214,17 +214,17 @@ def test_a_failed_download_names_three_ways_out(home, capsys):
 def test_a_download_is_checked_and_read(home, write_npz, monkeypatch):
     source = write_npz("dermamnist.npz", num_classes=7)
     make_official(monkeypatch, source, "dermamnist")
-    asked = {}
+    arguments = {}
 
     def get_file(name, url, file_hash, hash_algorithm, cache_dir, cache_subdir):
-        asked.update(url=url, file_hash=file_hash, hash_algorithm=hash_algorithm)
+        arguments.update(url=url, file_hash=file_hash, hash_algorithm=hash_algorithm)
         return str(source)
 
     monkeypatch.setattr(keras.utils, "get_file", get_file)
     assert len(data.load_splits(DataSpec(data="dermamnist")).train) == 40
-    assert asked["hash_algorithm"] == "md5"
-    assert asked["file_hash"] == medmnist.info()["dermamnist"]["MD5"]
-    assert asked["url"].endswith("dermamnist.npz?download=1")
+    assert arguments["hash_algorithm"] == "md5"
+    assert arguments["file_hash"] == medmnist.info()["dermamnist"]["MD5"]
+    assert arguments["url"].endswith("dermamnist.npz?download=1")
 
 
 def test_a_name_that_medmnist_does_not_know():

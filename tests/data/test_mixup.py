@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from keras_vision.data import Batches, Split, augmentation, mixup
-from keras_vision.data.augmentation import augment, uniforms
+from keras_vision.data import Batches, Split, draws, mixup
+from keras_vision.data.augmentation import augment
+from keras_vision.data.draws import uniforms
 from keras_vision.recipe import AugmentationSpec
 
 FULL = AugmentationSpec(mixup=1.0, random_crop=3, horizontal_flip=True)
@@ -35,19 +36,19 @@ def test_shares_have_the_beta_distribution(alpha):
     assert stats.kstest(shares, stats.beta(alpha, alpha).cdf).pvalue > 0.01
 
 
-def test_the_smallest_alpha_leaves_images_whole():
+def test_the_smallest_alpha_leaves_images_unmixed():
     shares = mixup.shares(1e-6, uniforms(0, 0, 1000))
     assert np.isin(shares, [0, 1]).all()
 
 
-@pytest.mark.parametrize("shape", [(12, 12, 3), (6, 7, 8, 1)], ids=["pictures", "volumes"])
+@pytest.mark.parametrize("shape", [(12, 12, 3), (6, 7, 8, 1)], ids=["images", "volumes"])
 def test_an_image_and_its_label_are_mixed_with_the_same_partners_in_the_same_shares(shape):
     data = split(shape=shape)
     spec = AugmentationSpec(mixup=1.0, horizontal_flip=True)
     batches = Batches(data, 5, 16, augmentation=spec, shuffle=True, seed=3)
     images, labels = epoch_of(batches)
     augmented = augment(data.images, spec, uniforms(3, 0, 90))
-    partners = augmentation.generator(3, 3, 0).permutation(90)
+    partners = draws.generator(3, draws.Purpose.PARTNERS, 0).permutation(90)
     shares = mixup.shares(1.0, uniforms(3, 0, 90))
     along = shares.reshape(-1, *[1] * len(shape))
     assert np.allclose(images, along * augmented + (1 - along) * augmented[partners], atol=1e-3)
@@ -87,7 +88,7 @@ def test_epochs_and_seeds_have_their_own_partners_and_shares():
         assert not np.array_equal(results[0] > 0, other > 0)
 
 
-def test_the_split_is_not_touched():
+def test_the_split_is_not_modified():
     data = split()
     before = data.images.copy(), data.labels.copy()
     epoch_of(Batches(data, 5, 16, augmentation=FULL))
@@ -95,7 +96,7 @@ def test_the_split_is_not_touched():
     assert np.array_equal(data.labels, before[1])
 
 
-def test_keras_weighs_a_mixture_by_the_class_with_the_larger_share():
+def test_keras_weights_a_mixture_by_the_class_with_the_larger_share():
     from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
     batches = Batches(split(), 5, 90, augmentation=FULL)

@@ -1,4 +1,4 @@
-"""The cache of decoded pictures: what it is known by, and what a second run reads."""
+"""The cache of decoded images: its key, and what a second run reads."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def decoded(monkeypatch):
     return names
 
 
-def test_a_second_run_reads_no_file_and_gives_the_same(root, decoded):
+def test_a_second_run_reads_no_file_and_returns_the_same(root, decoded):
     first = load(root)
     assert len(decoded) == 24
     second = load(root)
@@ -55,7 +55,7 @@ def test_the_splits_and_the_seed_need_no_other_cache(root, decoded):
     assert len(decoded) == 24
 
 
-def test_a_file_that_could_not_be_read_is_asked_for_again(write_folder, monkeypatch):
+def test_a_file_that_could_not_be_read_is_tried_again(write_folder, monkeypatch):
     root, read = write_folder({"a": 40, "b": 40}), image_files.read_bytes
 
     def locked(path):
@@ -63,7 +63,7 @@ def test_a_file_that_could_not_be_read_is_asked_for_again(write_folder, monkeypa
             raise image_files.NotReadError("permission denied")
         return read(path)
 
-    (root / "a" / "004.png").write_bytes(b"no picture")
+    (root / "a" / "004.png").write_bytes(b"not an image")
     monkeypatch.setattr(image_files, "read_bytes", locked)
     monkeypatch.setattr(folders, "MOST_SET_ASIDE", 0.5)
     assert set(load(root).report.set_aside) == {"a/003.png", "b/003.png", "a/004.png"}
@@ -75,7 +75,7 @@ def test_a_file_that_could_not_be_read_is_asked_for_again(write_folder, monkeypa
 
 
 @pytest.mark.parametrize("damage", ["index.json", "images.bin", "cut", "no list"])
-def test_a_damaged_cache_is_made_anew(damage, root, decoded):
+def test_a_damaged_cache_is_written_again(damage, root, decoded):
     first = load(root).train.images[:]
     (cache,) = picture_cache.home().iterdir()
     if damage == "cut":
@@ -88,7 +88,7 @@ def test_a_damaged_cache_is_made_anew(damage, root, decoded):
     assert len(decoded) == 48
 
 
-def test_a_cache_is_as_public_as_the_umask_says(root):
+def test_a_cache_has_the_permissions_of_the_umask(root):
     load(root)
     (cache,) = picture_cache.home().iterdir()
     before = os.umask(0)
@@ -103,9 +103,9 @@ def test_a_changed_file_is_another_cache(change, root, decoded):
     if change == "touched":
         os.utime(file, ns=(1, 1))
     if change == "grown":
-        found = file.stat()
+        before = file.stat()
         file.write_bytes(file.read_bytes() + b" ")
-        os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     if change == "added":
         (root / "a" / "new.png").write_bytes(file.read_bytes())
     if change == "removed":
@@ -130,7 +130,7 @@ def test_an_interrupted_decoding_leaves_nothing(root, monkeypatch):
     assert load(root).counts()["train"] == [9, 9]
 
 
-def test_a_cache_that_another_run_finished_first_is_taken(root, monkeypatch):
+def test_a_cache_that_another_run_finished_first_is_used(root, monkeypatch):
     write = picture_cache._write
 
     def overtaken(partial, *arguments):
@@ -147,14 +147,14 @@ def test_a_cache_that_another_run_finished_first_is_taken(root, monkeypatch):
     assert [path.name for path in picture_cache.home().iterdir()] == [f"{root.name}-{key}"]
 
 
-def test_a_cache_that_cannot_be_written_says_the_way_out(root, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_names_the_remedy(root, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
-    with pytest.raises(InputError, match="cannot be written to .*Set KERAS_HOME to a folder with room"):
+    with pytest.raises(InputError, match="cannot be written to .*Set KERAS_HOME to a folder with enough space"):
         load(root)
 
 
-def test_the_index_names_what_is_in_the_cache(root):
+def test_the_index_describes_the_cache(root):
     load(root)
     (cache,) = picture_cache.home().iterdir()
     index = json.loads((cache / "index.json").read_text())
@@ -162,7 +162,7 @@ def test_the_index_names_what_is_in_the_cache(root):
     assert (cache / "images.bin").stat().st_size == 24 * 8 * 8 * 3
 
 
-def test_rows_are_an_array_that_is_never_copied_whole():
+def test_rows_behave_like_an_array_and_refuse_a_full_copy():
     stored = np.arange(5 * 2 * 2).reshape(5, 2, 2, 1).astype(np.uint8)
     rows = Rows(stored, [4, 0, 2])
     assert (rows.shape, rows.dtype, rows.ndim, len(rows)) == ((3, 2, 2, 1), np.uint8, 4, 3)
@@ -175,7 +175,7 @@ def test_rows_are_an_array_that_is_never_copied_whole():
         np.asarray(rows)
 
 
-def test_batches_take_memory_for_a_batch_only(tmp_path):
+def test_batches_need_memory_for_one_batch_only(tmp_path):
     """An epoch over 64 MB on disk, counted by what Python allocates."""
     stored = np.memmap(tmp_path / "images.bin", np.uint8, "w+", shape=(2000, 104, 104, 3))
     split = Split(Rows(stored, np.arange(2000)[::-1]), np.zeros(2000, np.int64))

@@ -8,7 +8,7 @@ from keras_vision.data import synthetic
 from keras_vision.recipe import DataSpec
 
 
-def test_lesions_are_as_uneven_as_dermamnist(lesions):
+def test_lesions_are_as_imbalanced_as_dermamnist(lesions):
     counts = np.array(lesions.counts()["train"])
     assert counts.sum() == 1400
     assert counts.min() >= 2
@@ -16,14 +16,14 @@ def test_lesions_are_as_uneven_as_dermamnist(lesions):
     assert 0.6 < counts.max() / counts.sum() < 0.72
 
 
-def test_the_seed_decides_every_picture(lesions):
+def test_the_seed_decides_every_image(lesions):
     again, other = synthetic.lesions(seed=0), synthetic.lesions(seed=1)
     assert np.array_equal(lesions.train.images, again.train.images)
     assert not np.array_equal(lesions.train.images, other.train.images)
 
 
 @pytest.mark.parametrize("size", [8, 64, 224])
-def test_any_size_shows_the_same_pictures(lesions, size):
+def test_any_size_shows_the_same_images(lesions, size):
     splits = data.load_splits(DataSpec(data="synthetic", size=size))
     assert splits.image_shape == (size, size, 3)
     assert np.array_equal(splits.test.labels, lesions.test.labels)
@@ -51,6 +51,6 @@ def test_volumes_with_three_kinds_of_break():
     assert splits.train.images.std() > 20
 
 
-def test_its_name_says_that_it_is_drawn(lesions):
+def test_its_source_states_that_it_is_synthetic(lesions):
     assert lesions.source.name == "synthetic"
     assert "not medical images" in lesions.source.description

@@ -1,4 +1,4 @@
-"""The judge of the geometry is SciPy's `affine_transform`; turns and flips are worked by hand."""
+"""The reference for geometry is SciPy's `affine_transform`; turns and flips are worked out by hand."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from keras_vision.data import Batches, Split, augment, augmentation, volume_augmentation
-from keras_vision.data.augmentation import uniforms
+from keras_vision.data.draws import uniforms
 from keras_vision.data.volume_augmentation import CUBE_ROTATIONS, parameters, transform
 from keras_vision.recipe import AugmentationSpec, InputError
 
@@ -89,7 +89,7 @@ def test_a_mask_stays_a_mask_of_about_its_size_and_a_gray_volume_gray():
     assert len(np.unique(augment(gray, spec, uniforms(0, 0, 1)))) > 10
 
 
-def test_turns_of_the_cube_are_drawn_evenly():
+def test_turns_of_the_cube_are_equally_frequent():
     drawn = parameters(AugmentationSpec(rotate_cube=True), uniforms(0, 0, 24_000), (8, 8, 8))["cube_rotation"]
     counts = np.bincount(drawn, minlength=24)
     assert len(counts) == len(CUBE_ROTATIONS) == 24
@@ -109,11 +109,11 @@ def test_turns_of_the_cube_are_drawn_evenly():
     ids=["depth", "height", "width"],
 )
 def test_shifts_by_whole_voxels_by_hand(shift, expected):
-    # As for pictures, a shift is added to where a voxel is read.
+    # As for 2D images, a shift is added to where a voxel is read.
     assert transform(counted(3, 3, 3), {"shift": np.array([shift])}).ravel().tolist() == expected
 
 
-def test_a_constant_fills_what_a_shift_uncovers():
+def test_a_constant_fills_the_voxels_that_a_shift_uncovers():
     moved = transform(counted(3, 3, 3), {"shift": np.array([[1.0, 0, 0]])}, "constant", 77)
     assert moved.ravel().tolist() == [*range(9, 27), *([77] * 9)]
 
@@ -148,7 +148,7 @@ def test_rotations_follow_one_another_about_depth_height_and_width():
 
 
 @pytest.mark.parametrize("fill_mode", ["nearest", "constant", "reflect", "wrap"])
-def test_within_its_planes_a_volume_moves_as_pictures_do(fill_mode):
+def test_within_its_planes_a_volume_moves_like_2d_images(fill_mode):
     images = volumes(6, (5, 12, 12, 1))
     rng = np.random.default_rng(1)
     theta, (ty, tx), (zy, zx) = rng.uniform(-90, 90, 6), rng.uniform(-3, 3, (2, 6)), rng.uniform(0.7, 1.3, (2, 6))
@@ -160,8 +160,8 @@ def test_within_its_planes_a_volume_moves_as_pictures_do(fill_mode):
     }
     changed = transform(images, drawn, fill_mode, 17.0)
     for plane in range(5):
-        pictures = {"theta": theta, "tx": tx, "ty": ty, "zx": zx, "zy": zy}
-        expected = augmentation.transform(images[:, plane], pictures, fill_mode, 17.0)
+        in_plane = {"theta": theta, "tx": tx, "ty": ty, "zx": zx, "zy": zy}
+        expected = augmentation.transform(images[:, plane], in_plane, fill_mode, 17.0)
         assert np.abs(changed[:, plane] - expected).max() < 0.1
 
 
@@ -211,12 +211,6 @@ def test_parameters_stay_in_their_ranges():
     assert 19.9 < drawn["offset"].max() <= 20
 
 
-def test_no_two_changes_share_a_random_number():
-    names = ("_ROTATION", "_SHIFT", "_ZOOM", "_FLIP", "_CHANNEL_SHIFT", "_BRIGHTNESS", "_CUBE_ROTATION", "_NOISE")
-    columns = np.concatenate([np.atleast_1d(getattr(volume_augmentation, name)) for name in names])
-    assert sorted(columns) == list(range(16))
-
-
 def test_isotropic_zoom_keeps_balls_round():
     drawn = parameters(AugmentationSpec(zoom_range=0.3, isotropic_zoom=True), uniforms(0, 0, 9), (8, 8, 8))
     assert drawn["zoom"].shape == (9, 3)
@@ -224,13 +218,13 @@ def test_isotropic_zoom_keeps_balls_round():
     assert len(np.unique(drawn["zoom"])) == 9
 
 
-def test_intensity_is_a_factor_and_an_offset_cut_to_the_range_by_hand():
+def test_intensity_is_a_factor_and_an_offset_clipped_to_the_range_by_hand():
     image = np.array([0, 20, 100, 200], np.uint8).reshape(1, 4, 1, 1, 1)
     brighter = transform(image, {"brightness": np.array([1.5]), "offset": np.array([-30.5])})
     assert brighter.ravel().tolist() == [0, 0, 119.5, 255]
 
 
-def test_noise_is_drawn_anew_for_each_volume_and_repeated_for_each_row():
+def test_noise_is_new_for_each_volume_and_repeatable_for_each_row():
     gray = np.full((30, 16, 16, 16, 1), 128, np.uint8)
     draws = uniforms(0, 0, 30)
     noise = augment(gray, AugmentationSpec(noise=10), draws) - gray
@@ -258,7 +252,7 @@ def test_batch_size_and_order_change_no_volume():
 
 
 @pytest.mark.parametrize("fill_mode", ["nearest", "constant", "reflect", "wrap"])
-def test_a_volume_depends_on_its_row_alone(fill_mode):
+def test_a_volume_depends_only_on_its_row(fill_mode):
     images, draws = np.repeat(volumes(1), 20, axis=0), uniforms(3, 1, 20)
     spec = AugmentationSpec(**GEOMETRY, **FLIPS, **INTENSITY, rotate_cube=True, fill_mode=fill_mode)
     together = augment(images, spec, draws)
@@ -267,7 +261,7 @@ def test_a_volume_depends_on_its_row_alone(fill_mode):
         assert not np.array_equal(together[index], together[index - 1])
 
 
-def test_the_result_is_float32_within_the_range_and_the_volumes_given_are_not_touched():
+def test_the_result_is_float32_within_the_range_and_the_volumes_are_not_modified():
     images = volumes(10)
     before = images.copy()
     changed = augment(images, ALL, uniforms(0, 0, 10))
@@ -278,7 +272,7 @@ def test_the_result_is_float32_within_the_range_and_the_volumes_given_are_not_to
     assert np.array_equal(images, before)
 
 
-def test_nothing_asked_is_nothing_done():
+def test_an_empty_spec_changes_nothing():
     images = volumes(3, (4, 5, 6, 1))
     assert np.array_equal(augment(images, AugmentationSpec(), uniforms(0, 0, 3)), images)
 
@@ -297,7 +291,7 @@ def test_nothing_asked_is_nothing_done():
         ({"rotate_cube": True}, "--rotate-cube needs volumes with three equal sides"),
     ],
 )
-def test_what_makes_no_sense_for_volumes_is_refused_by_name(change, message):
+def test_changes_of_2d_images_are_refused_by_name(change, message):
     images, spec = volumes(2, (4, 4, 5, 1)), AugmentationSpec(**change)
     with pytest.raises(InputError, match=message) as caught:
         augment(images, spec, uniforms(0, 0, 2))

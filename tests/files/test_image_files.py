@@ -1,4 +1,4 @@
-"""Pictures from files: every kind of dirt is converted rightly or refused with its reason."""
+"""Images from files: every unusual file is converted correctly or refused with a reason."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from keras_vision.files import image_files
 
 
 def encoded(image, kind, **options):
-    """Bytes of a file that Pillow writes of an array or a Pillow image."""
+    """Bytes of a file that Pillow writes from an array or a Pillow image."""
     buffer = io.BytesIO()
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     image.save(buffer, kind, **options)
@@ -24,7 +24,7 @@ def as_pillow_reads(content):
 
 
 @pytest.fixture
-def picture(scene):
+def image(scene):
     return scene(1)[:48]
 
 
@@ -37,19 +37,19 @@ def test_a_white_over_black_gradient_by_hand():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_transparent_places_are_white(kind, picture):
-    alpha = np.zeros((*picture.shape[:2], 1), np.uint8)
+def test_transparent_regions_are_white(kind, image):
+    alpha = np.zeros((*image.shape[:2], 1), np.uint8)
     alpha[:, :30] = 255
     options = {"lossless": True} if kind == "WEBP" else {}
-    found = image_files.decode(encoded(np.concatenate([picture, alpha], axis=-1), kind, **options))
-    np.testing.assert_array_equal(found[:, :30], picture[:, :30])
+    found = image_files.decode(encoded(np.concatenate([image, alpha], axis=-1), kind, **options))
+    np.testing.assert_array_equal(found[:, :30], image[:, :30])
     assert (found[:, 30:] == 255).all()
 
 
-def test_gray_with_transparency_and_a_transparent_colour_of_a_palette_are_white(picture):
-    both = np.dstack([picture[..., 0], np.zeros(picture.shape[:2], np.uint8)])
+def test_gray_with_transparency_and_a_transparent_colour_of_a_palette_are_white(image):
+    both = np.dstack([image[..., 0], np.zeros(image.shape[:2], np.uint8)])
     assert (image_files.decode(encoded(Image.fromarray(both, "LA"), "PNG"), gray=True) == 255).all()
-    palette = Image.fromarray(picture).convert("P")
+    palette = Image.fromarray(image).convert("P")
     clear = palette.getpixel((0, 0))
     found = image_files.decode(encoded(palette, "PNG", transparency=clear))
     assert (found[np.asarray(palette) == clear] == 255).all()
@@ -57,20 +57,20 @@ def test_gray_with_transparency_and_a_transparent_colour_of_a_palette_are_white(
 
 @pytest.mark.parametrize("turn", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_pictures_are_turned_as_exif_says(kind, turn, picture):
+def test_images_are_rotated_by_exif(kind, turn, image):
     exif = Image.Exif()
     exif[0x112] = turn
-    content = encoded(picture, kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
+    content = encoded(image, kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
     np.testing.assert_allclose(image_files.decode(content), as_pillow_reads(content), atol=2)
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_transparent_pictures_are_turned_too(turn, picture):
-    alpha = np.full((*picture.shape[:2], 1), 255, np.uint8)
+def test_transparent_images_are_rotated_too(turn, image):
+    alpha = np.full((*image.shape[:2], 1), 255, np.uint8)
     alpha[:7, :9] = 0
     exif = Image.Exif()
     exif[0x112] = turn
-    content = encoded(np.concatenate([picture, alpha], axis=-1), "PNG", exif=exif)
+    content = encoded(np.concatenate([image, alpha], axis=-1), "PNG", exif=exif)
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
     white = Image.new("RGBA", expected.size, "white")
     np.testing.assert_array_equal(
@@ -79,27 +79,27 @@ def test_transparent_pictures_are_turned_too(turn, picture):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
-def test_cmyk_becomes_rgb(kind, picture):
-    content = encoded(Image.fromarray(picture).convert("CMYK"), kind, **({"quality": 95} if kind == "JPEG" else {}))
+def test_cmyk_becomes_rgb(kind, image):
+    content = encoded(Image.fromarray(image).convert("CMYK"), kind, **({"quality": 95} if kind == "JPEG" else {}))
     assert np.abs(image_files.decode(content) - as_pillow_reads(content)).mean() < 2
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_sixteen_bits_become_eight(suffix, picture):
-    content = cv2.imencode(suffix, picture[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
-    np.testing.assert_array_equal(image_files.decode(content), picture)
-    gray = cv2.imencode(suffix, picture[..., 0].astype(np.uint16) * 257)[1].tobytes()
-    np.testing.assert_array_equal(image_files.decode(gray, gray=True), picture[..., :1])
+def test_sixteen_bits_become_eight(suffix, image):
+    content = cv2.imencode(suffix, image[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
+    np.testing.assert_array_equal(image_files.decode(content), image)
+    gray = cv2.imencode(suffix, image[..., 0].astype(np.uint16) * 257)[1].tobytes()
+    np.testing.assert_array_equal(image_files.decode(gray, gray=True), image[..., :1])
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("PNG", "P"), ("GIF", "P"), ("PNG", "1"), ("BMP", "RGB"), ("TIFF", "L")])
-def test_palettes_and_few_bits_become_rgb(kind, mode, picture):
-    content = encoded(Image.fromarray(picture).convert(mode), kind)
+def test_palettes_and_few_bits_become_rgb(kind, mode, image):
+    content = encoded(Image.fromarray(image).convert(mode), kind)
     np.testing.assert_array_equal(image_files.decode(content), as_pillow_reads(content))
 
 
-def test_of_moving_pictures_the_first_is_taken(picture):
-    frames = [Image.fromarray(part).convert("P") for part in (picture, 255 - picture)]
+def test_the_first_frame_of_an_animation_is_used(image):
+    frames = [Image.fromarray(part).convert("P") for part in (image, 255 - image)]
     content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(image_files.decode(content), as_pillow_reads(content))
 
@@ -119,15 +119,15 @@ def test_a_jpeg_without_its_last_bytes_is_refused_in_any_size(at_least, scene):
         image_files.decode(content[:-2], at_least=at_least)
 
 
-def test_what_is_no_picture_is_refused(tmp_path):
-    with pytest.raises(image_files.UnreadableError, match="no picture of a kind"):
+def test_files_that_are_not_images_are_refused(tmp_path):
+    with pytest.raises(image_files.UnreadableError, match="not an image format"):
         image_files.decode(b"name,label\nscan,1\n")
     empty, pipe = tmp_path / "empty.jpg", tmp_path / "pipe.jpg"
     empty.touch()
     with pytest.raises(image_files.UnreadableError, match="empty file"):
         image_files.read_bytes(empty)
     os.mkfifo(pipe)
-    with pytest.raises(image_files.UnreadableError, match="no regular file"):
+    with pytest.raises(image_files.UnreadableError, match="not a regular file"):
         image_files.read_bytes(pipe)
     with pytest.raises(image_files.UnreadableError, match="no such file"):
         image_files.read_bytes(tmp_path / "none.jpg")
@@ -136,7 +136,7 @@ def test_what_is_no_picture_is_refused(tmp_path):
         image_files.read_bytes(tmp_path / "loop")
 
 
-def test_files_larger_than_memory_bears_are_not_read(tmp_path):
+def test_files_too_large_for_memory_are_not_read(tmp_path):
     with (tmp_path / "large.png").open("wb") as file:
         file.truncate(image_files.MAX_BYTES + 1)
     with pytest.raises(image_files.UnreadableError, match="larger than 512 MB"):
@@ -149,7 +149,7 @@ def test_a_decompression_bomb_is_refused():
         image_files.decode(encoded(black, "PNG"))
 
 
-def test_the_shape_asked_for_comes_out():
+def test_every_resizing_returns_the_requested_shape():
     image = np.arange(6 * 10, dtype=np.uint8).reshape(6, 10, 1)
     cropped = image_files.fit(image, 6, 6, "crop")
     np.testing.assert_array_equal(cropped, image[:, 2:8])
@@ -164,7 +164,7 @@ def test_the_shape_asked_for_comes_out():
         assert image_files.fit(np.zeros((1, 500, 3), np.uint8), 8, 8, resize).shape == (8, 8, 3)
 
 
-def test_large_jpegs_decoded_in_a_part_of_their_size_stay_what_they_are(scene):
+def test_large_jpegs_decoded_at_a_fraction_of_their_size_keep_their_values(scene):
     content = encoded(scene(3, 720), "JPEG", quality=95)
     assert image_files.decode(content, at_least=(64, 64)).shape == (180, 180, 3)
     assert image_files.decode(content, at_least=(181, 64)).shape == (720, 720, 3)
@@ -173,14 +173,14 @@ def test_large_jpegs_decoded_in_a_part_of_their_size_stay_what_they_are(scene):
     assert np.abs(whole.astype(int) - reduced).mean() < 1
 
 
-def test_a_wrong_suffix_is_remarked():
+def test_a_wrong_suffix_is_reported():
     assert image_files.remarks(b"\x89PNG...", "scan.jpg") == "its content is PNG"
     assert image_files.remarks(b"\xff\xd8\xff...", "scan.JPEG") == ""
     assert image_files.remarks(b"unknown", "scan.jpg") == ""
 
 
-def test_symmetries_are_the_eight_of_a_square(picture):
-    square = picture[:48, :48]
+def test_symmetries_are_the_eight_of_a_square(image):
+    square = image[:48, :48]
     found = {image_files.symmetry(square, turn).tobytes() for turn in range(8)}
     turned = {np.rot90(flipped, count).tobytes() for flipped in (square, square[::-1]) for count in range(4)}
     assert found == turned

@@ -1,4 +1,4 @@
-"""What the tests of networks share; among it torchvision's ResNet18 as a judge, with weights not its first ones."""
+"""Shared fixtures of the model tests, among them torchvision's ResNet18 with randomized weights as the reference."""
 
 import contextlib
 
@@ -9,7 +9,7 @@ import torch
 
 @pytest.fixture(scope="session")
 def half_precision():
-    """Networks that are built inside the block compute in bfloat16."""
+    """A context manager: networks built inside it compute in bfloat16."""
 
     @contextlib.contextmanager
     def block():
@@ -25,16 +25,16 @@ def half_precision():
 
 @pytest.fixture(scope="session")
 def torch_resnet18(torchvision):
-    """A function of the number of classes and the pictures' channels: a torch network that learns no more."""
+    """A function of the number of classes and of image channels that returns a torch network in inference mode."""
 
     def network(num_classes=10, channels=3, head=None):
         torch.manual_seed(0)
-        made = torchvision.models.resnet18(weights=None, num_classes=num_classes)
+        model = torchvision.models.resnet18(weights=None, num_classes=num_classes)
         if channels == 1:
-            made.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+            model.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
         if head is not None:
-            made.fc = head
-        return randomized(made)
+            model.fc = head
+        return randomized(model)
 
     return network
 

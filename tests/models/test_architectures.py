@@ -1,3 +1,5 @@
+"""The contract of every architecture: input shapes, output logits, one flat graph, sizes."""
+
 import keras
 import numpy as np
 import pytest
@@ -5,19 +7,19 @@ import pytest
 from keras_vision import derma, models
 from keras_vision.recipe import ARCHITECTURES, InputError, ModelSpec
 
-PICTURES, VOLUMES = (28, 28, 3), (16, 18, 20, 1)
+IMAGES, VOLUMES = (28, 28, 3), (16, 18, 20, 1)
 TAKEN = [
-    ("plain_cnn", PICTURES),
+    ("plain_cnn", IMAGES),
     ("plain_cnn_3d", VOLUMES),
-    ("small_resnet", PICTURES),
+    ("small_resnet", IMAGES),
     ("small_resnet", VOLUMES),
-    ("cifar_resnet", PICTURES),
-    ("resnet18", PICTURES),
-    ("whitened_cnn", PICTURES),
-    ("basic_cnn", PICTURES),
-    ("application", PICTURES),
+    ("cifar_resnet", IMAGES),
+    ("resnet18", IMAGES),
+    ("whitened_cnn", IMAGES),
+    ("basic_cnn", IMAGES),
+    ("application", IMAGES),
 ]
-# Of application: a backbone that is small up to there.
+# For `application`: a backbone that is small up to this layer.
 BACKBONE = {"backbone": "VGG19", "cut_layer": "block2_pool", "input_size": 32}
 
 
@@ -44,12 +46,12 @@ def test_the_graph_is_flat_and_ends_in_a_linear_layer(model):
     assert model.layers[-1].activation is keras.activations.linear
 
 
-def test_a_normalization_stands_between_each_convolution_and_its_activation(model):
-    """Only so does it fold into the convolution when the network is quantized."""
+def test_a_normalization_follows_each_convolution(model):
+    """Before the activation, so that it folds into the convolution when the network is quantized."""
     if model.name == "basic_cnn":
-        pytest.skip("has no normalization, as in the documents")
+        pytest.skip("has no normalization, as in the reference notebooks")
     if model.name == "whitened_cnn":
-        pytest.skip("normalizes after pooling, a quarter of the pixels, which is what makes it quick to train")
+        pytest.skip("normalizes after pooling, on a quarter of the pixels, to train fast")
     if model.name == "vgg19_classifier":
         pytest.skip("has no normalization")
     for layer in model.layers:
@@ -62,7 +64,7 @@ def test_a_normalization_stands_between_each_convolution_and_its_activation(mode
 @pytest.mark.parametrize(
     "name", ["plain_cnn", "small_resnet", "cifar_resnet", "resnet18", "whitened_cnn", "basic_cnn", "application"]
 )
-def test_other_shapes(name, shape):
+def test_networks_accept_other_shapes(name, shape):
     model = models.build(ModelSpec(architecture=name, width=4, **BACKBONE), shape, 2)
     assert model.predict(np.zeros((1, *shape)), verbose=0).shape == (1, 2)
 
@@ -70,28 +72,28 @@ def test_other_shapes(name, shape):
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("plain_cnn", (12, 28, 3), "pictures of at least 16"),
-        ("plain_cnn", (28, 28, 28, 1), "pictures of at least 16"),
+        ("plain_cnn", (12, 28, 3), "images of at least 16"),
+        ("plain_cnn", (28, 28, 28, 1), "images of at least 16"),
         ("plain_cnn_3d", (28, 28, 3), "volumes of at least 8"),
         ("plain_cnn_3d", (28, 28, 6, 1), "volumes of at least 8"),
-        ("small_resnet", (12, 28, 3), "pictures of at least 16"),
+        ("small_resnet", (12, 28, 3), "images of at least 16"),
         ("small_resnet", (12, 28, 28, 1), "volumes of at least 16"),
     ],
 )
-def test_shapes_that_no_network_takes(name, shape, message):
+def test_images_of_a_wrong_shape_are_refused(name, shape, message):
     with pytest.raises(InputError, match=f"The network {name} takes {message}"):
         models.build(ModelSpec(architecture=name), shape, 2)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "cifar_resnet", "application"])
-def test_an_input_size_makes_no_picture_of_a_volume(name):
-    with pytest.raises(InputError, match=r"takes pictures .* Received: images of shape \(28, 28, 28, 1\)"):
+def test_an_input_size_does_not_make_a_volume_acceptable(name):
+    with pytest.raises(InputError, match=r"takes images .* Received: images of shape \(28, 28, 28, 1\)"):
         models.build(ModelSpec(architecture=name, **{**BACKBONE, "input_size": 32}), (28, 28, 28, 1), 2)
 
 
 @pytest.mark.parametrize("name", models.ARCHITECTURES)
-def test_half_precision_leaves_the_scaling_of_pixels_alone(name, half_precision):
-    """1/255 in bfloat16 is .4 % off, which moves white by a gray level."""
+def test_half_precision_scales_pixels_in_float32(name, half_precision):
+    """1/255 in bfloat16 has an error of 0.4 %, which moves white by a gray level."""
     shape = (16, 16, 16, 1) if name == "plain_cnn_3d" else (32, 32, 3)
     with half_precision():
         model = models.build(ModelSpec(architecture=name, width=4, **BACKBONE), shape, 2)
@@ -100,7 +102,7 @@ def test_half_precision_leaves_the_scaling_of_pixels_alone(name, half_precision)
     assert model.layers[-2].compute_dtype == "bfloat16"
 
 
-def test_the_documents_network_has_its_size():
+def test_the_reference_notebooks_network_has_its_size():
     assert models.build(derma.RECIPES["baseline"].model, (28, 28, 3), 7).count_params() == 489_927
 
 

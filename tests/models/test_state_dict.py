@@ -1,4 +1,4 @@
-"""torchvision's state dicts: its own network as the judge, both ways, and every way that a file can be wrong."""
+"""torchvision's state dicts, loaded and saved, compared with its own network; and invalid files."""
 
 import hashlib
 import os
@@ -16,27 +16,27 @@ from keras_vision.models.resnet import IMAGENET_MEAN, IMAGENET_STD
 from keras_vision.recipe import InputError, ModelSpec, override
 
 
-def spec(weights, **knobs):
-    """torchvision's network, thinner where the judge is not asked."""
-    return ModelSpec(**{"architecture": "resnet18", "width": 4, "stem": "imagenet", "weights": str(weights), **knobs})
+def spec(weights, **fields):
+    """torchvision's network, narrower where the test does not compare with it."""
+    return ModelSpec(**{"architecture": "resnet18", "width": 4, "stem": "imagenet", "weights": str(weights), **fields})
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A file with torchvision's names, ten classes in colour."""
+    """A file with torchvision's names, for ten classes of colour images."""
     path = tmp_path_factory.mktemp("torch") / "net.pth"
     models.save_state_dict(models.build(spec("none"), (32, 32, 3), 10), path)
     return path
 
 
 def patches(size, channels):
-    """Patches of 8 x 8: of the noise of single pixels nothing is left after four halvings."""
-    found = np.random.default_rng(0).integers(0, 256, (3, 8, 8, channels), dtype=np.uint8)
-    return np.kron(found, np.ones((1, 8, 8, 1), np.uint8))[:, : size[0], : size[1]]
+    """Images of 8 x 8 patches: noise of single pixels would vanish after four halvings."""
+    colors = np.random.default_rng(0).integers(0, 256, (3, 8, 8, channels), dtype=np.uint8)
+    return np.kron(colors, np.ones((1, 8, 8, 1), np.uint8))[:, : size[0], : size[1]]
 
 
-def answers(network, images):
-    """The judge's logits."""
+def torch_logits(network, images):
+    """The torch network's logits."""
     gray = images.shape[-1] == 1
     mean, std = (np.mean(IMAGENET_MEAN), np.mean(IMAGENET_STD)) if gray else (IMAGENET_MEAN, IMAGENET_STD)
     normalized = torch.from_numpy(np.float32((images / 255 - mean) / std).transpose(0, 3, 1, 2).copy())
@@ -52,13 +52,13 @@ def test_logits_are_those_of_torchvision(torch_resnet18, tmp_path, size, channel
     torch.save(network.state_dict(), tmp_path / "net.pth")
     model = models.build(spec(tmp_path / "net.pth", width=64, head_dropout=0.5), (*size, channels), 10)
     images = patches(size, channels)
-    expected = answers(network, images)
-    assert np.ptp(expected, axis=0).mean() > 0.1  # Logits that follow the images.
+    expected = torch_logits(network, images)
+    assert np.ptp(expected, axis=0).mean() > 0.1  # The logits depend on the images.
     np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-4)
 
 
-def test_torchvision_loads_strictly_what_is_saved(torchvision, tmp_path):
-    """A network with a hidden layer, whose statistics a few steps have moved."""
+def test_torchvision_loads_a_saved_file_strictly(torchvision, tmp_path):
+    """A network with a hidden layer, whose statistics changed in a few steps."""
     keras.utils.set_random_seed(0)
     model = models.build(spec("none", width=64, head_units=6, head_dropout=0.5), (64, 64, 3), 4)
     images = patches((64, 64), 3)
@@ -73,34 +73,34 @@ def test_torchvision_loads_strictly_what_is_saved(torchvision, tmp_path):
     assert state.keys() == network.state_dict().keys()
     network.load_state_dict(state, strict=True)
     expected = model.predict(images, verbose=0)
-    np.testing.assert_allclose(answers(network.eval().to("cpu"), images), expected, atol=1e-4)
+    np.testing.assert_allclose(torch_logits(network.eval().to("cpu"), images), expected, atol=1e-4)
 
 
-def test_what_is_written_is_read_back(saved, tmp_path):
+def test_a_saved_file_is_loaded_without_a_change(saved, tmp_path):
     model = models.build(spec(saved), (32, 32, 3), 10)
     models.save_state_dict(model, tmp_path / "back.pth")
-    there, back = torch.load(saved, weights_only=True), torch.load(tmp_path / "back.pth", weights_only=True)
-    assert there.keys() == back.keys()
-    for name, tensor in there.items():
+    first, back = torch.load(saved, weights_only=True), torch.load(tmp_path / "back.pth", weights_only=True)
+    assert first.keys() == back.keys()
+    for name, tensor in first.items():
         assert tensor.shape == back[name].shape
         assert tensor.dtype == back[name].dtype
         torch.testing.assert_close(back[name], tensor, rtol=0, atol=0)
 
 
 def test_a_checkpoint_of_parallel_half_precision_training(saved, tmp_path, capsys):
-    """As `{"state_dict": ...}` with `module.` in front of every name."""
+    """`{"state_dict": ...}` with `module.` before every name."""
     state = {f"module.{name}": tensor.half() for name, tensor in torch.load(saved, weights_only=True).items()}
     torch.save({"epoch": 3, "state_dict": state}, tmp_path / "checkpoint.pth")
     model = models.build(spec(tmp_path / "checkpoint.pth"), (32, 32, 3), 10)
     expected = state["module.fc.weight"].float().numpy().T
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.get_layer("logits").kernel), expected)
-    assert capsys.readouterr().out == f"Weights taken from {tmp_path / 'checkpoint.pth'}.\n"
+    assert capsys.readouterr().out == f"Weights loaded from {tmp_path / 'checkpoint.pth'}.\n"
 
 
-@pytest.mark.parametrize("knobs", [{}, {"head_units": 8}])
-def test_another_head_is_left_out_with_a_word(saved, capsys, knobs):
-    model = models.build(spec(saved, **knobs), (32, 32, 3), 7)
-    assert "all but its last layer" in capsys.readouterr().out
+@pytest.mark.parametrize("fields", [{}, {"head_units": 8}])
+def test_another_head_is_skipped_and_reported(saved, capsys, fields):
+    model = models.build(spec(saved, **fields), (32, 32, 3), 7)
+    assert "except the last layer" in capsys.readouterr().out
     kernel = torch.load(saved, weights_only=True)["layer4.1.conv2.weight"].numpy().transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.get_layer("layer4_1_conv2").kernel), kernel)
 
@@ -109,18 +109,18 @@ def test_a_file_without_a_head_is_a_backbone(saved, tmp_path, capsys):
     state = {name: tensor for name, tensor in torch.load(saved, weights_only=True).items() if "fc" not in name}
     torch.save(state, tmp_path / "backbone.pth")
     models.build(spec(tmp_path / "backbone.pth"), (32, 32, 3), 10)
-    assert "all but its last layer" in capsys.readouterr().out
+    assert "except the last layer" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_first_kernel_is_fitted_to_gray_and_back(tmp_path, channels):
+def test_the_first_kernel_is_converted_to_gray_and_back(tmp_path, channels):
     models.save_state_dict(models.build(spec("none"), (32, 32, 4 - channels), 10), tmp_path / "net.pth")
     state = torch.load(tmp_path / "net.pth", weights_only=True)
     model = models.build(spec(tmp_path / "net.pth"), (32, 32, channels), 10)
-    found = keras.ops.convert_to_numpy(model.get_layer("conv1").kernel)
+    actual = keras.ops.convert_to_numpy(model.get_layer("conv1").kernel)
     kernel = state["conv1.weight"].numpy().transpose(2, 3, 1, 0)
     expected = kernel.sum(axis=2, keepdims=True) if channels == 1 else np.concatenate([kernel] * 3, axis=2) / 3
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,11 @@ class Harmful:
         return os.system, (f"touch {self.file}",)
 
 
-def test_a_file_that_asks_for_code_is_not_opened(tmp_path):
+def test_a_file_that_could_run_code_is_not_opened(tmp_path):
     torch.save({"conv1.weight": Harmful(tmp_path / "harm")}, tmp_path / "net.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Harmful(tmp_path / "harm")))
     for name in ("net.pth", "plain.pth"):
-        with pytest.raises(InputError, match="asks for more than tensors; it was not opened"):
+        with pytest.raises(InputError, match="has more than tensors and could run code; it was not opened"):
             models.build(spec(tmp_path / name), (32, 32, 3), 10)
     assert not (tmp_path / "harm").exists()
 
@@ -167,12 +167,12 @@ def test_a_file_that_asks_for_code_is_not_opened(tmp_path):
         (lambda path, content: path.write_bytes(content[: len(content) // 2]), "cannot be read"),
         (lambda path, content: path.write_bytes(b""), "cannot be read"),
         (lambda path, content: path.write_bytes(b"\x89PNG\r\n" * 9), "not opened|cannot be read"),
-        (lambda path, content: torch.save(torch.zeros(3), path), "holds something else"),
-        (lambda path, content: torch.save({}, path), "holds something else"),
-        (lambda path, content: torch.save({"epoch": 3}, path), "holds something else"),
+        (lambda path, content: torch.save(torch.zeros(3), path), "has other content"),
+        (lambda path, content: torch.save({}, path), "has other content"),
+        (lambda path, content: torch.save({"epoch": 3}, path), "has other content"),
     ],
 )
-def test_a_file_that_is_no_state_dict(saved, tmp_path, write, message):
+def test_a_file_that_is_not_a_state_dict(saved, tmp_path, write, message):
     path = tmp_path / "net.pth"
     write(path, saved.read_bytes())
     with pytest.raises(InputError, match=message) as caught:
@@ -181,7 +181,7 @@ def test_a_file_that_is_no_state_dict(saved, tmp_path, write, message):
     assert "--weights takes a torch state dict" in str(caught.value)
 
 
-def test_without_torch_the_way_out_is_said(saved, monkeypatch):
+def test_without_torch_the_error_says_how_to_install_it(saved, monkeypatch):
     model = models.build(spec("none"), (32, 32, 3), 10)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(InputError, match="pip install torch"):
@@ -190,12 +190,12 @@ def test_without_torch_the_way_out_is_said(saved, monkeypatch):
 
 @pytest.fixture
 def home(offline, monkeypatch):
-    """No weights anywhere, and no network."""
+    """A folder without weights, and no network."""
     monkeypatch.setenv("KERAS_HOME", str(offline / "keras"))
     return offline
 
 
-def test_the_address_is_torchvisions_and_carries_the_hash(torchvision):
+def test_the_url_is_torchvisions_and_has_the_hash(torchvision):
     assert torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url == state_dict.URL
     assert state_dict.SHA256.startswith(state_dict.URL.rpartition("-")[2].removesuffix(".pth"))
 
@@ -211,7 +211,7 @@ def test_without_a_network_three_ways_out_are_named(home, capsys):
 
 
 @pytest.mark.parametrize("folder", ["data", "keras/models"])
-def test_a_file_of_that_name_is_checked_wherever_it_lies(home, saved, monkeypatch, folder):
+def test_a_file_of_that_name_is_checked_in_every_folder(home, saved, monkeypatch, folder):
     (home / folder).mkdir(parents=True, exist_ok=True)
     (home / folder / "resnet18-f37072fd.pth").write_bytes(saved.read_bytes())
     with pytest.raises(InputError, match="is not torchvision's ResNet18: its SHA-256 is .* --weights PATH"):
@@ -221,15 +221,15 @@ def test_a_file_of_that_name_is_checked_wherever_it_lies(home, saved, monkeypatc
 
 
 def test_a_download_is_checked(home, saved, monkeypatch):
-    asked = {}
+    request = {}
 
-    def get_file(name, url, **knobs):
-        asked.update(name=name, url=url, **knobs)
+    def get_file(name, url, **arguments):
+        request.update(name=name, url=url, **arguments)
         return str(saved)
 
     monkeypatch.setattr(keras.utils, "get_file", get_file)
     assert models.imagenet_file() == saved
-    assert asked == {
+    assert request == {
         "name": "resnet18-f37072fd.pth",
         "url": state_dict.URL,
         "file_hash": state_dict.SHA256,
@@ -239,8 +239,8 @@ def test_a_download_is_checked(home, saved, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("knobs", [{"stem": "cifar"}, {"width": 32}, {"architecture": "cifar_resnet"}])
-def test_imagenets_weights_are_for_its_network_alone(home, knobs):
-    recipe = override(cifar.RECIPES["resnet18"], **{"stem": "imagenet", "weights": "imagenet", **knobs})
+@pytest.mark.parametrize("fields", [{"stem": "cifar"}, {"width": 32}, {"architecture": "cifar_resnet"}])
+def test_imagenet_weights_are_only_for_their_network(home, fields):
+    recipe = override(cifar.RECIPES["resnet18"], **{"stem": "imagenet", "weights": "imagenet", **fields})
     with pytest.raises(InputError, match="--architecture resnet18 --stem imagenet --width 64. Received"):
         models.build(recipe.model, (32, 32, 3), 10)

@@ -1,3 +1,5 @@
+"""The whitened network: its initialization, its size and its files."""
+
 import subprocess
 import sys
 
@@ -20,12 +22,12 @@ def images():
 def test_the_first_layer_whitens_patches(images):
     model = models.build(SPEC, (32, 32, 3), 7, images)
     whitening = keras.Model(model.input, model.get_layer("whitening").output)
-    found = whitening.predict(images.astype("float32"), verbose=0).reshape(-1, 24)
-    np.testing.assert_array_equal(found[:, 12:], -found[:, :12])
-    correlation = np.corrcoef(found[:, :12], rowvar=False)
+    outputs = whitening.predict(images.astype("float32"), verbose=0).reshape(-1, 24)
+    np.testing.assert_array_equal(outputs[:, 12:], -outputs[:, :12])
+    correlation = np.corrcoef(outputs[:, :12], rowvar=False)
     assert np.abs(correlation - np.eye(12)).max() < 0.05
-    # Directions that the images have at all come out with one spread; pixels' own spread is a quarter of that.
-    assert np.percentile(found[:, :12].std(0), 75) == pytest.approx(1, abs=0.1)
+    # Directions with variance in the images have a standard deviation of 1; the pixels' own is a quarter of that.
+    assert np.percentile(outputs[:, :12].std(0), 75) == pytest.approx(1, abs=0.1)
     assert "whitening" not in {weight.path.split("/")[0] for weight in model.trainable_weights}
 
 
@@ -35,43 +37,43 @@ def test_without_images_the_first_layer_is_random():
 
 
 @pytest.mark.parametrize(("layer", "channels"), [("group1_a_conv", 24), ("group2_a_conv", 30), ("group2_b_conv", 120)])
-def test_convolutions_start_by_passing_on_their_input(layer, channels):
+def test_convolutions_start_as_identity_maps(layer, channels):
     model = models.build(ModelSpec(architecture="whitened_cnn", width=30), (16, 16, 3), 2)
     convolution = model.get_layer(layer)
-    pictures = np.random.default_rng(0).random((2, 5, 6, channels), dtype="float32")
-    found = keras.ops.convert_to_numpy(convolution(pictures))
-    passed = min(channels, convolution.filters)
-    np.testing.assert_allclose(found[..., :passed], pictures[..., :passed], atol=1e-6)
-    random = convolution.get_weights()[0][..., passed:]
+    inputs = np.random.default_rng(0).random((2, 5, 6, channels), dtype="float32")
+    outputs = keras.ops.convert_to_numpy(convolution(inputs))
+    copied = min(channels, convolution.filters)
+    np.testing.assert_allclose(outputs[..., :copied], inputs[..., :copied], atol=1e-6)
+    random = convolution.get_weights()[0][..., copied:]
     if random.size:
         assert random.std() == pytest.approx(np.sqrt(1 / 3 / (9 * channels)), rel=0.1)
 
 
-def test_the_head_gets_a_ninth_of_what_is_normalized_to_one():
+def test_the_last_normalization_starts_with_a_scale_of_a_ninth():
     model = models.build(SPEC, (16, 16, 3), 2)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    starts = [layer.get_weights()[0].mean() for layer in norms]
-    assert starts == pytest.approx([1] * 5 + [1 / 9])
+    scales = [layer.get_weights()[0].mean() for layer in norms]
+    assert scales == pytest.approx([1] * 5 + [1 / 9])
 
 
-def test_large_images_are_whitened_by_few_of_them(monkeypatch):
-    seen = []
-    monkeypatch.setattr(np, "cov", lambda patches, rowvar: seen.append(len(patches)) or np.eye(12))
+def test_few_large_images_are_enough_for_whitening(monkeypatch):
+    counts = []
+    monkeypatch.setattr(np, "cov", lambda patches, rowvar: counts.append(len(patches)) or np.eye(12))
     models.build(SPEC, (256, 256, 3), 2, np.zeros((400, 256, 256, 3), np.uint8))
-    assert seen == [50 * 255 * 255]
+    assert counts == [50 * 255 * 255]
 
 
 def test_size_of_the_recipes_network():
     assert models.build(ModelSpec(architecture="whitened_cnn", width=64), (32, 32, 3), 10).count_params() == 1_975_082
 
 
-def test_pictures_that_are_too_small():
-    with pytest.raises(InputError, match="whitened_cnn takes pictures of at least 16 x 16"):
+def test_images_that_are_too_small_are_refused():
+    with pytest.raises(InputError, match="whitened_cnn takes images of at least 16 x 16"):
         models.build(SPEC, (32, 15, 3), 10)
 
 
 @pytest.mark.backend
-def test_an_integer_file_gives_what_its_simulation_says(images):
+def test_an_integer_file_predicts_as_its_simulation(images):
     keras.utils.set_random_seed(0)
     model = models.build(SPEC, (32, 32, 3), 7, images)
     quantized = quantization.with_fake_quantization(model)

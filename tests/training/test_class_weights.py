@@ -1,3 +1,5 @@
+"""Class weights by hand and compared with scikit-learn's."""
+
 import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
@@ -7,12 +9,12 @@ from keras_vision.training import class_weights
 LABELS = np.repeat([0, 1, 2], [60, 30, 10])
 
 
-def test_none_weighs_nothing():
+def test_none_gives_no_weights():
     assert class_weights(LABELS, 3, "none") is None
     assert class_weights(LABELS, 3, "0") is None
 
 
-def test_balanced_is_scikit_learns():
+def test_balanced_weights_are_scikit_learns():
     expected = compute_class_weight("balanced", classes=np.arange(3), y=LABELS)
     assert list(class_weights(LABELS, 3, "balanced").values()) == pytest.approx(expected)
 

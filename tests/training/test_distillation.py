@@ -1,4 +1,4 @@
-"""A student learns its teacher's answers, and the teacher stays what it was."""
+"""A student learns its teacher's predictions, and the teacher does not change."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ def network(seed):
     )
 
 
-def test_a_student_comes_to_answer_as_its_teacher_whatever_the_labels_say():
+def test_a_student_learns_its_teachers_predictions_whatever_the_labels():
     teacher, model = network(0), network(1)
     before = [weights.copy() for weights in teacher.get_weights()]
     inputs = np.random.default_rng(0).normal(size=(256, 4)).astype("float32")
@@ -27,23 +27,23 @@ def test_a_student_comes_to_answer_as_its_teacher_whatever_the_labels_say():
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     student.compile(keras.optimizers.Adam(0.02), loss=loss, metrics=["accuracy"])
     student.fit(inputs, labels, batch_size=64, epochs=30, verbose=0)
-    answers, expected = (keras.ops.softmax(one.predict(inputs, verbose=0)) for one in (model, teacher))
-    distance = np.abs(keras.ops.convert_to_numpy(answers) - keras.ops.convert_to_numpy(expected))
+    actual, expected = (keras.ops.softmax(one.predict(inputs, verbose=0)) for one in (model, teacher))
+    distance = np.abs(keras.ops.convert_to_numpy(actual) - keras.ops.convert_to_numpy(expected))
     assert distance.mean() < 0.03
     for kept, now in zip(before, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(kept, now)
 
 
 def test_every_step_starts_from_cleared_gradients():
-    """Teacher and student have variables of the same names, which must not be taken for each other's."""
+    """Teacher and student have variables of the same names, which must not be confused."""
     teacher, model = network(0), network(1)
     inputs = np.ones((8, 4), "float32")
     student = training.student_of(teacher, model)
     student.compile(keras.optimizers.SGD(1e-3), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
-    moves = []
+    changes = []
     for _ in range(4):
         before = model.get_layer("logits").get_weights()[1].copy()
         student.train_on_batch(inputs, np.zeros((8, 3), "float32"))
-        moves.append(np.linalg.norm(model.get_layer("logits").get_weights()[1] - before))
+        changes.append(np.linalg.norm(model.get_layer("logits").get_weights()[1] - before))
     # Gradients that add up would make the fourth step four times the first.
-    assert max(moves) < 1.2 * min(moves)
+    assert max(changes) < 1.2 * min(changes)

@@ -1,30 +1,33 @@
-"""Operations taken from the backend itself while a network is trained: Keras's own layers are the judge."""
+"""Backend-native operations during training, compared with Keras's own layers."""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+from keras_vision import training
+from keras_vision.data import Batches, Split
 from keras_vision.quantization.quantized_layers import QuantizedConv2D
+from keras_vision.recipe import TrainingSpec
 from keras_vision.training import torch_state
 from keras_vision.training.native_operations import NORMALIZATIONS, native_operations
 
 pytestmark = pytest.mark.backend
 
 
-def network(shape, **knobs):
-    model = network_of(lambda: layers.BatchNormalization(momentum=0.7, name="judged", **knobs), shape, rate=0.005)
+def network(shape, **arguments):
+    model = network_of(lambda: layers.BatchNormalization(momentum=0.7, name="tested", **arguments), shape, rate=0.005)
     rng = np.random.default_rng(1)
-    layer = model.get_layer("judged")
+    layer = model.get_layer("tested")
     layer.set_weights([rng.uniform(0.5, 1.5, part.shape) for part in layer.get_weights()])
     return model
 
 
-def network_of(made, shape, rate=0.0003):
-    """With weights in front of the layer, too, which learn by its gradients alone."""
+def network_of(make, shape, rate=0.0003):
+    """A network with weights before the tested layer, too, which depend on its gradients."""
     keras.utils.set_random_seed(0)
     images = keras.Input(shape)
-    x = made()(layers.Dense(shape[-1], dtype="float32")(images))
+    x = make()(layers.Dense(shape[-1], dtype="float32")(images))
     model = keras.Model(images, layers.Dense(3, dtype="float32")(layers.Flatten()(x)))
     model.compile(keras.optimizers.SGD(rate), "mse")
     return model
@@ -43,40 +46,40 @@ def trained(model, shape):
 
 
 @pytest.mark.parametrize("shape", [(5, 4, 3), (3, 5, 4, 2)])
-@pytest.mark.parametrize("knobs", [{}, {"scale": False}, {"center": False}])
-def test_losses_weights_and_statistics_are_keras_own(shape, knobs):
-    expected = trained(network(shape, **knobs), shape)
-    model = network(shape, **knobs)
+@pytest.mark.parametrize("arguments", [{}, {"scale": False}, {"center": False}])
+def test_losses_weights_and_statistics_are_keras_own(shape, arguments):
+    expected = trained(network(shape, **arguments), shape)
+    model = network(shape, **arguments)
     with native_operations(model):
-        assert ("call" in vars(model.get_layer("judged"))) == (keras.backend.backend() in NORMALIZATIONS)
-        found = trained(model, shape)
-    assert "call" not in vars(model.get_layer("judged"))
-    np.testing.assert_allclose(found[0], expected[0], rtol=1e-4)
-    for one, other in zip(found[1], expected[1], strict=True):
+        assert ("call" in vars(model.get_layer("tested"))) == (keras.backend.backend() in NORMALIZATIONS)
+        actual = trained(model, shape)
+    assert "call" not in vars(model.get_layer("tested"))
+    np.testing.assert_allclose(actual[0], expected[0], rtol=1e-4)
+    for one, other in zip(actual[1], expected[1], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(found[2], expected[2], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(actual[2], expected[2], rtol=1e-3, atol=1e-3)
 
 
-def test_in_half_precision_it_is_as_near_as_half_precision_is():
+def test_half_precision_agrees_within_its_precision():
     shape = (8, 8, 4)
     expected = trained(network(shape, dtype="mixed_bfloat16"), shape)
     model = network(shape, dtype="mixed_bfloat16")
     with native_operations(model):
-        found = trained(model, shape)
-    np.testing.assert_allclose(found[0], expected[0], rtol=0.05)
-    for one, other in zip(found[1], expected[1], strict=True):
+        actual = trained(model, shape)
+    np.testing.assert_allclose(actual[0], expected[0], rtol=0.05)
+    for one, other in zip(actual[1], expected[1], strict=True):
         np.testing.assert_allclose(one, other, rtol=0.05, atol=0.05)
 
 
-def test_frozen_layers_stay_as_they_are():
+def test_frozen_layers_do_not_change():
     shape = (5, 4, 3)
     model = network(shape)
-    model.get_layer("judged").trainable = False
+    model.get_layer("tested").trainable = False
     model.compile("sgd", "mse")
-    before = model.get_layer("judged").get_weights()
+    before = model.get_layer("tested").get_weights()
     with native_operations(model):
         trained(model, shape)
-    for one, other in zip(model.get_layer("judged").get_weights(), before, strict=True):
+    for one, other in zip(model.get_layer("tested").get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -91,25 +94,25 @@ class Subclassed(keras.Model):
         return self.head(keras.ops.max(self.norm(self.front(images), training=training), axis=(1, 2)))
 
 
-def test_a_network_without_a_graph_is_taken_too():
-    def made():
+def test_a_subclassed_model_is_supported():
+    def make():
         keras.utils.set_random_seed(0)
         model = Subclassed()
         model(np.zeros((1, 5, 4, 3)))
         model.compile(keras.optimizers.SGD(0.02), "mse")
         return model
 
-    expected = trained(made(), (5, 4, 3))
-    model = made()
+    expected = trained(make(), (5, 4, 3))
+    model = make()
     with native_operations(model):
         assert ("call" in vars(model.norm)) == (keras.backend.backend() in NORMALIZATIONS)
-        found = trained(model, (5, 4, 3))
-    np.testing.assert_allclose(found[2], expected[2], rtol=1e-3, atol=1e-3)
+        actual = trained(model, (5, 4, 3))
+    np.testing.assert_allclose(actual[2], expected[2], rtol=1e-3, atol=1e-3)
 
 
-def test_a_block_inside_a_block_and_an_error_leave_the_layers_as_they_were():
+def test_layers_are_restored_after_a_nested_block_and_an_error():
     model = network((5, 4, 3))
-    norm = model.get_layer("judged")
+    norm = model.get_layer("tested")
     before = set(vars(norm))
 
     def stop():
@@ -124,35 +127,35 @@ def test_a_block_inside_a_block_and_an_error_leave_the_layers_as_they_were():
     assert set(vars(norm)) == before
 
 
-def convolution(kind=layers.Conv2D, filters=6, size=3, **knobs):
-    return kind(filters, size, name="judged", **knobs)
+def convolution(kind=layers.Conv2D, filters=6, size=3, **arguments):
+    return kind(filters, size, name="tested", **arguments)
 
 
 ON_TORCH = {
-    "valid": lambda **knobs: convolution(**knobs),
-    "same": lambda **knobs: convolution(padding="same", use_bias=False, **knobs),
-    "strides": lambda **knobs: convolution(strides=2, **knobs),
-    "one by one": lambda **knobs: convolution(size=1, strides=2, padding="same", **knobs),
-    "even kernel": lambda **knobs: convolution(size=2, activation="relu", **knobs),
-    "dilated": lambda **knobs: convolution(size=(3, 1), padding="same", dilation_rate=2, **knobs),
-    "groups": lambda **knobs: convolution(groups=2, **knobs),
-    "8-bit kernel": lambda **knobs: QuantizedConv2D(4, 3, padding="same", name="judged", **knobs),
-    "pooling": lambda **knobs: layers.MaxPooling2D((2, 3), name="judged", **knobs),
-    "overlapping": lambda **knobs: layers.MaxPooling2D(3, strides=2, name="judged", **knobs),
+    "valid": lambda **arguments: convolution(**arguments),
+    "same": lambda **arguments: convolution(padding="same", use_bias=False, **arguments),
+    "strides": lambda **arguments: convolution(strides=2, **arguments),
+    "one by one": lambda **arguments: convolution(size=1, strides=2, padding="same", **arguments),
+    "even kernel": lambda **arguments: convolution(size=2, activation="relu", **arguments),
+    "dilated": lambda **arguments: convolution(size=(3, 1), padding="same", dilation_rate=2, **arguments),
+    "groups": lambda **arguments: convolution(groups=2, **arguments),
+    "8-bit kernel": lambda **arguments: QuantizedConv2D(4, 3, padding="same", name="tested", **arguments),
+    "pooling": lambda **arguments: layers.MaxPooling2D((2, 3), name="tested", **arguments),
+    "overlapping": lambda **arguments: layers.MaxPooling2D(3, strides=2, name="tested", **arguments),
 }
 
 
-made_on_torch = pytest.mark.parametrize("made", [pytest.param(made, id=name) for name, made in ON_TORCH.items()])
+on_torch = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in ON_TORCH.items()])
 
 
-@made_on_torch
-def test_convolutions_and_poolings_are_keras_own(made):
-    assert_same(made, (9, 8, 4), 1e-3)
+@on_torch
+def test_convolutions_and_poolings_are_keras_own(make):
+    assert_same(make, (9, 8, 4), 1e-3)
 
 
-@made_on_torch
-def test_convolutions_and_poolings_in_half_precision_are_as_near_as_that_is(made):
-    assert_same(lambda: made(dtype="mixed_bfloat16"), (9, 8, 4), 0.05)
+@on_torch
+def test_convolutions_and_poolings_in_half_precision_agree_within_its_precision(make):
+    assert_same(lambda: make(dtype="mixed_bfloat16"), (9, 8, 4), 0.05)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -160,45 +163,45 @@ def test_convolutions_of_volumes_are_keras_own(padding):
     assert_same(lambda: convolution(layers.Conv3D, padding=padding), (5, 4, 3, 2), 1e-3)
 
 
-def assert_same(made, shape, tolerance):
-    """Losses, predictions, and what the weights changed by, as shares of the largest."""
-    method = "convolution_op" if hasattr(made(), "convolution_op") else "call"
-    model = network_of(made, shape)
-    skips_pixels = getattr(model.get_layer("judged"), "kernel_size", None) == (1, 1)
+def assert_same(make, shape, tolerance):
+    """Compares losses, predictions and changes of the weights, relative to the largest."""
+    method = "convolution_op" if hasattr(make(), "convolution_op") else "call"
+    model = network_of(make, shape)
+    skips_pixels = getattr(model.get_layer("tested"), "kernel_size", None) == (1, 1)
     replaced = keras.backend.backend() in (("tensorflow", "torch") if skips_pixels else ("torch",))
     with native_operations(model):
-        assert (method in vars(model.get_layer("judged"))) == replaced
+        assert (method in vars(model.get_layer("tested"))) == replaced
         if keras.backend.backend() != "torch":
-            return  # What TensorFlow's are is compared below.
-        found = learnt(model, shape)
-    assert method not in vars(model.get_layer("judged"))
-    model = network_of(made, shape)
-    with torch_state.sound_gradients(model):  # Keras's own 1 x 1 convolution with strides needs it, too.
-        expected = learnt(model, shape)
-    for one, other in zip(found, expected, strict=True):
+            return  # TensorFlow's are compared below.
+        actual = outcome(model, shape)
+    assert method not in vars(model.get_layer("tested"))
+    model = network_of(make, shape)
+    with torch_state.sound_gradients(model):  # Keras's own strided 1 x 1 convolution needs it, too.
+        expected = outcome(model, shape)
+    for one, other in zip(actual, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
 
 
 @pytest.mark.parametrize("channels", [3, 16])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_projections_that_skip_pixels_are_keras_own(padding, channels):
-    """Of 16 channels, for of fewer Keras's own may end the process."""
+    """Compared with 16 channels only: with fewer, Keras's own may crash the process."""
 
-    def made():
+    def make():
         return convolution(size=1, strides=(2, 3), padding=padding)
 
     shape, replaced = (9, 8, channels), keras.backend.backend() in ("tensorflow", "torch")
-    model = network_of(made, shape)
+    model = network_of(make, shape)
     with native_operations(model):
-        assert ("convolution_op" in vars(model.get_layer("judged"))) == replaced
-        found = learnt(model, shape)
-    assert "convolution_op" not in vars(model.get_layer("judged"))
+        assert ("convolution_op" in vars(model.get_layer("tested"))) == replaced
+        actual = outcome(model, shape)
+    assert "convolution_op" not in vars(model.get_layer("tested"))
     if channels == 16:
-        for one, other in zip(found, learnt(network_of(made, shape), shape), strict=True):
+        for one, other in zip(actual, outcome(network_of(make, shape), shape), strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-3 * np.abs(other).max())
 
 
-def learnt(model, shape):
+def outcome(model, shape):
     before = model.get_weights()
     losses, weights, predicted = trained(model, shape)
     return [losses, predicted, *(now - then for now, then in zip(weights, before, strict=True))]
@@ -210,25 +213,60 @@ class Doubled(layers.Conv2D):
 
 
 OTHERS = {
-    "padded on the right alone": lambda: convolution(strides=2, padding="same"),
+    "padded only on the right": lambda: convolution(strides=2, padding="same"),
     "even kernel": lambda: convolution(size=2, padding="same"),
-    "an operation of its own": lambda: Doubled(6, 3, name="judged"),
-    "padded pooling": lambda: layers.MaxPooling2D(padding="same", name="judged"),
+    "an operation of its own": lambda: Doubled(6, 3, name="tested"),
+    "padded pooling": lambda: layers.MaxPooling2D(padding="same", name="tested"),
     "channels first": lambda: convolution(data_format="channels_first"),
-    "average": lambda: layers.AveragePooling2D(2, name="judged"),
+    "average": lambda: layers.AveragePooling2D(2, name="tested"),
 }
 
 
-@pytest.mark.parametrize("made", [pytest.param(made, id=name) for name, made in OTHERS.items()])
-def test_other_convolutions_and_poolings_are_left_alone(made):
-    model = network_of(made, (9, 8, 4))
-    before = set(vars(model.get_layer("judged")))
+@pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in OTHERS.items()])
+def test_other_convolutions_and_poolings_are_not_replaced(make):
+    model = network_of(make, (9, 8, 4))
+    before = set(vars(model.get_layer("tested")))
     with native_operations(model):
-        assert set(vars(model.get_layer("judged"))) == before
+        assert set(vars(model.get_layer("tested"))) == before
 
 
-@pytest.mark.parametrize("knobs", [{"axis": 1}, {"renorm": True}, {"dtype": "bfloat16"}])
-def test_others_are_left_alone(knobs):
-    model = network((5, 4, 3), **knobs)
+@pytest.mark.parametrize("arguments", [{"axis": 1}, {"renorm": True}, {"dtype": "bfloat16"}])
+def test_other_normalizations_are_not_replaced(arguments):
+    model = network((5, 4, 3), **arguments)
     with native_operations(model):
-        assert "call" not in vars(model.get_layer("judged"))
+        assert "call" not in vars(model.get_layer("tested"))
+
+
+@pytest.mark.parametrize(
+    ("make", "replaced_on"),
+    [
+        pytest.param(lambda: layers.BatchNormalization(name="tested"), (), id="normalization"),
+        pytest.param(lambda: convolution(layers.Conv3D, padding="same"), (), id="volumes"),
+        pytest.param(lambda: convolution(layers.Conv3D, size=1, strides=2), ("tensorflow",), id="strided 1 x 1 x 1"),
+        *(
+            pytest.param(make, ("tensorflow",) if name == "one by one" else (), id=name)
+            for name, make in ON_TORCH.items()
+        ),
+    ],
+)
+def test_disabled_only_tensorflows_strided_1x1_convolutions_are_replaced(make, replaced_on):
+    model = network_of(make, (4, 9, 8, 4) if isinstance(make(), layers.Conv3D) else (9, 8, 4))
+    before = [set(vars(layer)) for layer in model.layers]
+    replaced = {"convolution_op"} if keras.backend.backend() in replaced_on else set()
+    with native_operations(model, enabled=False):
+        added = [set(vars(layer)) - names for layer, names in zip(model.layers, before, strict=True)]
+    assert set().union(*added) == replaced
+    assert [set(vars(layer)) for layer in model.layers] == before
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_recipe_switches_native_operations_off(enabled):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.BatchNormalization(name="tested"), layers.Flatten(), layers.Dense(2)]
+    )
+    norm, replaced = model.get_layer("tested"), []
+    watch = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: replaced.append("call" in vars(norm)))
+    images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 1), dtype=np.uint8)
+    batches = Batches(Split(images, np.arange(16) % 2), 2, 16)
+    training.fit(model, batches, batches, TrainingSpec(epochs=1, native_operations=enabled), callbacks=[watch])
+    assert replaced == [enabled and keras.backend.backend() in NORMALIZATIONS]

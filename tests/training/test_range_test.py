@@ -1,4 +1,4 @@
-"""The range test on models whose largest stable rate is known, and what it leaves behind: nothing."""
+"""The range test on models with a known largest stable rate; and the model's state afterwards, which is unchanged."""
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ BATCHES = [(IMAGES[start : start + 8], LABELS[start : start + 8]) for start in r
 
 
 def dropout_network():
-    """Every kind of state that a network has: weights, batch statistics, the seed of a dropout."""
+    """Every kind of state of a network: weights, batch statistics, a dropout's seed."""
     keras.utils.set_random_seed(0)
     images = keras.Input((4, 4, 1))
     x = keras.layers.BatchNormalization(momentum=0.5)(keras.layers.Flatten()(images))
@@ -37,7 +37,7 @@ def compiled(optimizer, model=None):
 
 
 def sharp_valley(optimizer):
-    """A quadratic loss of curvatures 2 and .02, for which gradient descent is stable up to the rate 2 / 2 = 1."""
+    """A quadratic loss with curvatures 2 and 0.02: gradient descent is stable up to the rate 2 / 2 = 1."""
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")(inputs))
     model.compile(optimizer=optimizer, loss="mse")
@@ -69,9 +69,9 @@ def sweep(model, batches=BATCHES, **settings):
 
 
 @pytest.mark.parametrize("sweep_kind", ["exponential", "linear"])
-def test_divergence_is_found_at_the_largest_stable_rate_and_suggestions_lie_below(sweep_kind):
+def test_divergence_is_found_at_the_largest_stable_rate_and_suggestions_are_lower(sweep_kind):
     model, batches = sharp_valley(SGD(0.1))
-    # Two batches that disagree a little, or the weights settle so well that it takes long to shake them.
+    # Two batches that differ a little, or the weights converge so well that divergence takes long.
     (images, targets) = batches[0]
     batches = [(images, targets + 0.05), (images, targets - 0.05)]
     ranges = {"exponential": (1e-4, 100.0), "linear": (0.0, 2.0)}
@@ -79,7 +79,7 @@ def test_divergence_is_found_at_the_largest_stable_rate_and_suggestions_lie_belo
     curve = training.range_test(model, batches, low=low, high=high, steps=80, sweep=sweep_kind)
     assert curve.diverged
     assert 1 < curve.rates[-1] < 3
-    # By hand: at the start the loss is (1 - 3)^2 + .01 * 1 + 1 = 5.01, at its best 1.
+    # By hand: at the start the loss is (1 - 3)^2 + 0.01 * 1 + 1 = 5.01, at the minimum 1.
     assert curve.losses[0] == pytest.approx(5.01, rel=5e-2)
     assert min(curve.losses) == pytest.approx(1, rel=2e-2)
     assert 0 < curve.steepest < 1
@@ -91,7 +91,7 @@ def test_a_loss_belongs_to_the_rate_of_the_step_before_it():
     model, batches = sharp_valley(SGD(0.1))
     curve = training.range_test(model, batches, low=0.0, high=0.9, steps=10, sweep="linear", smoothing=0.0)
     assert curve.rates == pytest.approx(np.linspace(0, 0.9, 10))
-    # A step of 0 changes nothing; one of .1 takes the first weight's distance, 2, times 1 - .1 * 2.
+    # A rate of 0 changes nothing; 0.1 multiplies the first weight's distance, 2, by 1 - 0.1 * 2.
     assert curve.losses[:2] == pytest.approx([5.01, 1 + 0.01 + (2 * 0.8) ** 2], rel=1e-3)
 
 
@@ -110,7 +110,7 @@ def optimizers():
 
 
 @pytest.mark.parametrize("name", list(optimizers()))
-def test_a_training_goes_as_if_there_had_been_no_test(name):
+def test_a_training_is_the_same_as_without_the_range_test(name):
     """Before the first step, and again between steps, when the optimizer has slots and a compiled function."""
     plain = compiled(optimizers()[name])
     expected = [train(plain), train(plain)]
@@ -120,7 +120,7 @@ def test_a_training_goes_as_if_there_had_been_no_test(name):
         before = state(model)
         curve = sweep(model)
         assert_equal(state(model), before)
-        assert max(curve.losses) != pytest.approx(min(curve.losses))  # Something was trained meanwhile.
+        assert max(curve.losses) != pytest.approx(min(curve.losses))  # The sweep did train.
         assert model.optimizer is optimizer
         assert getattr(optimizer, "_learning_rate", None) is rate
         assert optimizer.built is bool(epoch)
@@ -128,7 +128,7 @@ def test_a_training_goes_as_if_there_had_been_no_test(name):
             np.testing.assert_allclose(mine, plainly, rtol=1e-6, atol=1e-7)
 
 
-def test_a_second_sweep_has_rates_of_its_own():
+def test_a_second_sweep_uses_its_own_rates():
     model, batches = sharp_valley(SGD(CosineDecay(0.1, 100)))
     first = training.range_test(model, batches, low=1e-6, high=1e-5, steps=12)
     second = training.range_test(model, batches, low=1e-3, high=0.5, steps=12)
@@ -139,7 +139,7 @@ def test_a_second_sweep_has_rates_of_its_own():
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_sweep_that_fails_leaves_everything_as_it_was(error):
+def test_a_failed_sweep_restores_everything(error):
     def failing():
         yield from BATCHES
         raise error
@@ -154,12 +154,12 @@ def test_a_sweep_that_fails_leaves_everything_as_it_was(error):
     assert_equal(train(model), (train(compiled(Adam(0.01)), epochs=2)))
 
 
-def test_a_step_that_is_interrupted_leaves_everything_as_it_was(monkeypatch):
+def test_an_interrupted_step_restores_everything(monkeypatch):
     model = compiled(Adam(0.01))
     train(model)
     before, make, done = state(model), model.make_train_function, []
 
-    def make_what_is_interrupted():
+    def make_interrupted_function():
         if model.train_function is not None:
             return
         make()
@@ -173,15 +173,15 @@ def test_a_step_that_is_interrupted_leaves_everything_as_it_was(monkeypatch):
 
         model.train_function = interrupted
 
-    monkeypatch.setattr(model, "make_train_function", make_what_is_interrupted)
+    monkeypatch.setattr(model, "make_train_function", make_interrupted_function)
     with pytest.raises(KeyboardInterrupt):
         sweep(model)
     monkeypatch.undo()
-    getattr(model, "jax_state_sync", lambda: None)()  # What callbacks do on JAX, where a step's outcome lies in wait.
+    getattr(model, "jax_state_sync", lambda: None)()  # As callbacks do: JAX writes a step's results later.
     assert_equal(state(model), before)
 
 
-def test_metrics_keep_what_they_counted():
+def test_metrics_keep_their_counts():
     model = compiled(Adam(0.01))
     train(model)
     before = model.get_metrics_result()
@@ -191,14 +191,14 @@ def test_metrics_keep_what_they_counted():
     )
 
 
-def test_metrics_that_are_younger_than_the_test_have_counted_nothing():
+def test_metrics_created_by_the_sweep_have_counted_nothing():
     model = compiled(Adam(0.01))
     sweep(model)
     assert all(not keras.ops.convert_to_numpy(variable).any() for variable in model.metrics_variables)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="torch alone keeps gradients")
-def test_gradients_stay_what_they_were():
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="only torch keeps gradients")
+def test_gradients_are_restored():
     model = compiled(Adam(0.01))
     train(model)
     gradients = [variable.value.grad for variable in model.trainable_variables]
@@ -209,7 +209,7 @@ def test_gradients_stay_what_they_were():
         assert (gradient == value).all()
 
 
-def test_class_weights_weigh_the_loss_as_in_a_fit():
+def test_class_weights_are_used_as_in_a_fit():
     model = compiled(SGD(0.1))
     plain, doubled, first = (
         sweep(model, low=1e-9, high=1e-8, class_weight=weights)
@@ -219,14 +219,14 @@ def test_class_weights_weigh_the_loss_as_in_a_fit():
     assert first.losses != pytest.approx(plain.losses, rel=1e-2)
 
 
-def test_sample_weights_are_taken():
+def test_sample_weights_are_used():
     model = compiled(SGD(0.1))
     weighed = [(images, labels, np.full(8, 3.0, "float32")) for images, labels in BATCHES]
     plain, tripled = (sweep(model, batches, low=1e-9, high=1e-8) for batches in (BATCHES, weighed))
     assert tripled.losses == pytest.approx(3 * np.array(plain.losses), rel=1e-4)
 
 
-def test_batches_of_a_track_begin_anew_and_are_left_at_their_beginning():
+def test_batches_of_a_track_are_restarted_and_end_at_epoch_0():
     images = np.clip(IMAGES * 50 + 100, 0, 255).astype(np.uint8)
     batches = Batches(Split(images, np.arange(32) % 2), 2, 8, shuffle=True)
     first, epochs, start = batches[0][0], [], batches.start_epoch
@@ -240,7 +240,7 @@ def test_batches_of_a_track_begin_anew_and_are_left_at_their_beginning():
     assert np.array_equal(batches[0][0], first)
 
 
-def test_weight_decay_spares_the_same_variables():
+def test_weight_decay_excludes_the_same_variables():
     inputs = keras.Input((4, 4, 1))
     layer = keras.layers.Dense(2, bias_initializer="ones")
     model = keras.Model(inputs, layer(keras.layers.Flatten()(inputs)))
@@ -256,23 +256,23 @@ def test_weight_decay_spares_the_same_variables():
         return logs
 
     model.train_on_batch = watched
-    # Without weight there are no gradients, and all that moves a variable is its decay.
+    # With sample weights of 0 there are no gradients, so only decay changes a variable.
     nothing = [(images, labels, np.zeros(8, "float32")) for images, labels in BATCHES]
     sweep(model, nothing, low=0.1, high=0.5)
     assert np.array([bias for bias, _ in seen]) == pytest.approx(np.ones((13, 2)))
     assert seen[0][1] == pytest.approx(kernel * (1 - 0.9 * 0.1), rel=1e-5)
 
 
-def test_a_loss_that_is_no_number_ends_the_sweep():
+def test_a_loss_that_is_not_finite_ends_the_sweep():
     model = compiled(SGD(0.1))
     model.layers[-1].bias.assign([np.inf, np.inf])
     curve = sweep(model)
     assert curve.diverged
     assert curve.rates == ()
-    assert "ran away after 0 steps" in curve.remark
+    assert "diverged after 0 steps" in curve.remark
 
 
-def test_the_bar_is_shown_when_asked_for(capsys):
+def test_verbose_shows_the_progress_bar(capsys):
     model = compiled(SGD(0.1))
     sweep(model, verbose=False)
     assert capsys.readouterr().out == ""
@@ -294,12 +294,12 @@ def test_the_bar_is_shown_when_asked_for(capsys):
         ({"batches": iter(BATCHES)}, "Epoch 2 had none"),
     ],
 )
-def test_arguments_out_of_range(settings, message):
+def test_arguments_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         sweep(compiled(SGD(0.1)), **settings)
 
 
-def test_a_model_that_cannot_be_trained_yet():
+def test_a_model_that_is_not_compiled_or_built_is_refused():
     for model in (dropout_network(), keras.Sequential([keras.layers.Dense(2)])):
         with pytest.raises(ValueError, match="compiled and built"):
             sweep(model)
