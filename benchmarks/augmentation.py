@@ -24,7 +24,8 @@ import record
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from keras_vision.data import synthetic
-from keras_vision.data.augmentation import augment, parameters, uniforms
+from keras_vision.data.augmentation import augment, parameters
+from keras_vision.data.draws import uniforms
 from keras_vision.derma import AUGMENTATION
 
 BATCH = 64

@@ -32,7 +32,7 @@ INGREDIENTS = {
     for name, (command, flags) in {
         "`fast`": (TRACK, []),
         "first layer learnt, not whitened": ([WITHOUT, "whitening", *TRACK[2:]], []),
-        "convolutions start at random": ([WITHOUT, "passing-on", *TRACK[2:]], []),
+        "convolutions start at random": ([WITHOUT, "identity-start", *TRACK[2:]], []),
         "last normalization starts at 1, not 1/9": ([WITHOUT, "small-start", *TRACK[2:]], []),
         "flips drawn anew each epoch": (TRACK, ["--no-alternate-flips"]),
         "no augmentation": (TRACK, ["--no-augment"]),

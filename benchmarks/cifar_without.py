@@ -23,7 +23,7 @@ def leave_random(convolution):
 
 PARTS = {
     "whitening": ("keras_vision.models", "whiten", learn_first_layer),
-    "passing-on": ("keras_vision.models.whitened_cnn", "_pass_on", leave_random),
+    "identity-start": ("keras_vision.models.whitened_cnn", "_start_as_identity", leave_random),
     "small-start": ("keras_vision.models.whitened_cnn", "LAST_GAMMA", 1.0),
 }
 
