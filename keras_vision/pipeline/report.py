@@ -1,7 +1,6 @@
-"""What a finished run reports: its metrics, what they say, and how they are written."""
+"""What a finished run reports: its metrics, and what they say."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ from matplotlib.figure import Figure
 
 from keras_vision.data.data_report import DataReport
 from keras_vision.evaluation import ClassMetrics, Gap, Judgement, OperatingPoint, accuracy_gap
-from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import plots
 from keras_vision.pipeline.heatmaps import MethodResult
 from keras_vision.pipeline.tables import HEADLINE, shown, text_table, words
@@ -248,19 +246,8 @@ class Report:
             lines.append(text_table(*files_table(self.files)))
         return "\n".join(lines)
 
-    def write(self, folder: Path) -> None:
-        """Writes the page, the plots and last the JSON file into a run's folder."""
-        from keras_vision.pipeline.report_page import report_page
-
-        (folder / run_folder.PLOTS).mkdir(exist_ok=True)
-        pngs = {}
-        for name, figure in self._plots().items():
-            pngs[name] = plots.png(figure)
-            run_folder.plot_file(folder, name).write_bytes(pngs[name])
-        (folder / run_folder.PAGE).write_text(report_page(self, pngs), "utf-8")
-        run_folder.write_json(folder / run_folder.REPORT, self.to_dict())
-
-    def _plots(self):
+    def plots(self) -> dict[str, Figure]:
+        """Its plots by name."""
         drawn = {
             "learning_curves": plots.learning_curves({"": list(self.epochs)}),
             "confusion_matrix": plots.confusion(self.judgement.confusion, self.class_names),

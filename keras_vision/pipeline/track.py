@@ -17,6 +17,7 @@ from keras_vision.keras_internals import names
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import heatmaps, record, tflite_files
 from keras_vision.pipeline.report import Report
+from keras_vision.pipeline.report_page import write_report
 from keras_vision.pipeline.tables import duration
 from keras_vision.recipe import Recipe
 
@@ -80,7 +81,7 @@ def run(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False) -> R
         if recipe.quantization.tflite or recipe.quantization.qat:
             files = tflite_files.write_files(folder, recipe, splits, model, train, val, judged, report)
             report = dataclasses.replace(report, files=files)
-        report.write(folder)
+        write_report(report, folder)
     print(report.summary())
     print(f"{duration(history.seconds)} of training; weights of epoch {history.best_epoch}")
     print(f"Report: {Path(out) / run_folder.PAGE}")

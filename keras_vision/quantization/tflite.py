@@ -54,7 +54,8 @@ class _Converter:
     """The child process, started when it is needed and again when it has ended."""
 
     def __init__(self):
-        self.lock, self.process, self.errors = threading.Lock(), None, None
+        self.lock = threading.Lock()
+        self.process: Any = None
 
     def ask(self, request):
         """Has a model converted; returns the reason where that fails, else None."""

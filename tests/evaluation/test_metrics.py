@@ -98,7 +98,7 @@ def test_an_interval_of_accuracy_is_the_binomials():
 def test_every_figure_lies_in_its_interval(answers):
     judgement = evaluation.judge(*answers, resamples=200)
     for name, (value, low, high) in judgement.metrics.items():
-        if name != "expected_calibration_error":  # Resampling can only make bins noisier, so its interval lies higher.
+        if name != "expected_calibration_error":  # Resampling can only make bins noisier, so its interval is higher.
             assert low <= value <= high, name
 
 

@@ -8,7 +8,7 @@ import pytest
 from keras_vision import evaluation
 from keras_vision.data.data_report import DataReport, LeakRecord
 from keras_vision.pipeline.report import Report
-from keras_vision.pipeline.report_page import report_page
+from keras_vision.pipeline.report_page import report_page, write_report
 from keras_vision.recipe import Recipe
 
 
@@ -110,7 +110,7 @@ def test_leaks_are_reported_until_they_are_dropped():
 
 def test_the_page_is_titled_by_the_data_and_shows_no_tag_of_a_class_name(tmp_path):
     found = report()
-    found.write(tmp_path)
+    write_report(found, tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "<h1>dogs</h1>" in page
     assert "<title>dogs</title>" in page

@@ -6,7 +6,7 @@ import pytest
 
 from keras_vision import evaluation, quantization
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,11 @@
 """Quantization-aware training brings the predictions nearer to the float network's."""
 
 import numpy as np
+import pytest
 
 from keras_vision import evaluation, quantization
+
+pytestmark = pytest.mark.slow
 
 
 def test_training_for_integers_brings_predictions_nearer_to_the_float_networks(lesions, train_for_integers):
