@@ -1,14 +1,14 @@
-"""Does the network ever wait for its data? Training speed with augmentation, against steps on one batch in memory.
+"""Does training wait for data? Its speed with augmentation, compared with steps on one batch in memory.
 
 Run:     python benchmarks/training.py [--network fracture3d|cifar] [--quick] [--backends tensorflow jax torch]
 Measures, in a process for each backend, images per second of `training.fit` on a track's first network with
-augmentation on (off for `cifar`, as its recipe and its peer have it), and of the same network stepping on one batch
-kept in memory, in turns. A step is the faster of `model.train_on_batch` and Keras's own `fit` on that batch over and
-over: on JAX the first copies the whole state in and out at each step. Beside them stand the share of the fit's time
-spent making batches (all of it is waiting on JAX and torch; TensorFlow makes them ahead in another thread, so there it
-is the most that waiting can be), and by how much a fit on arrays of the real training split's size raises the highest
-memory of the process, before anything else is run. Figures are medians over the turns, without the epochs that warm
-up. For `cifar` a plain torch script of the same network is timed right before and after torch.
+augmentation on (off for `cifar`, as in its recipe and its peer), and of the same network stepping on one batch kept in
+memory, in turns. A step is the faster of `model.train_on_batch` and Keras's own `fit` on that batch repeatedly: on JAX
+the first copies the entire state in and out at each step. Also measured: the share of the fit's time spent making
+batches (all of it is waiting on JAX and torch; TensorFlow makes them ahead in another thread, so there it is an upper
+bound), and by how much a fit on arrays of the real training split's size raises the peak memory of the process, before
+anything else runs. Numbers are medians over the turns, without the warm-up epochs. For `cifar` a plain torch script of
+the same network is timed right before and after torch.
 """
 
 import argparse
@@ -28,13 +28,14 @@ import record
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Which track's first recipe, on images like those of its data set.
+    """A track's first recipe, on images like those of its data set.
 
     Attributes:
-        train_images: As many as the real training split has.
-        rounds: Turns, and `batches` of each.
-        augment: Whether augmentation is on: not where the peer has none.
-        peer: Script beside this one that trains the same network, see `torch_cifar.py`.
+        train_images: Size of the real training split.
+        rounds: Number of turns.
+        batches: Batches per turn.
+        augment: Whether augmentation is on; off where the peer has none.
+        peer: Script in this folder that trains the same network, such as `torch_cifar.py`.
     """
 
     image_shape: tuple
@@ -54,7 +55,7 @@ NETWORKS = {
 
 
 def measure(name, rounds, batches_a_round):
-    """The figures of a network on the backend that this process runs on."""
+    """Measurements of a network on the backend of this process."""
     import keras
     import numpy as np
 
@@ -64,7 +65,7 @@ def measure(name, rounds, batches_a_round):
     from keras_vision.training.native_operations import native_operations
 
     class Timed(data.Batches):
-        """Batches that count the seconds spent on making them."""
+        """Batches that count the seconds spent making them."""
 
         seconds = 0.0
 
@@ -93,14 +94,14 @@ def measure(name, rounds, batches_a_round):
     model = models.build(recipe.model, network.image_shape, classes)
 
     def epoch(batches):
-        """Seconds of one epoch without its first: compiling is not what this measures."""
+        """Seconds of the second epoch: the first one compiles."""
         history = _EpochSeconds()
         spec = TrainingSpec(epochs=2, batch_size=batch_size, patience=0, schedule="constant")
         training.fit(model, batches, val, spec, callbacks=[history])
         return history.seconds[-1]
 
     def step_speed(batch):
-        """Images per second on one batch in memory, in the operations that `training.fit` takes."""
+        """Images per second on one batch in memory, with the same operations as `training.fit`."""
         with native_operations(model):
             model.train_on_batch(*batch)
             started = time.perf_counter()
@@ -123,7 +124,7 @@ def measure(name, rounds, batches_a_round):
             return self.batch
 
     class _Short(data.Batches):
-        """All images, of which an epoch takes the first batches of its order."""
+        """All images, with only the first batches of each epoch's order."""
 
         def __len__(self):
             return min(super().__len__(), batches_a_round)
@@ -140,23 +141,23 @@ def measure(name, rounds, batches_a_round):
             self.loss = (logs or {})["loss"]
 
         def on_test_begin(self, logs=None):
-            float(np.asarray(self.loss))  # JAX hands out steps that it has yet to take: waits for the last.
+            float(np.asarray(self.loss))  # JAX runs steps asynchronously: wait for the last one.
             self.seconds.append(time.perf_counter() - self.started)
 
     before = _peak_megabytes()
     epoch(_Short(Split(images, labels), classes, batch_size, augmentation=augmentation, shuffle=True))
     memory = _peak_megabytes() - before
-    figures = {"fit": [], "step": [], "waiting": []}
+    values = {"fit": [], "step": [], "waiting": []}
     for _ in range(rounds):
         batches = Timed(some, classes, batch_size, augmentation=augmentation, shuffle=True)
         seconds = epoch(batches)
-        figures["fit"].append(count / seconds)
-        figures["waiting"].append(batches.seconds / seconds)
-        figures["step"].append(step_speed(batches[0]))
+        values["fit"].append(count / seconds)
+        values["waiting"].append(batches.seconds / seconds)
+        values["step"].append(step_speed(batches[0]))
     return {
-        **{name: record.median_and_spread(values) for name, values in figures.items()},
+        **{name: record.median_and_spread(column) for name, column in values.items()},
         "fit_over_step": record.median_and_spread(
-            [fit / step for fit, step in zip(figures["fit"], figures["step"], strict=True)]
+            [fit / step for fit, step in zip(values["fit"], values["step"], strict=True)]
         ),
         "peak_megabytes_above_start": memory,
         "array_megabytes": images.nbytes / 2**20,
@@ -164,7 +165,7 @@ def measure(name, rounds, batches_a_round):
 
 
 def peer(network, rounds):
-    """Images per second of each epoch of a network's peer but the first, on drawn pictures; there are 1,400 of them."""
+    """Images per second of a network's peer on 1,400 synthetic images, for each epoch after the first."""
     script = Path(__file__).with_name(network.peer)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(script), "--data", "synthetic", "--size", str(network.image_shape[0])]
