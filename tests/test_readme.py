@@ -104,8 +104,7 @@ def test_tables_show_what_the_benchmark_wrote(text, table, results, columns):
     written = json.loads((ROOT / "benchmarks" / "results" / f"{results}.json").read_text("utf-8"))["results"]
     section = TEXTS[text].partition(f"| {table} |")[2].partition("\n\n")[0]
     rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in section.splitlines()[2:]]
-    # Rows of older results are named after "the document", the reference notebook.
-    written = {name.strip("`").replace("document's", "reference notebook's"): row for name, row in written.items()}
+    written = {name.strip("`"): row for name, row in written.items()}
     assert {row[0] for row in rows} == written.keys()
     for name, *cells in rows:
         shown = [float(cell.split()[0]) for cell in cells[: len(columns)]]
