@@ -1,14 +1,11 @@
 """Learning-rate range test: a few steps at rising rates tell which rates a network learns at, and it is as before."""
 
-import contextlib
-import itertools
 import sys
 
 import keras
 import numpy as np
 
-from keras_vision.keras_internals.trainer import copy_weight_decay_exclusions, other_optimizer
-from keras_vision.training import torch_state
+from keras_vision.training.borrowing import borrowed, endless
 from keras_vision.training.native_operations import native_operations
 from keras_vision.training.rate_curve import MIN_POINTS, RunningLoss, read_curve
 
@@ -68,7 +65,7 @@ def range_test(
     rates, losses = SWEEPS[sweep](low, high, steps), []
     running = RunningLoss(smoothing, divergence)
     bar = keras.utils.Progbar(steps) if (sys.stdout.isatty() if verbose == "auto" else verbose) else None
-    with native_operations(model, enabled=native), _borrowed(model) as optimizer, _endless(batches) as stream:
+    with native_operations(model, enabled=native), borrowed(model) as optimizer, endless(batches) as stream:
         # Optimizers that add up gradients move the weights only every so many batches.
         every = getattr(optimizer, "inner_optimizer", optimizer).gradient_accumulation_steps or 1
         # A batch's loss is that of the weights before its step, so each rate is judged by the batch after it.
@@ -106,55 +103,3 @@ def _check(model, low, high, steps, sweep, smoothing, divergence):
 
 def _step(model, batch, class_weight):
     return model.train_on_batch(*batch, class_weight=class_weight, return_dict=True)["loss"]
-
-
-@contextlib.contextmanager
-def _endless(batches):
-    """Gives the batches of epoch after epoch, and ends with the first epoch started anew."""
-    start = getattr(batches, "start_epoch", lambda epoch: None)
-
-    def stream():
-        for epoch in itertools.count():
-            start(epoch)
-            count = 0
-            # A PyDataset knows its length and does not end when it is iterated.
-            sized = isinstance(batches, keras.utils.PyDataset)
-            for batch in map(batches.__getitem__, range(len(batches))) if sized else batches:
-                count += 1
-                yield batch
-            if not count:
-                raise ValueError(f"A range test needs batches that can be begun anew. Epoch {epoch + 1} had none.")
-
-    try:
-        yield stream()
-    finally:
-        start(0)
-
-
-@contextlib.contextmanager
-def _borrowed(model):
-    """Gives a second optimizer to train the model with, and takes all back that the training changed."""
-    variables = [*model.variables, *model.metrics_variables]
-    values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-    optimizer = _like(model.optimizer)
-    optimizer.build(model.trainable_variables)
-    on_torch = keras.backend.backend() == "torch"
-    kept = torch_state.kept(model.trainable_variables) if on_torch else contextlib.nullcontext()
-    try:
-        with other_optimizer(model, optimizer), kept:
-            yield optimizer
-    finally:
-        model.reset_metrics()  # The loss's and the metrics' variables may be younger than the sweep.
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-
-
-def _like(optimizer):
-    """An optimizer of the same settings, with nothing learnt yet, whose learning rate is a variable."""
-    config = optimizer.get_config()
-    if hasattr(optimizer, "inner_optimizer"):  # The loss scaling that Keras puts around one for half precision.
-        del config["inner_optimizer"]
-        return type(optimizer)(_like(optimizer.inner_optimizer), **config)
-    twin = type(optimizer).from_config({**config, "learning_rate": 0.0})
-    copy_weight_decay_exclusions(optimizer, twin)
-    return twin
