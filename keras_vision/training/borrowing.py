@@ -82,9 +82,7 @@ def endless(batches: Any) -> Iterator[Iterator[tuple]]:
 def one_epoch(batches: Any, epoch: int) -> Iterator[tuple]:
     """The batches of one epoch, see `endless`."""
     _start(batches, epoch)
-    # A PyDataset knows its length and does not end when it is iterated.
-    sized = isinstance(batches, keras.utils.PyDataset)
-    yield from map(batches.__getitem__, range(len(batches))) if sized else batches
+    yield from batches
 
 
 def _start(batches, epoch):

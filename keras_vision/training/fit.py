@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_vision.recipe import InputError
 from keras_vision.training.class_weights import class_weights
+from keras_vision.training.direct_batches import direct_batches
 from keras_vision.training.history import History
 from keras_vision.training.native_operations import native_operations
 
@@ -38,13 +39,15 @@ def fit(model, train, val, spec, *, log_dir=None, callbacks=()):
         raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard.")
     log = _EpochLog()
     started = time.perf_counter()
-    with native_operations(model, enabled=spec.native_operations):
+    # After mixup, Keras weighs an image by the class with the larger share, see `data/mixup.py`.
+    weights = class_weights(labels, num_classes, spec.class_weight)
+    native = spec.native_operations
+    with native_operations(model, enabled=native), direct_batches(model, train, weights, enabled=native):
         model.fit(
             train,
             validation_data=val,
             epochs=spec.epochs,
-            # After mixup, Keras weighs an image by the class with the larger share, see `data/mixup.py`.
-            class_weight=class_weights(labels, num_classes, spec.class_weight),
+            class_weight=weights,
             callbacks=[_StartEpoch(train), log, *_callbacks(spec, log_dir), *callbacks],
             # A bar on a terminal; elsewhere one line an epoch.
             verbose=1 if sys.stdout.isatty() else 2,

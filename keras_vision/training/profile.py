@@ -162,8 +162,8 @@ def profile(
     once before it is measured. Steps are taken at a learning rate of 0; weights, optimizer, random seeds, metrics and
     gradients of the model get their values back, also when the measurement fails or is interrupted.
 
-    On TensorFlow, `fit` makes batches in another thread while a step runs, so that it waits for less than what is
-    measured here, unless making a batch takes longer than everything else.
+    On TensorFlow, `fit` makes batches in another thread where that takes long, see `direct_batches`: it waits for less
+    than what is measured here, unless making a batch takes longer than everything else.
 
     Args:
         model: A compiled and built `keras.Model`.
