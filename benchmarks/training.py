@@ -3,13 +3,13 @@
 Run:     python benchmarks/training.py [--network fracture3d|cifar] [--quick] [--backends tensorflow jax torch]
 Measures, in a process for each backend, images per second of `training.fit` on a track's first network with
 augmentation on (off for `cifar`, as its recipe and its peer have it), and of the same network stepping on one batch
-kept in memory, in turns; in seconds on the clock and in the processor's (`cpu`), which other processes hardly change.
-A step is the faster of `model.train_on_batch` and Keras's own `fit` on that batch over and
-over: on JAX the first copies the whole state in and out at each step. Beside them stand the share of the fit's time
-spent making batches (all of it is waiting, unless TensorFlow makes them ahead in another thread, see
-`training/direct_batches.py`), and by how much a fit on arrays of the real training split's size raises the highest
-memory of the process, before anything else is run. Figures are medians over the turns, without the epochs that warm
-up. For `cifar` a plain torch script of the same network is timed right before and after torch.
+kept in memory, in turns; by wall clock, and by processor time (`cpu`), which other processes hardly change. A step is
+the faster of `model.train_on_batch` and Keras's own `fit` on that batch over and over: on JAX the first copies the
+whole state in and out at each step. Also reported: the share of the fit's time spent making batches (all of it is
+waiting, unless TensorFlow makes them in another thread, see `training/direct_batches.py`), and by how much a fit on
+arrays of the real training split's size raises the highest memory of the process, before anything else is run. All
+numbers are medians over the turns, without the epochs that warm up. For `cifar` a plain torch script of the same
+network is timed right before and after torch.
 """
 
 import argparse
@@ -101,7 +101,7 @@ def measure(name, rounds, batches_a_round):
         return history.seconds[-1], history.cpu[-1]
 
     def step_speed(batch):
-        """Images per second, and per processor second, on one batch in memory, in the operations that `training.fit` takes."""
+        """Images per second and per processor second on one batch in memory, in the operations of `training.fit`."""
         with native_operations(model):
             model.train_on_batch(*batch)
             started, cpu = time.perf_counter(), time.process_time()
@@ -213,7 +213,8 @@ def main():
     for backend, row in results.items():
         print(
             f"{backend:<12}{row['fit'][0]:>8.0f}{row['step'][0]:>8.0f}{'':<10}{row['fit_over_step'][0]:>10.3f}"
-            f"{row['cpu_fit_over_step'][0]:>7.3f}{100 * row['waiting'][0]:>14.2f} %{row['peak_megabytes_above_start']:>7.0f} MB"
+            f"{row['cpu_fit_over_step'][0]:>7.3f}{100 * row['waiting'][0]:>14.2f} %"
+            f"{row['peak_megabytes_above_start']:>7.0f} MB"
         )
     headline = {
         "fit_over_step": {name: round(row["fit_over_step"][0], 3) for name, row in results.items()},

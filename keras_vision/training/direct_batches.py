@@ -1,8 +1,8 @@
 """Batches that go straight into TensorFlow's training step, without `tf.data` in between.
 
-Keras wraps a `PyDataset` in a `tf.data` generator. For each batch that is a Python call from a thread of TensorFlow, two
-copies, and a thread that competes with the step for the processor: 6 % of the time of derma's first network on two
-cores, where making a batch takes 2 %. JAX and torch take batches from NumPy in any case.
+Keras wraps a `PyDataset` in a `tf.data` generator. For each batch that is a Python call from a thread of TensorFlow,
+two copies, and a thread that competes with the step for the processor: 5 % of the processor time of derma's first
+network, where making a batch takes 1 %. JAX and torch take batches from NumPy in any case.
 """
 
 import contextlib
