@@ -143,6 +143,17 @@ def small_run(smoke_recipe, tmp_path_factory):
     return track.run(smoke_recipe, tmp_path_factory.mktemp("runs") / "plain")
 
 
+def test_a_profile_is_reported_and_changes_nothing_else(smoke_recipe, small_run, tmp_path, capsys):
+    result = track.run(override(smoke_recipe, profile=True), tmp_path / "run")
+    profile = result.report.profile
+    assert profile.steps_per_epoch == len(profile.step) == 4
+    assert profile.validation > 0
+    assert profile.summary() in capsys.readouterr().out
+    assert small_run.report.profile is None
+    for one, other in zip(small_run.model.get_weights(), result.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
 @pytest.mark.backend
 def test_judging_on_validation_changes_what_is_judged_and_not_what_is_learnt(
     smoke_recipe, small_run, tmp_path, lesions

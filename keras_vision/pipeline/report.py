@@ -12,6 +12,7 @@ from keras_vision.pipeline import plots
 from keras_vision.pipeline.heatmaps import MethodResult
 from keras_vision.pipeline.tables import HEADLINE, shown, text_table, words
 from keras_vision.pipeline.tflite_files import FileResult, files_table
+from keras_vision.training import Profile
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Report:
         faithfulness: How far each method's heatmaps can be trusted.
         data_report: What was found in the data; None where nobody looked.
         files: The .tflite files and how they compare with the model.
+        profile: Where the time of an epoch goes; None where it was not measured.
     """
 
     track: str
@@ -71,6 +73,7 @@ class Report:
     faithfulness: tuple[MethodResult, ...] = ()
     files: tuple[FileResult, ...] = ()
     data_report: DataReport | None = None
+    profile: Profile | None = None
 
     @property
     def title(self) -> str:
@@ -211,6 +214,7 @@ class Report:
                 "parameters": self.parameters,
                 "accuracy": self.training_accuracy,
             },
+            "profile": self.profile and self.profile.to_dict(),
             "heatmaps": self.heatmaps,
             "faithfulness": [row.to_dict() for row in self.faithfulness],
             "tflite": [row.to_dict(self.class_names) for row in self.files],
@@ -241,6 +245,8 @@ class Report:
             )
             lines += [f"  {rate:<18} {shown(values)}" for rate, values in point.chosen.items()]
         lines += self.findings()
+        if self.profile:
+            lines.append(self.profile.summary())
         if self.files:
             lines += ["", "Files for phones, compared with the float model on the same images"]
             lines.append(text_table(*files_table(self.files)))
@@ -256,6 +262,8 @@ class Report:
         }
         if self.operating_point:
             drawn["roc_curve"] = plots.roc_curve(self.operating_point)
+        if self.profile:
+            drawn["profile"] = self.profile.plot()
         rows = self.surest_mistakes()
         if len(rows):
             drawn["surest_mistakes"] = plots.gallery(self.images[rows], [self._caption(row) for row in rows])

@@ -92,7 +92,7 @@ def _metrics(report):
 
 def _training(report, pngs):
     accuracy = report.validation.metrics["accuracy"].value
-    return side_by_side(
+    curves_and_confusion = side_by_side(
         f"""{picture("learning_curves", pngs["learning_curves"])}
 <p class="note">Training metrics are measured while the weights change, with augmentation and dropout where the recipe
 has them. Without both, the finished model's accuracy is {report.training_accuracy:.3f} on training images and
@@ -101,6 +101,17 @@ has them. Without both, the finished model's accuracy is {report.training_accura
 <p class="note">Rows are true classes, columns predicted ones. Colours are shares of each row, numbers are
 images.</p>""",
     )
+    return curves_and_confusion + _profile(report, pngs)
+
+
+def _profile(report, pngs):
+    if report.profile is None:
+        return ""
+    return f"""<h3>Where the time of an epoch goes</h3>
+<p>{text(report.profile.summary())}</p>
+{picture("profile", pngs["profile"])}
+{table(*report.profile.table())}
+<p class="note">Measured after the training, one step after the other.</p>"""
 
 
 def _classes(report):
