@@ -130,7 +130,7 @@ def test_the_page_is_titled_by_the_data_and_shows_no_tag_of_a_class_name(tmp_pat
 def test_a_profile_is_in_the_page_the_json_and_the_summary(tmp_path):
     profile = Profile((30.0,) * 5, (10.0,) * 5, (0.0,) * 5, 0.0, 0.0, 5)
     found = report(profile=profile)
-    found.write(tmp_path)
+    write_report(found, tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "<h3>Where the time of an epoch goes</h3>" in page
     assert profile.summary() in page
