@@ -1,9 +1,9 @@
 """Augmented images per CPU second: ours, ImageDataGenerator, a loop of cv2.warpAffine, keras.layers.Random*.
 
 Run:     python benchmarks/augmentation.py [--quick]
-Measures one process with one thread, on 28 x 28 colour images, with the skin-lesion document's recipe (rotation 15
-degrees, zoom .2, shifts .1, horizontal flip), batches of 64; CPU seconds, because machines are shared. The contenders
-take turns, and each figure is the median of its turns.
+Measures one process with one thread, on 28 x 28 colour images, with the augmentation of the DermaMNIST notebook
+(rotation 15 degrees, zoom .2, shifts .1, horizontal flip), batches of 64; CPU seconds, because machines are shared. The
+contenders take turns; each number is the median over the turns.
 """
 
 import os
@@ -24,7 +24,8 @@ import record
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
 from keras_vision.data import synthetic
-from keras_vision.data.augmentation import augment, parameters, uniforms
+from keras_vision.data.augmentation import augment, parameters
+from keras_vision.data.draws import uniforms
 from keras_vision.derma import AUGMENTATION
 
 BATCH = 64
@@ -46,15 +47,15 @@ def image_data_generator(images, epoch):
 
 
 def warp_affine_loop(images, epoch):
-    """The loop that a careful person writes: OpenCV on one image after the other, parameters drawn beforehand."""
-    drawn = parameters(AUGMENTATION, uniforms(0, epoch, len(images)), images.shape[1:3])
+    """A hand-written loop: OpenCV on one image after the other, with random parameters computed beforehand."""
+    values = parameters(AUGMENTATION, uniforms(0, epoch, len(images)), images.shape[1:3])
     changed = np.empty_like(images)
     for index, image in enumerate(images):
-        scale = 1 / drawn["zx"][index]
-        matrix = cv2.getRotationMatrix2D((13.5, 13.5), drawn["theta"][index], scale)
-        matrix[:, 2] += drawn["tx"][index], drawn["ty"][index]
+        scale = 1 / values["zx"][index]
+        matrix = cv2.getRotationMatrix2D((13.5, 13.5), values["theta"][index], scale)
+        matrix[:, 2] += values["tx"][index], values["ty"][index]
         warped = cv2.warpAffine(image, matrix, (28, 28), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        changed[index] = warped[:, ::-1] if drawn["flip_horizontal"][index] else warped
+        changed[index] = warped[:, ::-1] if values["flip_horizontal"][index] else warped
 
 
 def keras_layers():
@@ -86,7 +87,7 @@ def main():
     quick = parser.parse_args().quick
     rounds = 3 if quick else 15
     cv2.setNumThreads(1)
-    # The legacy generator calls SciPy by an old name and is told so for every image.
+    # The legacy generator calls SciPy by an old name, which warns for every image.
     warnings.simplefilter("ignore", DeprecationWarning)
     images = np.concatenate([synthetic.lesions(seed=seed).train.images for seed in range(3)])[: 64 * BATCH]
     contenders = {
@@ -101,7 +102,7 @@ def main():
             some = images[: int(len(images) * share)]
             started = time.process_time()
             run(some, epoch)
-            if epoch:  # The first turn warms the caches up.
+            if epoch:  # The first turn is a warm-up.
                 speeds[name].append(len(some) / (time.process_time() - started))
     table = {name: record.median_and_spread(values) for name, values in speeds.items()}
     print(f"Images per CPU second, median of {rounds} turns (slowest to fastest):")

@@ -1,12 +1,12 @@
-"""Accuracy against minutes on small colour pictures: `fast` and `custom`, beside a plain torch script of `custom`.
+"""Accuracy and minutes on small colour images: `fast` and `custom`, beside a plain torch script of `custom`.
 
 Run:     python benchmarks/cifar.py --data cifar10.npz --threads 2 [--seeds 1] [--quick]                test split
          python benchmarks/cifar.py --data cifar10.npz --threads 2 --what fast --backend torch          test split
          python benchmarks/cifar.py --data cifar10.npz --threads 2 --what ingredients                   validation split
          python benchmarks/cifar.py --data cifar10.npz --what transfer --init-from RUN --epochs 2       test split
-`custom` and its peer are trained for as many epochs as an hour of two cores allows (20 in the document, on an
-accelerator), `fast` as its recipe says.
-Figures compare with others on the same file alone: a copy of CIFAR-10 that went through JPEG is another data set.
+`custom` and its peer are trained for as many epochs as an hour of two cores allows (20 in the reference
+notebook, on an accelerator), `fast` as in its recipe.
+Results are comparable only on the same file: a copy of CIFAR-10 that went through JPEG is another data set.
 """
 
 import argparse
@@ -25,14 +25,14 @@ HALF = ["--precision", "mixed_bfloat16"]
 COLUMNS = ("accuracy",)
 FAST_ALONE = {"`fast`, mixed_bfloat16": (TRACK, [*FAST, *HALF], 5)}
 EPOCHS = 14  # Of `custom` in an hour of two cores, and of its peer.
-# `fast` in five epochs, with one part left out or replaced. Rates were searched for with all parts in, and not for each
-# row again, so a row may lose more than its part earns.
+# `fast` in five epochs, with one part left out or replaced. Learning rates were tuned with all parts in place and not
+# again for each row, so a row may lose more than its part is worth.
 INGREDIENTS = {
     name: (command, [*FAST, *HALF, "--epochs", "5", "--warmup-epochs", "1", *flags], 1)
     for name, (command, flags) in {
         "`fast`": (TRACK, []),
         "first layer learnt, not whitened": ([WITHOUT, "whitening", *TRACK[2:]], []),
-        "convolutions start at random": ([WITHOUT, "passing-on", *TRACK[2:]], []),
+        "convolutions start at random": ([WITHOUT, "identity-start", *TRACK[2:]], []),
         "last normalization starts at 1, not 1/9": ([WITHOUT, "small-start", *TRACK[2:]], []),
         "flips drawn anew each epoch": (TRACK, ["--no-alternate-flips"]),
         "no augmentation": (TRACK, ["--no-augment"]),
@@ -43,7 +43,7 @@ INGREDIENTS = {
 
 
 def recipes(epochs=EPOCHS):
-    """Name of a row: what is run, its flags, and on how many seeds it is run at most."""
+    """Name of a row: the command, its flags, and the largest number of seeds."""
     length = ["--epochs", str(epochs)]
     return FAST_ALONE | {
         "`custom`": (TRACK, [*length, "--patience", "0"], 1),
@@ -52,7 +52,7 @@ def recipes(epochs=EPOCHS):
 
 
 def transfer(epochs, start):
-    """The two rows whose networks and trainings differ in what they start from alone."""
+    """Two rows that differ only in their initial weights."""
     flags = [*HALF, "--epochs", str(epochs)]
     return {
         "`finetune`": (TRACK, ["--recipe", "finetune", *flags, "--init-from", str(start)], 1),
@@ -84,7 +84,7 @@ def main():
         "ingredients": INGREDIENTS,
         "transfer": transfer(options.epochs, options.init_from),
     }[options.what]
-    split, which = ("val", "validation_figures") if options.what == "ingredients" else ("test", "figures")
+    split, which = ("val", "validation_metrics") if options.what == "ingredients" else ("test", "metrics")
     reports = trainings.train_all(rows, options, split=split)
     tables = {name: trainings.columns_of(mine, COLUMNS, which) for name, mine in reports.items()}
     title = f"{Path(options.data).stem}, {'test' if split == 'test' else 'validation'} split, {options.backend}"
@@ -92,7 +92,7 @@ def main():
     headline, details = trainings.print_table(title, options.what, tables, minutes)
     for name in reports:
         details[name]["course"] = course(options, name)
-    if options.only:  # A part of the table must not replace the whole.
+    if options.only:  # A partial table must not replace the complete one.
         print(json.dumps(headline))
         return
     name = f"cifar_{options.what}_{options.backend}" + ("_quick" if options.quick else "")

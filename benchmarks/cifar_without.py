@@ -1,4 +1,4 @@
-"""`keras_vision.cifar --recipe fast` with one part of its network left out, which no flag of the track does.
+"""`keras_vision.cifar --recipe fast` with one part of its network left out, for which the track has no flag.
 
 Run:     python benchmarks/cifar_without.py whitening --recipe fast [flags of python -m keras_vision.cifar]
          `benchmarks/cifar.py --what ingredients` runs it for every part.
@@ -13,17 +13,17 @@ from keras_vision import cifar
 
 
 def learn_first_layer(model, images):
-    """In the place of `whiten`: the first layer stays random, and learns with the others."""
+    """Replaces `whiten`: the first layer starts at random and is trained with the others."""
     model.get_layer("whitening").trainable = True
 
 
 def leave_random(convolution):
-    """In the place of what makes convolutions start by passing on their input."""
+    """Replaces the initialization by which convolutions start as the identity."""
 
 
 PARTS = {
     "whitening": ("keras_vision.models", "whiten", learn_first_layer),
-    "passing-on": ("keras_vision.models.whitened_cnn", "_pass_on", leave_random),
+    "identity-start": ("keras_vision.models.whitened_cnn", "_start_as_identity", leave_random),
     "small-start": ("keras_vision.models.whitened_cnn", "LAST_GAMMA", 1.0),
 }
 
@@ -34,7 +34,7 @@ def main():
     parser.add_argument("flags", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     module, name, substitute = PARTS[options.part]
-    # Not by an attribute of the package: there the network's function has its module's name.
+    # Imported by name, because `models.whitened_cnn` is the function, not the module.
     with mock.patch.object(importlib.import_module(module), name, substitute):
         return cifar.main(options.flags)
 

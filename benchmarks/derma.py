@@ -1,10 +1,10 @@
-"""The skin-lesion figures of the README: recipes, seeds, the document's own way of training, and what earned what.
+"""The skin-lesion results: recipes over seeds, the training of the DermaMNIST notebook, and an ablation.
 
 Run:     python benchmarks/derma.py --data FILE.npz [--seeds 3] [--quick]            the table of recipes
          python benchmarks/derma.py --data FILE.npz --what ingredients               `best` with one part taken out
-         python benchmarks/derma.py --data FILE.npz --what tradeoff                  `best`, its logits adjusted
-Every training is a process of its own with one thread, as many at once as --jobs says; a finished one is not run
-again. The table of recipes is read on the test split; the other two, which are there to choose by, on validation.
+         python benchmarks/derma.py --data FILE.npz --what tradeoff                  `best` with adjusted logits
+Every training is a process of its own with one thread, --jobs of them at once; a finished one is not repeated. The
+table of recipes is evaluated on the test split; the other two, by which choices are made, on the validation split.
 """
 
 import argparse
@@ -17,40 +17,40 @@ import record
 import trainings
 
 BEST = ["--recipe", "best"]
-DOCUMENT_AUGMENTATION = ["--rotation-range", "15", "--zoom-range", "0.2", "--brightness-range", "1", "1"]
-DOCUMENT_AUGMENTATION += ["--width-shift-range", "0.1", "--height-shift-range", "0.1"]
-DOCUMENT_SCHEDULE = ["--optimizer", "adam", "--learning-rate", "0.001", "--schedule", "plateau", "--patience", "15"]
-DOCUMENT_SCHEDULE += ["--epochs", "150"]
+NOTEBOOK_AUGMENTATION = ["--rotation-range", "15", "--zoom-range", "0.2", "--brightness-range", "1", "1"]
+NOTEBOOK_AUGMENTATION += ["--width-shift-range", "0.1", "--height-shift-range", "0.1"]
+NOTEBOOK_SCHEDULE = ["--optimizer", "adam", "--learning-rate", "0.001", "--schedule", "plateau", "--patience", "15"]
+NOTEBOOK_SCHEDULE += ["--epochs", "150"]
 COLUMNS = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
 TRACK = ["-m", "keras_vision.derma"]
-DOCUMENT = [str(Path(__file__)), "--document"]
+NOTEBOOK = [str(Path(__file__)), "--notebook"]
 
-# Name of a row: what is run, its flags, and on how many seeds it is run at most.
+# Name of a row: the command, its flags, and the largest number of seeds.
 RECIPES = {
-    "document's way, augmented": (DOCUMENT, ["--augment"], 3),
-    "document's way, augmented, balanced weights": (DOCUMENT, ["--augment", "--class-weight", "balanced"], 1),
-    "document's way, not augmented, balanced weights": (DOCUMENT, ["--class-weight", "balanced"], 1),
+    "reference notebook's way, augmented": (NOTEBOOK, ["--augment"], 3),
+    "reference notebook's way, augmented, balanced weights": (NOTEBOOK, ["--augment", "--class-weight", "balanced"], 1),
+    "reference notebook's way, not augmented, balanced weights": (NOTEBOOK, ["--class-weight", "balanced"], 1),
     "baseline": (TRACK, [], 5),
     "baseline --augment": (TRACK, ["--augment"], 5),
     "baseline --augment --backend jax": (TRACK, ["--augment", "--backend", "jax"], 1),
     "baseline --augment --backend torch": (TRACK, ["--augment", "--backend", "torch"], 1),
     "best": (TRACK, BEST, 5),
 }
-# `best` with one part taken out or put back to the document's.
+# `best` with one part left out or replaced by the reference notebook's.
 INGREDIENTS = {
     "best": (TRACK, BEST, 1),
-    "the document's network": (TRACK, [*BEST, "--architecture", "plain_cnn", "--width", "32"], 1),
-    "the document's augmentation": (TRACK, [*BEST, *DOCUMENT_AUGMENTATION], 1),
-    "the document's schedule": (TRACK, [*BEST, *DOCUMENT_SCHEDULE], 1),
+    "the reference notebook's network": (TRACK, [*BEST, "--architecture", "plain_cnn", "--width", "32"], 1),
+    "the reference notebook's augmentation": (TRACK, [*BEST, *NOTEBOOK_AUGMENTATION], 1),
+    "the reference notebook's schedule": (TRACK, [*BEST, *NOTEBOOK_SCHEDULE], 1),
     "no dropout": (TRACK, [*BEST, "--dropout-scale", "0"], 1),
 }
 STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
-def document_way(arguments):
-    """The document's network trained as the document trains it: Keras's ImageDataGenerator, Adam, early stopping.
+def notebook_training(arguments):
+    """The DermaMNIST notebook's network, trained as there: Keras's ImageDataGenerator, Adam, early stopping.
 
-    Same splits, same judge, same patience and cuts of the learning rate as `baseline`; float images in memory.
+    Same splits, evaluation, patience and reductions of the learning rate as `baseline`; float images in memory.
     """
     import time
     import warnings
@@ -109,9 +109,9 @@ def document_way(arguments):
     )
     seconds = time.perf_counter() - started
     probabilities = evaluation.softmax(model.predict(splits.test.images, verbose=0))
-    figures = evaluation.judge(splits.test.labels, probabilities).figures
+    metrics = evaluation.judge(splits.test.labels, probabilities).metrics
     report = {
-        "figures": {name: {"value": values[0]} for name, values in figures.items()},
+        "metrics": {name: {"value": interval.value} for name, interval in metrics.items()},
         "training": {"seconds": seconds, "epochs": len(history.epoch)},
     }
     options.out.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def document_way(arguments):
 
 
 def tradeoff(options):
-    """`best` as trained, its logits adjusted by several strengths afterwards: figures on the validation split."""
+    """`best` with its logits adjusted by several strengths after the training: metrics on the validation split."""
     import keras
 
     from keras_vision import data, evaluation
@@ -134,21 +134,21 @@ def tradeoff(options):
         logits = model.predict(splits.val.images, batch_size=256, verbose=0)
         for name, strength in zip(rows, STRENGTHS, strict=True):
             probabilities = evaluation.softmax(logits - strength * log_shares)
-            figures = evaluation.judge(splits.val.labels, probabilities, resamples=10).figures
-            shown = {column: {"value": figures[column][0]} for column in COLUMNS}
-            rows[name].append({"validation_figures": shown, "training": report["training"]})
+            metrics = evaluation.judge(splits.val.labels, probabilities, resamples=10).metrics
+            values = {column: {"value": metrics[column].value} for column in COLUMNS}
+            rows[name].append({"validation_metrics": values, "training": report["training"]})
     return rows
 
 
 def main():
-    if "--document" in sys.argv:
-        document_way([argument for argument in sys.argv[1:] if argument != "--document"])
+    if "--notebook" in sys.argv:
+        notebook_training([argument for argument in sys.argv[1:] if argument != "--notebook"])
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     trainings.add_flags(parser)
     parser.add_argument("--what", choices=("recipes", "ingredients", "tradeoff"), default="recipes")
     options = trainings.complete(parser.parse_args())
-    split, which = ("test", "figures") if options.what == "recipes" else ("val", "validation_figures")
+    split, which = ("test", "metrics") if options.what == "recipes" else ("val", "validation_metrics")
     if options.what == "tradeoff":
         reports = tradeoff(options)
     else:
@@ -157,7 +157,7 @@ def main():
     tables = {name: trainings.columns_of(mine, COLUMNS, which) for name, mine in reports.items()}
     title = f"{Path(options.data).stem}, {'test' if split == 'test' else 'validation'} split"
     headline, details = trainings.print_table(title, options.what, tables)
-    if options.only:  # A part of the table must not replace the whole.
+    if options.only:  # A partial table must not replace the complete one.
         print(json.dumps(headline))
         return
     record.finish(f"derma_{options.what}" + ("_quick" if options.quick else ""), headline, details)

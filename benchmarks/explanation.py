@@ -1,17 +1,17 @@
-"""How fast are heatmaps? Grad-CAM of the predicted class: ours on each backend, and what else there is for it.
+"""Speed of heatmaps: Grad-CAM of the predicted class, ours on each backend and three alternatives.
 
 Run:     python benchmarks/explanation.py [--quick] [--backends tensorflow jax torch]
 Peers:   one GradientTape per image, as tutorials write it (Keras's own:
          https://keras.io/examples/vision/grad_cam/); tf-keras-vis on the same Keras model: pip install tf-keras-vis;
          grad-cam on the same network in torch: pip install --no-deps grad-cam ttach
 The networks of the skin-lesion track at 28 x 28 and that of the CIFAR track at 32 x 32, with weights from a seed,
-untrained: speed does not depend on them. 256 pictures of `data.synthetic`, in batches of 32 except for the loop;
-everybody starts from the same uint8 array, explains the same layer and returns heatmaps of the images' size in an
-array. A process for each network and backend, on the CPU, with as many threads as each framework chooses; peers are
-timed in turn with ours, after one call of each that is not timed. Before that their feature maps, weighted and summed,
-have to give our heatmaps. Figures are medians over the turns; those of ours over a peer are medians of each turn's
-ratio. Ours compiles in its first call on TensorFlow and JAX, which has a column of its own. The peak of memory is read,
-before any peer is imported, after 256 and after 2,048 images.
+untrained: speed does not depend on them. 256 images of `data.synthetic`, in batches of 32 except for the loop; all
+contenders start from the same uint8 array, explain the same layer and return one array of heatmaps of the images' size.
+One process for each network and backend, on the CPU, with as many threads as each framework chooses; ours and the peers
+are timed in turn, after one untimed call of each. Before that, the peers' weighted sums of feature maps must give our
+heatmaps. Numbers are medians over the turns; the ratio to a peer is the median of the turns' ratios. Ours compiles in
+its first call on TensorFlow and JAX, which has a column of its own. Peak memory is read before any peer is imported,
+after 256 and after 2,048 images.
 """
 
 import argparse
@@ -26,11 +26,11 @@ from importlib.metadata import version
 import record
 
 BATCH, IMAGES, MANY_IMAGES, TURNS = 32, 256, 2048, 5
-# With the side of its pictures.
+# Architecture: side of its images, and knobs.
 NETWORKS = {"plain_cnn": (28, {}), "small_resnet": (28, {"width": 24}), "cifar_resnet": (32, {})}
 LOOP, TF_KERAS_VIS, GRAD_CAM = "GradientTape loop", "tf-keras-vis", "grad-cam"
 INSTALL = {TF_KERAS_VIS: "pip install tf-keras-vis", GRAD_CAM: "pip install --no-deps grad-cam ttach"}
-# Heatmaps that differ by more are not of the same network and layer.
+# A larger difference means another network or layer.
 TOLERANCE = 1e-3
 
 
@@ -63,7 +63,7 @@ def gradient_tape_loop(model, layer):
 
 
 def tf_keras_vis(model, layer):
-    """Its `Gradcam`, with the largest logit as score, which spares it a pass to find the predicted class."""
+    """Its `Gradcam`, with the largest logit as score, which saves the pass that finds the predicted class."""
     import numpy as np
     import tensorflow as tf
     from tf_keras_vis.gradcam import Gradcam
@@ -81,14 +81,14 @@ def tf_keras_vis(model, layer):
 
 
 def pytorch_grad_cam(model, layer):
-    """Its `GradCAM` as it comes, on the network's twin in torch."""
+    """Its `GradCAM`, unchanged, on the torch twin of the network."""
     import contextlib
 
     import numpy as np
     import torch
 
     for operator in ("nms", "qnms"):
-        # torchvision, which it imports, does not find these operators beside a torch of another build.
+        # torchvision, which it imports, lacks these operators next to a torch of another build.
         with contextlib.suppress(RuntimeError):
             torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
     import pytorch_grad_cam
@@ -127,7 +127,7 @@ def in_batches(run):
 
 
 def measure(network, count, turns):
-    """The figures of one network on the backend that this process runs on."""
+    """Measurements of one network on the backend of this process."""
     import keras
     import numpy as np
 
@@ -144,31 +144,31 @@ def measure(network, count, turns):
     def ours(images):
         return explanation.grad_cam(model, images, batch_size=BATCH)
 
-    figures = {"first_call_seconds": _seconds(ours, images), "peak_megabytes": {count: _peak_megabytes()}}
+    results = {"first_call_seconds": _seconds(ours, images), "peak_megabytes": {count: _peak_megabytes()}}
     many = np.tile(images, (MANY_IMAGES // IMAGES, 1, 1, 1))
     ours(many)
-    figures["peak_megabytes"][len(many)] = _peak_megabytes()
-    figures["array_megabytes"] = {
+    results["peak_megabytes"][len(many)] = _peak_megabytes()
+    results["array_megabytes"] = {
         len(part): len(part) * (images[0].nbytes + 4 * images[0, ..., 0].size) / 2**20 for part in (images, many)
     }
     del many
 
-    contenders, figures["differences"], figures["versions"], figures["missing"] = {"ours": ours}, {}, {}, []
+    contenders, results["differences"], results["versions"], results["missing"] = {"ours": ours}, {}, {}, []
     expected = ours(images[:BATCH])
     if expected.any(axis=(1, 2)).sum() < BATCH / 2:
-        raise RuntimeError("Most heatmaps are blank, which shows nothing.")
+        raise RuntimeError("Most heatmaps are blank, so the comparison is meaningless.")
     for name, make in PEERS[keras.backend.backend()].items():
         try:
             contenders[name], weighted = make(model, explanation.feature_layer(model))
         except ImportError as error:
-            figures["missing"].append(f"{name} is left out ({error}). It comes with: {INSTALL[name]}")
+            results["missing"].append(f"{name} is left out ({error}). To install it: {INSTALL[name]}")
             continue
-        found = heatmaps(np.asarray(weighted(images[:BATCH])), images.shape[1:-1])
-        figures["differences"][name] = float(np.abs(found - expected).max())
-        if figures["differences"][name] > TOLERANCE:
-            raise RuntimeError(f"{name} does not explain the same: {figures['differences'][name]}")
+        theirs = heatmaps(np.asarray(weighted(images[:BATCH])), images.shape[1:-1])
+        results["differences"][name] = float(np.abs(theirs - expected).max())
+        if results["differences"][name] > TOLERANCE:
+            raise RuntimeError(f"{name} gives other heatmaps: {results['differences'][name]}")
         if name in INSTALL:
-            figures["versions"][name] = version(name)
+            results["versions"][name] = version(name)
 
     for explain in contenders.values():
         explain(images)
@@ -176,13 +176,13 @@ def measure(network, count, turns):
     for turn in range(turns):
         for name in list(contenders)[:: -1 if turn % 2 else 1]:
             speeds[name].append(count / _seconds(contenders[name], images))
-    figures["images_per_second"] = {name: record.median_and_spread(found) for name, found in speeds.items()}
-    figures["ours_over"] = {
-        name: record.median_and_spread([our / its for our, its in zip(speeds["ours"], found, strict=True)])
-        for name, found in speeds.items()
+    results["images_per_second"] = {name: record.median_and_spread(values) for name, values in speeds.items()}
+    results["ours_over"] = {
+        name: record.median_and_spread([our / its for our, its in zip(speeds["ours"], values, strict=True)])
+        for name, values in speeds.items()
         if name != "ours"
     }
-    return figures
+    return results
 
 
 def _seconds(explain, images):
@@ -196,11 +196,11 @@ def _peak_megabytes():
 
 
 def measured(network, backend, quick):
-    """The figures of one network on one backend, from a process of its own."""
+    """Measurements of one network on one backend, from a process of its own."""
     command = [sys.executable, __file__, "--measure", network, *(["--quick"] if quick else [])]
     environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
-    # Where other work wants the cores too, torch's threads spin while they wait for each other: of seven turns of the
-    # same call the slowest then took 15 times as long as the fastest (grad-cam: 25 times).
+    # On shared cores torch's threads spin while they wait for each other: of seven turns of the same call the slowest
+    # took 15 times as long as the fastest (grad-cam: 25 times).
     environment["OMP_WAIT_POLICY"] = "PASSIVE"
     done = subprocess.run(command, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -224,7 +224,7 @@ def print_table(results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one turn over 64 images: shows that it works")
+    parser.add_argument("--quick", action="store_true", help="one turn over 64 images, to check that it runs")
     parser.add_argument("--backends", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--measure", choices=NETWORKS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -239,14 +239,14 @@ def main():
     print_table(results)
 
     def ratio(peer):
-        # Of the network where ours is least ahead.
-        found = {
+        # The smallest ratio over the networks.
+        ratios = {
             network: row["ours_over"][peer][0]
             for network, backends in results.items()
             for row in backends.values()
             if peer in row["ours_over"]
         }
-        return round(min(found.values()), 2) if found else None
+        return round(min(ratios.values()), 2) if ratios else None
 
     headline = {
         "ratio_to_gradienttape_loop": ratio(LOOP),

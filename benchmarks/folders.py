@@ -1,11 +1,11 @@
 """JPEGs from class folders per second: ours into the cache, image_dataset_from_directory, torch's loops with Pillow.
 
 Run:     python benchmarks/folders.py [--quick] [--data .data/imagenette] [--size 64]
-Each contender reads every file, makes a colour picture of it, brings the shorter side to the size, cuts the middle
-out, and hands over batches of 64. Ours does more: it writes the cache, with hashes and fingerprints, so that epochs and
-later runs need not decode again. They take turns on all cores that the process may use; all files are read once before,
-so that none pays for the disk. Figures are medians over the turns, by the wall clock; beside them by CPU seconds, of
-children too, because machines are shared.
+Each contender decodes every file in colour, resizes the shorter side to the size, crops the centre, and returns batches
+of 64. Ours does more: it writes the cache, with hashes and fingerprints, so that epochs and later runs need not decode
+again. They take turns on all cores that the process may use; all files are read once beforehand, so that disk time is
+not counted. Numbers are medians over the turns, by wall clock and by CPU seconds (with child processes), because
+machines are shared.
 """
 
 import argparse
@@ -33,8 +33,8 @@ BATCH = 64
 HEADLINE_SIZE = 64
 
 
-class Pictures(torch.utils.data.Dataset):
-    """What a careful person writes with Pillow: decode, resize the shorter side, crop."""
+class ImageFolder(torch.utils.data.Dataset):
+    """A hand-written data set with Pillow: decode, resize the shorter side, crop."""
 
     def __init__(self, files, size):
         self.files, self.size = files, size
@@ -44,15 +44,14 @@ class Pictures(torch.utils.data.Dataset):
 
     def __getitem__(self, index):
         with Image.open(self.files[index]) as opened:
-            opened.draft(
-                "RGB", (self.size, self.size)
-            )  # As ours, Pillow can decode large JPEGs in a part of their size.
-            picture = opened.convert("RGB")
-        scale = self.size / min(picture.size)
-        width, height = (max(self.size, round(scale * side)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+            # Like ours, Pillow can decode large JPEGs at a fraction of their size.
+            opened.draft("RGB", (self.size, self.size))
+            image = opened.convert("RGB")
+        scale = self.size / min(image.size)
+        width, height = (max(self.size, round(scale * side)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
         left, top = (width - self.size) // 2, (height - self.size) // 2
-        return torch.from_numpy(np.array(picture.crop((left, top, left + self.size, top + self.size))))
+        return torch.from_numpy(np.array(image.crop((left, top, left + self.size, top + self.size))))
 
 
 def ours(root, files, size):
@@ -69,13 +68,13 @@ def ours(root, files, size):
 def torch_loop(workers):
     def run(root, files, size):
         del root
-        return sum(map(len, torch.utils.data.DataLoader(Pictures(files, size), BATCH, num_workers=workers)))
+        return sum(map(len, torch.utils.data.DataLoader(ImageFolder(files, size), BATCH, num_workers=workers)))
 
     return run
 
 
 def keras_dataset(root, files, size):
-    """Split by split where the folder has splits."""
+    """Number of images that it decodes, split by split where the folder has splits."""
     count = 0
     for folder in sorted({file.parents[1] for file in files}):
         batches = keras.utils.image_dataset_from_directory(
@@ -99,7 +98,7 @@ CONTENDERS = {
 
 
 def measured(run, root, files, size):
-    """Files per second of the wall clock and of the CPU."""
+    """Files per second by wall clock and by CPU time."""
     wall, cpu = time.perf_counter(), cpu_seconds()
     count = run(root, files, size)
     assert count == len(files), (count, len(files))
@@ -136,7 +135,7 @@ def main():
     files = sorted(options.data.rglob("*.jpg"))
     for file in files:
         file.read_bytes()
-    measured(keras_dataset, options.data, files, sizes[0])  # TensorFlow's first turn warms it up.
+    measured(keras_dataset, options.data, files, sizes[0])  # TensorFlow's first turn is a warm-up.
     tables = {}
     for size in sizes:
         tables[size] = compare(options.data, files, size, rounds)

@@ -1,11 +1,11 @@
-"""The figures on volumes in the README: both recipes of `fracture3d`, by MedMNIST's own judge.
+"""The results on volumes: both recipes of `fracture3d`, evaluated by MedMNIST's own evaluator.
 
-Run:     python benchmarks/fracture3d.py --data adrenalmnist3d.npz [--seeds 3] [--quick]     recipes, on the test split
-         python benchmarks/fracture3d.py --data adrenalmnist3d.npz --what choices --seeds 1  what `best` was chosen from
-Accuracy and AUC are `medmnist.Evaluator`'s where the file is an official one, else this package's, which are the same.
+Run:     python benchmarks/fracture3d.py --data adrenalmnist3d.npz [--seeds 3] [--quick]     recipes, test split
+         python benchmarks/fracture3d.py --data adrenalmnist3d.npz --what choices --seeds 1  alternatives to `best`
+Accuracy and AUC are `medmnist.Evaluator`'s for official files, else this package's, which are equal.
 AdrenalMNIST3D's validation split has 98 volumes, too few to choose by (a standard error of .04 in accuracy), so choices
-are judged on three tenths of its training and validation volumes together, and trained on the rest; the test split is
-in neither.
+are evaluated on three tenths of its training and validation volumes together and trained on the rest, without the test
+split.
 """
 
 import argparse
@@ -21,20 +21,20 @@ TRACK = ["-m", "keras_vision.fracture3d"]
 BEST = ["--recipe", "best"]
 COLUMNS = ("accuracy", "balanced_accuracy", "auc")
 NO_HEATMAPS = ["--explain", "none"]
-# Name of a row: what is run, its flags, and on how many seeds it is run at most.
+# Name of a row: the command, its flags, and the largest number of seeds.
 RECIPES = {"baseline": (TRACK, NO_HEATMAPS, 5), "best": (TRACK, [*BEST, *NO_HEATMAPS], 5)}
 MOVED = ["--rotation-range", "15", "--width-shift-range", "0.08", "--height-shift-range", "0.08"]
 MOVED += ["--depth-shift-range", "0.08"]
 CHOICES = {
     "`best`": (TRACK, [*BEST, *NO_HEATMAPS], 1),
-    "mirror images alone, no turns of the cube": (TRACK, [*BEST, *NO_HEATMAPS, "--no-rotate-cube"], 1),
+    "flips only, no rotations of the cube": (TRACK, [*BEST, *NO_HEATMAPS, "--no-rotate-cube"], 1),
     "small rotations and shifts as well": (TRACK, [*BEST, *NO_HEATMAPS, *MOVED], 1),
     "no augmentation": (TRACK, [*BEST, *NO_HEATMAPS, "--no-augment"], 1),
 }
 
 
 def official(options, name, seed):
-    """`{figure: value}` by `medmnist.Evaluator` from a run's predictions; empty for other data."""
+    """`{metric: value}` of `medmnist.Evaluator` from a run's predictions; empty for other data."""
     import medmnist
 
     path = Path(options.data)
@@ -44,18 +44,18 @@ def official(options, name, seed):
         rows = list(csv.DictReader(file))
     classes = sum(key.startswith("p_") for key in rows[0])
     scores = np.array([[float(row[f"p_{label}"]) for label in range(classes)] for row in rows])
-    found = medmnist.Evaluator(path.stem, "test", root=str(path.parent.resolve())).evaluate(scores)
-    return {"accuracy": found.ACC, "auc": found.AUC}
+    metrics = medmnist.Evaluator(path.stem, "test", root=str(path.parent.resolve())).evaluate(scores)
+    return {"accuracy": metrics.ACC, "auc": metrics.AUC}
 
 
 def without_test(options):
-    """Writes the file that choices are made on, beside the runs, and names it."""
+    """Writes the file that choices are made on, next to the runs, and returns its path."""
     from sklearn.model_selection import train_test_split
 
     with np.load(options.data) as file:
         images, labels = (np.concatenate([file[f"{split}_{kind}"] for split in ("train", "val")]) for kind in KINDS)
     rows = train_test_split(np.arange(len(labels)), test_size=0.3, stratify=labels, random_state=0)
-    # The track wants a test split; it is not read.
+    # The track needs a test split; it is not evaluated.
     rows = dict(zip(("train", "val", "test"), (*rows, rows[1]), strict=True))
     path = options.runs / "choices.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,17 +76,17 @@ def main():
     if options.what == "choices":
         options.data = without_test(options)
         reports = trainings.train_all(CHOICES, options, split="val")
-        tables = {name: trainings.columns_of(mine, COLUMNS, "validation_figures") for name, mine in reports.items()}
+        tables = {name: trainings.columns_of(mine, COLUMNS, "validation_metrics") for name, mine in reports.items()}
     else:
         reports = trainings.train_all(RECIPES, options)
         tables = {}
         for name, mine in reports.items():
             tables[name] = trainings.columns_of(mine, COLUMNS)
-            judged = [official(options, name, seed) for seed in range(len(mine))]
-            tables[name] |= {figure: [one[figure] for one in judged] for figure in judged[0]}
+            official_metrics = [official(options, name, seed) for seed in range(len(mine))]
+            tables[name] |= {metric: [one[metric] for one in official_metrics] for metric in official_metrics[0]}
     title = f"{stem}, {'test split' if options.what == 'recipes' else 'three tenths of training and validation'}"
     headline, details = trainings.print_table(title, options.what, tables)
-    if options.only:  # A part of the table must not replace the whole.
+    if options.only:  # A partial table must not replace the complete one.
         print(json.dumps(headline))
         return
     record.finish(f"fracture3d_{options.what}" + ("_quick" if options.quick else ""), headline, details)

@@ -1,9 +1,9 @@
-"""Which copies of a picture the leak audit finds, and what it finds in real folders as they are.
+"""Which modified copies of an image the leak audit finds, and what it finds in real folders.
 
 Run:     python benchmarks/leaks.py [--quick] [--data .data/fracatlas .data/flower_photos]
-Every so many-th picture of a folder is copied in several ways, the copies are the test split, and all pictures of the
-folder are train. Found: the share of the copies that are told together with their original. The folder's own leaks are
-those between its splits; look at them with a track's report.
+Evenly spaced images of a folder are copied in several ways; the copies are the test split, and all images of the folder
+are train. Found: the share of the copies that are reported together with their original. The folder's own leaks are
+those between its splits; a track's report shows them.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def jpeg(image, quality=80):
 
 
 def cut(image, near, far):
-    """Without shares of the side at its upper left and its lower right."""
+    """The image without a share of its side at the upper left, and one at the lower right."""
     near, far = (round(share * len(image)) for share in (near, far))
     return image_files.fit(image[near : len(image) - far, near : len(image) - far], SIDE, SIDE)
 
@@ -58,31 +58,31 @@ COPIES = {
 }
 
 
-def found(images, rows, change):
-    """The share of some pictures' copies that are found."""
+def share_found(images, rows, change):
+    """Share of the modified copies of some images that are found."""
     copies = np.array([image_files.fit(change(images[int(row)]), SIDE, SIDE) for row in rows])
     labels = np.zeros(len(images), np.int64)
-    nothing = Split(copies[:0], labels[:0])
-    splits = Splits(Split(images, labels), nothing, Split(copies, labels[: len(rows)]), ("all",), Source("", "", ""))
+    empty = Split(copies[:0], labels[:0])
+    splits = Splits(Split(images, labels), empty, Split(copies, labels[: len(rows)]), ("all",), Source("", "", ""))
     pairs = {leak.rows for leak in leaks.find(splits)}
     return float(np.mean([(int(row), index) in pairs for index, row in enumerate(rows)]))
 
 
-def whole(splits):
-    """All pictures of a folder that lie in one cache, as one."""
+def all_images(splits):
+    """The images of all splits of a folder, as one array."""
     parts = [split.images for split in splits.named().values()]
     assert all(isinstance(part, Rows) for part in parts)
     return np.concatenate([part[:] for part in parts])
 
 
-def judged(folder, count):
-    """Figures of one folder: its own leaks, seconds that finding them takes, and the share of copies found."""
+def measure(folder, count):
+    """Measurements of one folder: its own leaks, the CPU seconds to find them, and the share of copies found."""
     spec = DataSpec(data=str(folder), size=SIDE, color="gray", audit_leaks=False)
     splits = load_splits(spec)
     started = time.process_time()
     own = leaks.find(splits)
     seconds = time.process_time() - started
-    images = whole(splits)
+    images = all_images(splits)
     rows = np.linspace(0, len(images) - 1, count).astype(int)
     return {
         "images": len(images),
@@ -90,7 +90,7 @@ def judged(folder, count):
         "near": sum(not leak.exact for leak in own),
         "cpu_seconds": round(seconds, 1),
         "copies": count,
-        "found": {name: found(images, rows, change) for name, change in COPIES.items()},
+        "found": {name: share_found(images, rows, change) for name, change in COPIES.items()},
     }
 
 
@@ -99,7 +99,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="under a minute: fewer copies")
     parser.add_argument("--data", type=Path, nargs="+", default=[Path(".data/fracatlas"), Path(".data/flower_photos")])
     options = parser.parse_args()
-    tables = {folder.name: judged(folder, 40 if options.quick else 400) for folder in options.data}
+    tables = {folder.name: measure(folder, 40 if options.quick else 400) for folder in options.data}
     for name, row in tables.items():
         print(
             f"{name}: {row['exact']} exact and {row['near']} near duplicates in two splits, {row['cpu_seconds']} CPU s"

@@ -1,16 +1,17 @@
-"""What each scheme costs, beside the other ways to an integer file: same trained networks, images and interpreter.
+"""What each scheme costs, compared with other converters: same trained networks, images and interpreter.
 
 Run:     python benchmarks/quantization.py --data F.npz [--track fracture3d|cifar] [--seeds 3] [--threads N] [--quick]
 Peers:   TensorFlow's converter (full-integer, uint8 ends), and ai-edge-quantizer's recipe static_wi8_ai8 where it is
          installed: pip install ai-edge-quantizer
-The networks are those of the track's own benchmark, trained here if need be. TensorFlow gets the network as it is, in
-3D operators where it is for volumes; the column "audit" says what came of it. All files are calibrated on the same
-images of the training split, converted from the same weights, and run by LiteRT on the test split, which nothing was
-chosen by.
+The networks are those of the track's own benchmark, trained here if needed. TensorFlow converts the network unchanged,
+with 3D operators for volumes; the column "audit" shows the result. The ranges of all files are set from the same
+images of the training split; all are converted from the same weights and run by LiteRT on the test split, which served
+for no choice.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import importlib
 import io
 import json
@@ -27,6 +28,7 @@ import trainings
 
 from keras_vision import cli, data, evaluation, quantization
 from keras_vision.pipeline import tflite_files, track
+from keras_vision.recipe import override
 
 DERMA = ["-m", "keras_vision.derma"]
 BEST = ["--recipe", "best"]
@@ -35,7 +37,7 @@ NETWORKS = {
     "fracture3d": {"best": (["-m", "keras_vision.fracture3d"], [*BEST, "--explain", "none"])},
     "cifar": {name: cifar.recipes()[name][:2] for name in ("`fast`, mixed_bfloat16", "`custom`")},
 }
-# An epoch of the fine-tuning is ten minutes of `custom`, and has seven times as many images as six of derma's.
+# One epoch of fine-tuning takes ten minutes for `custom`, and has seven times as many images as six epochs of derma.
 QAT_EPOCHS = {"cifar": 1}
 OURS = ("dynamic", "int8", "qat")
 TF = "TensorFlow int8"
@@ -45,7 +47,7 @@ EDGE, EDGE_WIDEST = "ai-edge-quantizer int8", "ai-edge-quantizer int8, widest ra
 def tensorflow_int8(model, representative):
     """TensorFlow's own integer file, with the same softmax and ends as ours: `{file: bytes}`.
 
-    3D convolutions stay float in it, and where there is 3D pooling it cannot be made.
+    3D convolutions stay float in it; a network with 3D pooling cannot be converted.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert import ConverterError
@@ -68,8 +70,8 @@ def tensorflow_int8(model, representative):
 def edge_int8(float_file, representative):
     """ai-edge-quantizer's static recipe, `{file: bytes}`; empty where it is not installed.
 
-    As it comes it averages ranges over images, which cuts off what few of them reach. So a second file has ranges over
-    all images, as the other converters take them.
+    By default it averages ranges over images, which clips values that only a few images reach. A second file therefore
+    has the widest ranges over all images, as with the other converters.
     """
     try:
         from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager
@@ -85,13 +87,13 @@ def edge_int8(float_file, representative):
     widest.calibrate(samples, manager)
     ranges = {EDGE: work.calibrate(samples), EDGE_WIDEST: widest.get_model_qsvs()}
     return {
-        file: bytes(work.quantize(found, enable_progress_report=False).quantized_model)
-        for file, found in ranges.items()
+        file: bytes(work.quantize(values, enable_progress_report=False).quantized_model)
+        for file, values in ranges.items()
     }
 
 
 def measure(name, command, flags, seed, options):
-    """Figures of every file of one trained network: `{file: {figure: value}}`."""
+    """Measurements of every file of one trained network: `{file: {name: value}}`."""
     trainings.train(command, name, flags, seed, options)
     folder = trainings.folder(options, name, seed)
     kept = folder / ("quantization_quick.json" if options.quick else "quantization.json")
@@ -99,9 +101,9 @@ def measure(name, command, flags, seed, options):
         return json.loads(kept.read_text("utf-8"))
     recipes = importlib.import_module(f"keras_vision.{options.track}").RECIPES
     typed = [*flags, "--data", options.data, "--seed", str(seed)]
-    qat_epochs = 1 if options.quick else QAT_EPOCHS.get(options.track)
-    typed += ["--qat-epochs", str(qat_epochs)] if qat_epochs else []
     recipe = cli.parse(options.track, recipes, "", typed)[1]
+    qat_epochs = 1 if options.quick else QAT_EPOCHS.get(options.track, recipe.quantization.qat_epochs)
+    recipe = override(recipe, qat_epochs=qat_epochs)
     splits = data.load_splits(recipe.data, seed)
     train = track.train_batches(recipe, splits)
     val, test = (data.Batches(part, splits.num_classes, 256) for part in (splits.val, splits.test))
@@ -110,7 +112,7 @@ def measure(name, command, flags, seed, options):
     representative = quantization.representative(
         splits.train.images, splits.train.labels, recipe.quantization.representative_images, seed
     )
-    twins = {"int8": tflite_files.calibrated(recipe, model, representative)}
+    twins = {"int8": tflite_files.with_ranges(recipe, model, representative)}
     twins["qat"] = tflite_files.fine_tuned(recipe, model, representative, train, val)
     files = {scheme: quantization.convert(model, scheme) for scheme in ("float32", "dynamic")}
     files |= {scheme: quantization.convert(twin, "qat") for scheme, twin in twins.items()}
@@ -122,14 +124,14 @@ def measure(name, command, flags, seed, options):
     rows = {}
     for scheme, content in files.items():
         scores = quantization.Runner(content)(splits.test.images)
-        found = evaluation.agreement(splits.test.labels, expected, scores, resamples=10)
-        audit = quantization.audit(content)
+        agreement = evaluation.agreement(splits.test.labels, expected, scores, resamples=10)
+        metrics, audit = agreement.judgement.metrics, quantization.audit(content)
         rows[scheme] = {
-            "accuracy": found.judgement.figures["accuracy"][0],
-            "balanced_accuracy": found.judgement.figures["balanced_accuracy"][0],
-            "auc": found.judgement.figures["auc"][0],
-            "drop": found.accuracy_drop,
-            "changed": 100 * found.changed,
+            "accuracy": metrics["accuracy"].value,
+            "balanced_accuracy": metrics["balanced_accuracy"].value,
+            "auc": metrics["auc"].value,
+            "drop": agreement.accuracy_drop,
+            "changed": 100 * agreement.changed,
             "bytes": len(content),
             "ratio": len(content) / len(files["float32"]),
             "kind": audit.kind,
@@ -137,13 +139,14 @@ def measure(name, command, flags, seed, options):
             "milliseconds": milliseconds[scheme],
         }
         if scheme in twins:
-            rows[scheme] |= quantization.simulation_agreement(twins[scheme], splits.test.images, scores)
+            agreement = quantization.simulation_agreement(twins[scheme], splits.test.images, scores)
+            rows[scheme] |= dataclasses.asdict(agreement)
     kept.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
     return rows
 
 
-def mean(rows, scheme, figure):
-    return float(np.mean([row[scheme][figure] for row in rows]))
+def mean(rows, scheme, column):
+    return float(np.mean([row[scheme][column] for row in rows]))
 
 
 def main():
@@ -162,8 +165,8 @@ def main():
         for scheme in rows[0]:
             drops = [row[scheme]["drop"] for row in rows]
             accuracy, drop, changed, size, ratio, milliseconds = (
-                mean(rows, scheme, figure)
-                for figure in ("accuracy", "drop", "changed", "bytes", "ratio", "milliseconds")
+                mean(rows, scheme, column)
+                for column in ("accuracy", "drop", "changed", "bytes", "ratio", "milliseconds")
             )
             kind = rows[0][scheme]["kind"]
             print(
@@ -179,7 +182,7 @@ def main():
         "int8_bytes_ratio": round(mean(every, "int8", "ratio"), 4),
         "peers": {scheme: round(mean(every, scheme, "drop"), 3) for scheme in peers},
     }
-    if options.only:  # A part of the table must not replace the whole.
+    if options.only:  # A partial table must not replace the complete one.
         print(json.dumps(headline))
         return
     name = "quantization" if options.track == "derma" else f"quantization_{options.track}"

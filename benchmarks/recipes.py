@@ -1,9 +1,9 @@
-"""The recipes of a track side by side: test accuracy, and how much of it was learnt by heart.
+"""The recipes of a track side by side: test accuracy and overfitting.
 
 Run:     python benchmarks/recipes.py --track plants --data flower_photos [--seeds 3] [--quick]
          python benchmarks/recipes.py --track bones --data fracatlas --flags --weights none --epochs 5
-The test split is read once, by the finished models. "Gap" is the accuracy on training images as they are less that on
-the validation split. Of two classes, sensitivity and specificity stand at the threshold that validation chose.
+The test split is read once, by the finished models. "Gap" is train accuracy without augmentation minus validation
+accuracy. For two classes, sensitivity and specificity are at the threshold that was chosen on validation.
 """
 
 import argparse
@@ -19,21 +19,21 @@ TRACKS = ("imagenette", "plants", "bones")
 
 def columns(reports):
     """`{column: values}`, a value a report."""
-    found = trainings.columns_of(reports, ("accuracy", "balanced_accuracy", "auc"))
-    found["validation accuracy"] = [report["validation_figures"]["accuracy"]["value"] for report in reports]
-    training = [report["training"]["accuracy"] for report in reports]
-    found["gap"] = [known - val for known, val in zip(training, found["validation accuracy"], strict=True)]
+    values = trainings.columns_of(reports, ("accuracy", "balanced_accuracy", "auc"))
+    values["validation accuracy"] = [report["validation_metrics"]["accuracy"]["value"] for report in reports]
+    train_accuracy = [report["training"]["accuracy"] for report in reports]
+    values["gap"] = [train - val for train, val in zip(train_accuracy, values["validation accuracy"], strict=True)]
     if all(report["operating_point"] for report in reports):
         for rate in ("sensitivity", "specificity"):
-            found[rate] = [report["operating_point"]["at_threshold"][rate]["value"] for report in reports]
-    return found
+            values[rate] = [report["operating_point"]["at_threshold"][rate]["value"] for report in reports]
+    return values
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     trainings.add_flags(parser)
     parser.add_argument("--track", choices=TRACKS, required=True)
-    parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="more flags of the track, for all rows")
+    parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="flags of the track for all rows")
     options = trainings.complete(parser.parse_args())
     module = importlib.import_module(f"keras_vision.{options.track}")
     command = ["-m", f"keras_vision.{options.track}", "--explain", "none"]
@@ -42,7 +42,7 @@ def main():
     minutes = f"minutes, {options.threads} threads" if options.threads > 1 else "minutes on one core"
     title = f"{Path(options.data).name}, test split, {options.backend}"
     headline, details = trainings.print_table(title, options.track, tables, minutes)
-    if options.only:  # A part of the table must not replace the whole.
+    if options.only:  # A partial table must not replace the complete one.
         print(json.dumps(headline))
         return
     record.finish(f"{options.track}_recipes" + ("_quick" if options.quick else ""), headline, details)

@@ -1,4 +1,4 @@
-"""What every benchmark does with its figures: a file with the circumstances, and one JSON line at the end."""
+"""How every benchmark records its results: a file with versions, machine and date, and one JSON line at the end."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def finish(name, headline, details):
     """Writes `results/NAME.json` and prints the headline as the last line.
 
     Args:
-        headline: The figures that the last line shows.
+        headline: The results of the last line.
         details: Everything else worth keeping.
     """
     RESULTS.mkdir(exist_ok=True)
@@ -37,7 +37,7 @@ def finish(name, headline, details):
         "machine": machine(),
         "python": platform.python_version(),
         "versions": {package: version(package) for package in PACKAGES},
-        "figures": headline,
+        "results": headline,
         "details": details,
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")

@@ -1,10 +1,10 @@
-"""A peer: the document's CIFAR network and training, written as people write it in plain torch.
+"""A peer: the reference notebook's CIFAR network and training, in ordinary plain torch.
 
 Run:     python benchmarks/torch_cifar.py --data cifar10.npz --epochs 6 --out FOLDER [--seed 0] [--limit 4096]
-         python benchmarks/torch_cifar.py --data synthetic --size 32 --epochs 2 --limit 2000 --out FOLDER    speed alone
+         python benchmarks/torch_cifar.py --data synthetic --size 32 --epochs 2 --limit 2000 --out FOLDER    speed only
 The network, optimizer, schedule, batches and validation split of `python -m keras_vision.cifar --recipe custom`, which
-augments nothing; first weights are torch's own. Pictures keep their order of axes in memory, so torch computes with
-channels last; accuracy and loss of the training images are not kept.
+augments nothing; initial weights are torch's own. Images keep their order of axes in memory, so torch computes with
+channels last; accuracy and loss on the training images are not recorded.
 Writes `report.json` with the same keys as a run of ours has.
 """
 
@@ -57,7 +57,7 @@ def to_batch(images):
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def judged(model, split):
+def evaluate(model, split):
     """Accuracy and loss."""
     model.eval()
     with torch.no_grad():
@@ -69,24 +69,24 @@ def judged(model, split):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help=".npz with x_train, y_train, x_test, y_test")
-    parser.add_argument("--size", type=int, default=32, help="side of synthetic pictures")
+    parser.add_argument("--size", type=int, default=32, help="side of synthetic images")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--limit", type=int, help="only so many images of each split")
+    parser.add_argument("--limit", type=int, help="use only N images of each split")
     parser.add_argument("--judge-on", choices=("test", "val"), default="test")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
 
     os.environ["KERAS_BACKEND"] = "torch"
-    from keras_vision import data  # The splits must be the same; nothing else is ours.
+    from keras_vision import data  # Only the splits are ours: they must be the same.
     from keras_vision.recipe import DataSpec
 
     splits = data.load_splits(DataSpec(data=options.data, size=options.size, limit=options.limit), options.seed)
     train, val = splits.train, splits.val
     model = network(classes=splits.num_classes)
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
-    # Keras counts the epochs without progress up to its patience, torch beyond it.
+    # Keras reduces the rate in the epoch that reaches the patience, torch in the one after it.
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=4, threshold_mode="abs")
     rng = np.random.default_rng(options.seed)
     started, speeds = time.perf_counter(), []
@@ -102,14 +102,14 @@ def main():
             optimizer.step()
         speeds.append(len(train) / (time.perf_counter() - epoch_started))
         seconds = time.perf_counter() - started
-        right, loss = judged(model, val)
+        accuracy, loss = evaluate(model, val)
         schedule.step(loss)
-        print(f"epoch {epoch + 1}: {seconds:.0f} s, validation {right:.4f}, loss {loss:.4f}", flush=True)
+        print(f"epoch {epoch + 1}: {seconds:.0f} s, validation {accuracy:.4f}, loss {loss:.4f}", flush=True)
     seconds = time.perf_counter() - started
     report = {
         "split": options.judge_on,
-        "figures": {"accuracy": {"value": judged(model, splits.named()[options.judge_on])[0]}},
-        "validation_figures": {"accuracy": {"value": judged(model, val)[0]}},
+        "metrics": {"accuracy": {"value": evaluate(model, splits.named()[options.judge_on])[0]}},
+        "validation_metrics": {"accuracy": {"value": evaluate(model, val)[0]}},
         "training": {"epochs": options.epochs, "seconds": seconds},
         "images_per_second": speeds,  # Of each epoch.
         "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

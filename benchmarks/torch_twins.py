@@ -1,6 +1,6 @@
-"""Networks of ours in torch, with the weights of the Keras ones, for packages that explain torch only.
+"""torch twins of our Keras networks, with the same weights, for packages that explain only torch models.
 
-They take images in `[0, 255]`, shape `(N, C, H, W)`. Dropout, which does nothing here, is left out.
+They take images in `[0, 255]`, shape `(N, C, H, W)`. Dropout, which is inactive in inference, is left out.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ class Block(nn.Module):
 
 
 def torch_twin(model):
-    """The twin of a network, and its module that makes the feature maps that ours weights where no layer is named.
+    """The twin of a network, and its module that outputs the feature maps that ours weights by default.
 
     Args:
         model: A `plain_cnn`, a `small_resnet` for images of 28 x 28, or a `cifar_resnet`.
@@ -47,13 +47,13 @@ def _plain_cnn(model):
     for block in range(1, 5):
         parts += [*convolution(model, f"block{block}", nn.ZeroPad2d(1)), nn.ReLU(), nn.MaxPool2d(2)]
     feature_maps = parts[-2]
-    # The last maps are one pixel, so it is the same whether channels are flattened first or last.
+    # The last maps have one pixel, so the order of flattening does not matter.
     parts += [nn.Flatten(), dense(model, "dense256"), nn.ReLU(), dense(model, "dense128"), nn.ReLU()]
     return nn.Sequential(*parts, dense(model, "logits")).eval(), feature_maps
 
 
 def _small_resnet(model):
-    # Keras pads a stride of 2 at the right and below, from 28 to 14 to 7 pixels; 7 pixels get one on each side.
+    # With stride 2 Keras pads at the right and bottom, from 28 to 14 to 7 pixels; 7 pixels are padded on each side.
     paddings = [nn.ZeroPad2d((0, 1, 0, 1)), nn.ZeroPad2d((0, 1, 0, 1)), nn.ZeroPad2d(1)]
     blocks = [Block(model, f"block{number}", padding) for number, padding in enumerate(paddings, 1)]
     parts = [Rescaling(model.get_layer("rescaling")), *convolution(model, "stem", nn.ZeroPad2d(1)), nn.ReLU(), *blocks]
@@ -62,7 +62,7 @@ def _small_resnet(model):
 
 
 def _cifar_resnet(model):
-    """The network of the plain torch script, which has its weights in the order of these names."""
+    """The network of the plain torch script, whose weights are in the order of these names."""
     twin = torch_cifar.network(model.get_layer("conv1").filters, model.output_shape[-1])
     names = ["conv1", "bn1"]
     for block in (layer.name.removesuffix("add") for layer in model.layers if layer.name.endswith("_add")):

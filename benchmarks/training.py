@@ -1,14 +1,15 @@
-"""Does the network ever wait for its data? Training speed with augmentation, against steps on one batch in memory.
+"""Does training wait for data? Its speed with augmentation, compared with steps on one batch in memory.
 
 Run:     python benchmarks/training.py [--network fracture3d|cifar] [--quick] [--backends tensorflow jax torch]
 Measures, in a process for each backend, images per second of `training.fit` on a track's first network with
 augmentation on (off for `cifar`, as its recipe and its peer have it), and of the same network stepping on one batch
-kept in memory, in turns. A step is the faster of `model.train_on_batch` and Keras's own `fit` on that batch over and
-over: on JAX the first copies the whole state in and out at each step. Beside them stand the share of the fit's time
-spent making batches (all of it is waiting on JAX and torch; TensorFlow makes them ahead in another thread, so there it
-is the most that waiting can be), and by how much a fit on arrays of the real training split's size raises the highest
-memory of the process, before anything else is run. Figures are medians over the turns, without the epochs that warm
-up. For `cifar` a plain torch script of the same network is timed right before and after torch.
+kept in memory, in turns; by wall clock, and by processor time (`cpu`), which other processes hardly change. A step is
+the faster of `model.train_on_batch` and Keras's own `fit` on that batch over and over: on JAX the first copies the
+whole state in and out at each step. Also reported: the share of the fit's time spent making batches (all of it is
+waiting, unless TensorFlow makes them in another thread, see `training/direct_batches.py`), and by how much a fit on
+arrays of the real training split's size raises the highest memory of the process, before anything else is run. All
+numbers are medians over the turns, without the epochs that warm up. For `cifar` a plain torch script of the same
+network is timed right before and after torch.
 """
 
 import argparse
@@ -28,13 +29,14 @@ import record
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Which track's first recipe, on images like those of its data set.
+    """A track's first recipe, on images like those of its data set.
 
     Attributes:
-        train_images: As many as the real training split has.
-        rounds: Turns, and `batches` of each.
-        augment: Whether augmentation is on: not where the peer has none.
-        peer: Script beside this one that trains the same network, see `torch_cifar.py`.
+        train_images: Size of the real training split.
+        rounds: Number of turns.
+        batches: Batches per turn.
+        augment: Whether augmentation is on; off where the peer has none.
+        peer: Script in this folder that trains the same network, such as `torch_cifar.py`.
     """
 
     image_shape: tuple
@@ -54,7 +56,7 @@ NETWORKS = {
 
 
 def measure(name, rounds, batches_a_round):
-    """The figures of a network on the backend that this process runs on."""
+    """Measurements of a network on the backend of this process."""
     import keras
     import numpy as np
 
@@ -64,7 +66,7 @@ def measure(name, rounds, batches_a_round):
     from keras_vision.training.native_operations import native_operations
 
     class Timed(data.Batches):
-        """Batches that count the seconds spent on making them."""
+        """Batches that count the seconds spent making them."""
 
         seconds = 0.0
 
@@ -93,23 +95,24 @@ def measure(name, rounds, batches_a_round):
     model = models.build(recipe.model, network.image_shape, classes)
 
     def epoch(batches):
-        """Seconds of one epoch without its first: compiling is not what this measures."""
+        """Seconds and processor seconds of one epoch without its first: compiling is not what this measures."""
         history = _EpochSeconds()
         spec = TrainingSpec(epochs=2, batch_size=batch_size, patience=0, schedule="constant")
         training.fit(model, batches, val, spec, callbacks=[history])
-        return history.seconds[-1]
+        return history.seconds[-1], history.cpu[-1]
 
     def step_speed(batch):
-        """Images per second on one batch in memory, in the operations that `training.fit` takes."""
+        """Images per second and per processor second on one batch in memory, in the operations of `training.fit`."""
         with native_operations(model):
             model.train_on_batch(*batch)
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.process_time()
             for _ in range(batches_a_round):
                 model.train_on_batch(*batch)
-            by_step = time.perf_counter() - started
+            by_step, cpu = time.perf_counter() - started, time.process_time() - cpu
             history = _EpochSeconds()
             model.fit(_Same(batch, batches_a_round), validation_data=val, epochs=2, callbacks=[history], verbose=0)
-        return batches_a_round * batch_size / min(by_step, history.seconds[-1])
+        seen = batches_a_round * batch_size
+        return seen / min(by_step, history.seconds[-1]), seen / min(cpu, history.cpu[-1])
 
     class _Same(keras.utils.PyDataset):
         def __init__(self, batch, length):
@@ -123,7 +126,7 @@ def measure(name, rounds, batches_a_round):
             return self.batch
 
     class _Short(data.Batches):
-        """All images, of which an epoch takes the first batches of its order."""
+        """All images, with only the first batches of each epoch's order."""
 
         def __len__(self):
             return min(super().__len__(), batches_a_round)
@@ -131,40 +134,46 @@ def measure(name, rounds, batches_a_round):
     class _EpochSeconds(keras.callbacks.Callback):
         def __init__(self):
             super().__init__()
-            self.seconds = []
+            self.seconds, self.cpu = [], []
 
         def on_epoch_begin(self, epoch, logs=None):
-            self.started = time.perf_counter()
+            self.started, self.cpu_started = time.perf_counter(), time.process_time()
 
         def on_train_batch_end(self, batch, logs=None):
             self.loss = (logs or {})["loss"]
 
         def on_test_begin(self, logs=None):
-            float(np.asarray(self.loss))  # JAX hands out steps that it has yet to take: waits for the last.
+            float(np.asarray(self.loss))  # JAX runs steps asynchronously: wait for the last one.
             self.seconds.append(time.perf_counter() - self.started)
+            self.cpu.append(time.process_time() - self.cpu_started)
 
     before = _peak_megabytes()
     epoch(_Short(Split(images, labels), classes, batch_size, augmentation=augmentation, shuffle=True))
     memory = _peak_megabytes() - before
-    figures = {"fit": [], "step": [], "waiting": []}
+    figures = {"fit": [], "step": [], "cpu_fit": [], "cpu_step": [], "waiting": []}
     for _ in range(rounds):
         batches = Timed(some, classes, batch_size, augmentation=augmentation, shuffle=True)
-        seconds = epoch(batches)
+        seconds, cpu = epoch(batches)
         figures["fit"].append(count / seconds)
+        figures["cpu_fit"].append(count / cpu)
         figures["waiting"].append(batches.seconds / seconds)
-        figures["step"].append(step_speed(batches[0]))
+        for figure, speed in zip(("step", "cpu_step"), step_speed(batches[0]), strict=True):
+            figures[figure].append(speed)
     return {
         **{name: record.median_and_spread(values) for name, values in figures.items()},
-        "fit_over_step": record.median_and_spread(
-            [fit / step for fit, step in zip(figures["fit"], figures["step"], strict=True)]
-        ),
+        **{
+            f"{kind}fit_over_step": record.median_and_spread(
+                [fit / step for fit, step in zip(figures[f"{kind}fit"], figures[f"{kind}step"], strict=True)]
+            )
+            for kind in ("", "cpu_")
+        },
         "peak_megabytes_above_start": memory,
         "array_megabytes": images.nbytes / 2**20,
     }
 
 
 def peer(network, rounds):
-    """Images per second of each epoch of a network's peer but the first, on drawn pictures; there are 1,400 of them."""
+    """Images per second of a network's peer on 1,400 synthetic images, for each epoch after the first."""
     script = Path(__file__).with_name(network.peer)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(script), "--data", "synthetic", "--size", str(network.image_shape[0])]
@@ -199,14 +208,18 @@ def main():
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
         results[backend] = json.loads(done.stdout.splitlines()[-1])
         peer_speeds += peer(network, rounds) if beside else []
-    print(f"{'backend':<12}{'fit':>8}{'step':>8}  images/s{'fit/step':>10}{'making batches':>16}{'memory':>10}")
+    print(
+        f"{'backend':<12}{'fit':>8}{'step':>8}  images/s{'fit/step':>10}{'cpu':>7}{'making batches':>16}{'memory':>10}"
+    )
     for backend, row in results.items():
         print(
             f"{backend:<12}{row['fit'][0]:>8.0f}{row['step'][0]:>8.0f}{'':<10}{row['fit_over_step'][0]:>10.3f}"
-            f"{100 * row['waiting'][0]:>14.2f} %{row['peak_megabytes_above_start']:>7.0f} MB"
+            f"{row['cpu_fit_over_step'][0]:>7.3f}{100 * row['waiting'][0]:>14.2f} %"
+            f"{row['peak_megabytes_above_start']:>7.0f} MB"
         )
     headline = {
         "fit_over_step": {name: round(row["fit_over_step"][0], 3) for name, row in results.items()},
+        "cpu_fit_over_step": {name: round(row["cpu_fit_over_step"][0], 3) for name, row in results.items()},
         "waiting_share": {name: round(row["waiting"][0], 4) for name, row in results.items()},
     }
     details = {"backends": results, "rounds": rounds, "batches": batches_a_round}

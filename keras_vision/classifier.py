@@ -1,6 +1,6 @@
 """A trained classifier from a run's folder, a .keras file or a .tflite file: its classes, its input, its probabilities.
 
-What `predict` and `explain` stand on. A .tflite file is opened without importing a framework.
+`predict` and `explain` use it. A .tflite file is opened without importing a framework.
 """
 
 import os
@@ -124,7 +124,7 @@ class Classifier:
     def as_input(self, images: np.ndarray) -> np.ndarray:
         """Images with pixel values from 0 to 255 in the range that the model takes."""
         low, high = self.input_range
-        if self.input_range == PIXELS:
+        if _is_pixels(self.input_range):
             return images
         return np.asarray(low + np.asarray(images, np.float32) * np.float32((high - low) / 255))
 
@@ -195,6 +195,11 @@ def _open_tflite(cls, path, class_names, input_range, resize, threads, keep_tens
     return cls(path, runner, shape, runner.num_classes, names, input_range or PIXELS, resize)
 
 
+def _is_pixels(input_range):
+    low, high = input_range
+    return bool(np.all(np.asarray(low) == PIXELS[0]) and np.all(np.asarray(high) == PIXELS[1]))
+
+
 def _stated_range(path, runner, metadata):
     """The input range of a .tflite file by its metadata; None for an 8-bit input that takes the pixels' bytes.
 
@@ -207,7 +212,7 @@ def _stated_range(path, runner, metadata):
     # Phones' libraries give a uint8 input the pixels' bytes, whatever its metadata says of normalization.
     if runner.input_type == "uint8" and stated is not None:
         return None
-    if runner.input_type == "int8" and stated == PIXELS:
+    if runner.input_type == "int8" and stated is not None and _is_pixels(stated):
         return None
     if stated is None and runner.input_type in ("uint8", "int8"):
         low, high = runner.representable or (0.0, 0.0)

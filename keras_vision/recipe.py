@@ -455,6 +455,7 @@ class TrainingSpec(_Checked):
         True, "use faster equivalents of some Keras operations from TensorFlow or torch during training"
     )
     tensorboard: bool = knob(False, "write TensorBoard logs into the run's folder")
+    profile: bool = knob(False, "measure where an epoch's time goes, for the report")
 
     def __post_init__(self):
         super().__post_init__()

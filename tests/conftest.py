@@ -145,7 +145,7 @@ def scene():
 
 @pytest.fixture
 def write_folder(tmp_path, monkeypatch, scene):
-    """Writes PNGs into `pictures/CLASS/NUMBER.png` or deeper, counts by folder; caches lie in the test's own folder."""
+    """Writes PNGs into `pictures/CLASS/NUMBER.png` or deeper, counts by folder; caches are in the test's own folder."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
 
     def write(counts, name="pictures", side=24):

@@ -25,6 +25,7 @@ FRAMEWORKS = {
     "explanation/gradients.py": {"tensorflow", "jax", "torch"},
     "models/state_dict.py": {"torch"},
     "quantization/tflite.py": {"tensorflow"},
+    "training/direct_batches.py": {"tensorflow"},
     "training/native_operations.py": {"tensorflow", "torch"},
     "training/own_loop.py": {"tensorflow", "jax", "torch"},
     "training/torch_state.py": {"torch"},

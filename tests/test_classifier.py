@@ -141,6 +141,20 @@ def test_an_integer_file_takes_bytes_or_floats(io, tmp_path, images):
     np.testing.assert_allclose(Classifier.open(path).probabilities(images), expected, atol=0.03)
 
 
+def test_an_int8_input_is_normalized_channel_by_channel(tmp_path, images):
+    """A file of a model on images with ImageNet's mean and deviation, as other tools quantize it: not bytes."""
+    mean, std = np.float32((123.675, 116.28, 103.53)), np.float32((58.395, 57.12, 57.375))
+    model = network()
+    normalized = (images - mean) / std
+    quantized = quantization.with_fake_quantization(model, input_range=(-2.2, 2.7))
+    quantization.set_ranges(quantized, model, normalized)
+    content = quantization.convert(quantized, "qat", io="int8")
+    metadata = quantization.Metadata("toy", "A toy.", "1", "CC0", ("a", "b", "c"), tuple(mean), tuple(std))
+    (tmp_path / "int8.tflite").write_bytes(quantization.add_metadata(content, metadata))
+    found = Classifier.open(tmp_path / "int8.tflite").probabilities(images)
+    np.testing.assert_allclose(found, softmax(model.predict(normalized, verbose=0)), atol=0.03)
+
+
 @pytest.mark.parametrize("activation", ["sigmoid", None], ids=["sigmoid", "logit"])
 def test_one_output_means_two_classes(activation, tmp_path, images, photo, capsys):
     model = network(layers.Rescaling(1 / 255), units=1, activation=activation)

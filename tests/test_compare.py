@@ -69,8 +69,8 @@ def test_mistakes_get_one_sentence(tmp_path, capsys):
     for argv, message in (
         ([run], "at least two runs"),
         ([run, str(tmp_path)], "is not a finished run"),
-        ([run, poor, "--out", str(tmp_path / "new.html")], "is not a whole run"),
-        ([run, broken, "--out", str(tmp_path / "new.html")], "is not a whole run"),
+        ([run, poor, "--out", str(tmp_path / "new.html")], "is not a complete run"),
+        ([run, broken, "--out", str(tmp_path / "new.html")], "is not a complete run"),
         ([run, run, "--out", page], "exists"),
         ([run, run, "--out", str(tmp_path / "no" / "page.html")], "Cannot write"),
     ):

@@ -1,4 +1,4 @@
-"""The command that explains pictures: what it leaves, and what it says of what it cannot do."""
+"""The explain command: what it writes, and what it says when it cannot."""
 
 import json
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.backend
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A folder as a run leaves it, with a tiny network, a .tflite file of it, and pictures."""
+    """A folder as a run leaves it, with a tiny network, a .tflite file of it, and image files."""
     folder = tmp_path_factory.mktemp("run")
     keras.utils.set_random_seed(0)
     model = keras.Sequential(

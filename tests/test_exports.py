@@ -64,6 +64,7 @@ def test_integer_files_are_small(path):
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.slow
 def test_a_file_is_as_accurate_as_its_card_says(path, test_split):
     content, card = path.read_bytes(), card_of(path)
     split = test_split(path.parent.name)
@@ -79,7 +80,8 @@ def test_a_file_is_as_accurate_as_its_card_says(path, test_split):
 @pytest.mark.real_data
 @pytest.mark.parametrize("scheme", quantization.SCHEMES)
 @pytest.mark.parametrize("network", ["derma-best", "plants-robust"])
-def test_phones_give_our_labels_on_a_hundred_pictures(network, scheme, test_split, phone_answers):
+@pytest.mark.slow
+def test_phones_return_our_labels_on_a_hundred_images(network, scheme, test_split, phone_answers):
     content = (FOLDER / network / f"{scheme}.tflite").read_bytes()
     images = test_split(network).images[:100]
     labels, scores = quantization.read_metadata(content).labels, quantization.Runner(content)(images)

@@ -12,6 +12,7 @@ from keras_vision import cli
 from keras_vision.__main__ import main
 
 
+@pytest.mark.slow
 def test_importing_the_package_imports_no_framework_and_every_name_is_there():
     code = (
         "import sys, keras_vision as kv\n"
@@ -38,6 +39,7 @@ def test_recipes_by_name():
 
 
 @pytest.mark.backend
+@pytest.mark.slow
 def test_a_run_and_its_classifiers_agree_with_its_predictions(tmp_path, monkeypatch):
     """From the recipe to probabilities, without a download: the data set is not on this machine."""
     monkeypatch.setenv("KERAS_VISION_DATA", str(tmp_path))

@@ -1,4 +1,4 @@
-"""The README and CONTRIBUTING promise only what is there."""
+"""The README, CONTRIBUTING and the docs promise only what exists."""
 
 import importlib
 import importlib.util
@@ -15,15 +15,35 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 TEXTS = {
     path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+    for path in (
+        *(ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tflite_exports" / "README.md"),
+        *sorted((ROOT / "docs").rglob("*.md")),
+    )
 }
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_links_lead_somewhere(name):
-    for target in re.findall(r"\]\(([^)#]+)\)", TEXTS[name]):
-        if not target.startswith("http"):
-            assert (ROOT / name).parent.joinpath(target).exists(), target
+    for target, _, anchor in re.findall(r"\]\(([^)#]*)(#([^)]*))?\)", TEXTS[name]):
+        if target.startswith("http"):
+            continue
+        place = (ROOT / name).parent.joinpath(target) if target else ROOT / name
+        assert place.exists(), target
+        if anchor:
+            assert anchor in anchors(place.read_text("utf-8")), f"{target}#{anchor}"
+
+
+def anchors(text):
+    """The anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_reached_from_the_index():
+    index = TEXTS["docs/index.md"]
+    for name in TEXTS:
+        if name.startswith("docs/") and name != "docs/index.md":
+            assert f"]({name.removeprefix('docs/')}" in index, name
 
 
 def test_modules_that_are_named_exist():
@@ -34,11 +54,11 @@ def test_modules_that_are_named_exist():
 
 
 @pytest.mark.parametrize("track", TRACKS)
-def test_flags_that_are_shown_are_taken(track):
+def test_shown_flags_are_accepted(track):
     recipes = importlib.import_module(f"keras_vision.{track}").RECIPES
-    pattern = rf"python -m keras_vision\.{track}((?: --?[\w-]+(?: [\w./]+)?)*)"
-    for command in re.findall(pattern, "\n".join(TEXTS.values())):
-        cli.parse(track, recipes, "", command.replace("--help", "").split())
+    pattern = rf"(?:python -m keras_vision\.|keras-vision ){track}((?: --?[\w-]+(?: [\w./]+)?)*)"
+    for command in re.findall(pattern, re.sub(r"\\\n\s*", "", "\n".join(TEXTS.values()))):
+        cli.parse(track, recipes, "", re.sub(r"--help(-all)?", "", command).split())
 
 
 def test_every_track_and_recipe_is_named():
@@ -69,22 +89,22 @@ FOLDERS = (*VOLUMES, "validation accuracy", "gap")
 @pytest.mark.parametrize(
     ("text", "table", "results", "columns"),
     [
-        ("docs/skin-lesions.md", "recipes", "derma_recipes", DERMA),
-        ("docs/skin-lesions.md", "ingredients", "derma_ingredients", DERMA),
-        ("docs/volumes.md", "recipes", "fracture3d_recipes", VOLUMES),
-        ("docs/pictures.md", "imagenette", "imagenette_recipes", FOLDERS),
-        ("docs/pictures.md", "plants", "plants_recipes", FOLDERS),
-        ("docs/pictures.md", "recipes", "cifar_recipes_tensorflow", ("accuracy",)),
-        ("docs/pictures.md", "ingredients", "cifar_ingredients_tensorflow", ("accuracy",)),
-        ("docs/pictures.md", "transfer", "cifar_transfer_tensorflow", ("accuracy",)),
+        ("docs/results/skin-lesions.md", "recipes", "derma_recipes", DERMA),
+        ("docs/results/skin-lesions.md", "ingredients", "derma_ingredients", DERMA),
+        ("docs/results/volumes.md", "recipes", "fracture3d_recipes", VOLUMES),
+        ("docs/results/images.md", "imagenette", "imagenette_recipes", FOLDERS),
+        ("docs/results/images.md", "plants", "plants_recipes", FOLDERS),
+        ("docs/results/images.md", "recipes", "cifar_recipes_tensorflow", ("accuracy",)),
+        ("docs/results/images.md", "ingredients", "cifar_ingredients_tensorflow", ("accuracy",)),
+        ("docs/results/images.md", "transfer", "cifar_transfer_tensorflow", ("accuracy",)),
     ],
 )
-def test_figures_are_those_that_the_benchmark_wrote(text, table, results, columns):
-    """Every row of a table stands in benchmarks/results with the same digits, and none is left out."""
-    written = json.loads((ROOT / "benchmarks" / "results" / f"{results}.json").read_text("utf-8"))["figures"]
+def test_tables_show_what_the_benchmark_wrote(text, table, results, columns):
+    """Every row of a table is in benchmarks/results with the same digits, and none is left out."""
+    written = json.loads((ROOT / "benchmarks" / "results" / f"{results}.json").read_text("utf-8"))["results"]
     section = TEXTS[text].partition(f"| {table} |")[2].partition("\n\n")[0]
     rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in section.splitlines()[2:]]
-    written = {name.strip("`"): figures for name, figures in written.items()}
+    written = {name.strip("`"): row for name, row in written.items()}
     assert {row[0] for row in rows} == written.keys()
     for name, *cells in rows:
         shown = [float(cell.split()[0]) for cell in cells[: len(columns)]]

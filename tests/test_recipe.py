@@ -93,7 +93,7 @@ def test_smoke_keeps_the_recipe_but_for_its_size():
     assert small.training.epochs < recipe.training.epochs
 
 
-def test_the_augmentation_of_the_document():
+def test_the_augmentation_of_the_reference_notebook():
     assert derma.RECIPES["baseline"].augmentation == AugmentationSpec(
         rotation_range=15, zoom_range=0.2, width_shift_range=0.1, height_shift_range=0.1, horizontal_flip=True
     )

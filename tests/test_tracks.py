@@ -29,6 +29,7 @@ from keras_vision.data import medmnist
 from keras_vision.pipeline import track
 from keras_vision.recipe import override, smoke
 
+pytestmark = pytest.mark.slow
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
@@ -44,7 +45,7 @@ def finished(tmp_path_factory):
 @pytest.mark.backend
 def test_a_run_leaves_its_files(finished):
     names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
-    pictures = {"learning_curves", "confusion_matrix", "reliability", "class_balance", "surest_mistakes", "heatmaps"}
+    plots = {"learning_curves", "confusion_matrix", "reliability", "class_balance", "surest_mistakes", "heatmaps"}
     assert names == {
         "recipe.json",
         "environment.json",
@@ -54,7 +55,7 @@ def test_a_run_leaves_its_files(finished):
         "predictions.csv",
         "report.json",
         "report.html",
-        *(f"plots/{name}.png" for name in pictures),
+        *(f"plots/{name}.png" for name in plots),
     }
 
 
@@ -112,7 +113,7 @@ def test_the_saved_model_gives_the_same_logits_on_the_other_backends(finished, l
 
 @pytest.mark.backend
 def test_a_file_never_seen_before_works_without_a_change_of_code(write_npz, tmp_path):
-    """Gray pictures of two classes, brighter and darker: with these the network must get somewhere."""
+    """Gray images of two classes, brighter and darker, which the network must tell apart."""
     path = write_npz("chest.npz", shape=(28, 28), counts=(120, 30, 40))
     out = tmp_path / "run"
     flags = ["--data", str(path), "--augment", "--epochs", "30", "--width", "4", "--bootstrap", "20", "--out", str(out)]
@@ -142,6 +143,17 @@ def small_run(smoke_recipe, tmp_path_factory):
     return track.run(smoke_recipe, tmp_path_factory.mktemp("runs") / "plain")
 
 
+def test_a_profile_is_reported_and_changes_nothing_else(smoke_recipe, small_run, tmp_path, capsys):
+    result = track.run(override(smoke_recipe, profile=True), tmp_path / "run")
+    profile = result.report.profile
+    assert profile.steps_per_epoch == len(profile.step) == 4
+    assert profile.validation > 0
+    assert profile.summary() in capsys.readouterr().out
+    assert small_run.report.profile is None
+    for one, other in zip(small_run.model.get_weights(), result.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
 @pytest.mark.backend
 def test_judging_on_validation_changes_what_is_judged_and_not_what_is_learnt(
     smoke_recipe, small_run, tmp_path, lesions
@@ -166,7 +178,7 @@ def test_a_class_to_find_that_is_none_of_two_is_refused_before_the_training(tmp_
 
 
 @pytest.mark.backend
-def test_volumes_are_refused_by_a_track_of_pictures(tmp_path, capsys):
+def test_volumes_are_refused_by_a_track_of_2d_images(tmp_path, capsys):
     assert derma.main(["--data", "synthetic3d", "--out", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert "takes images of at least 16 x 16" in error
@@ -298,7 +310,7 @@ def test_volumes_go_the_whole_way_to_integer_files(tmp_path):
 
 @pytest.mark.backend
 def test_small_pictures_go_the_whole_way_with_several_layers_explained(tmp_path, write_npz):
-    """The document's network on a file without a validation split, as `--data FILE.npz` gives it."""
+    """The reference network on a file without a validation split, as `--data FILE.npz` gives it."""
     path = write_npz(
         "cifar10.npz", shape=(16, 16, 3), num_classes=10, counts=(40, 0, 20), val_images=None, val_labels=None
     )
@@ -373,7 +385,7 @@ def test_fast_runs_whole_in_half_precision_and_leaves_a_float32_model(tmp_path):
     assert not np.allclose(model.get_layer("whitening").get_weights()[0], 0)
 
 
-def test_regularized_is_resnet18_with_the_documents_dropout_and_augmentation():
+def test_regularized_is_resnet18_with_the_reference_dropout_and_augmentation():
     recipe = cifar.RECIPES["regularized"]
     assert dataclasses.replace(recipe.model, head_dropout=0.0) == cifar.RECIPES["resnet18"].model
     assert recipe.model.head_dropout == 0.5
@@ -384,7 +396,7 @@ def test_regularized_is_resnet18_with_the_documents_dropout_and_augmentation():
 
 @pytest.fixture
 def folders_at_hand(tmp_path, monkeypatch):
-    """Flags of a run on folders of drawn pictures, small enough for every backend."""
+    """Flags of a run on folders of drawn images, small enough for every backend."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     flags = ["--data", "synthetic-folders", "--smoke", "--limit", "28", "--epochs", "1", "--warmup-epochs", "0"]
     return [*flags, "--bootstrap", "20", "--misclassified", "0", "--faithfulness-images", "0"]
@@ -428,7 +440,7 @@ def test_tracks_on_folders_run_whole(module, flags, first, folders_at_hand, tmp_
 
 
 def test_from_imagenette_to_small_pictures_beside_scratch(folders_at_hand, tmp_path, capsys):
-    """A gray network's weights in one for colours, and the table of the document."""
+    """A gray network's weights in one for colours, and the table of the reference notebook."""
     small = ["--width", "2", "--explain", "none"]
     start, finetune, scratch = (tmp_path / name for name in ("start", "finetune", "scratch"))
     assert imagenette.main([*folders_at_hand, "--recipe", "resnet18", "--size", "32", *small, "--out", str(start)]) == 0

@@ -95,6 +95,8 @@ def test_a_range_test_refuses_what_comes_after_a_training():
         parse(["--find-learning-rate", "--qat"])
     with pytest.raises(InputError, match="--bootstrap has no effect"):
         parse(["--find-learning-rate", "--bootstrap", "20"])
+    with pytest.raises(InputError, match="--profile has no effect"):
+        parse(["--find-learning-rate", "--profile"])
 
 
 @pytest.mark.parametrize("architecture", [name for name in models.ARCHITECTURES if name != "application"])

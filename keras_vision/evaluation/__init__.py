@@ -1,4 +1,4 @@
-"""Metrics of a finished classifier from labels and probabilities: intervals, calibration, comparisons. Numbers only."""
+"""Metrics of a trained classifier from labels and probabilities: intervals, calibration, comparisons. Numbers only."""
 
 from keras_vision.evaluation.agreement import Agreement, agreement
 from keras_vision.evaluation.calibration import Reliability, reliability

@@ -1,4 +1,4 @@
-"""Is a converted file still the model it came from? Its metrics beside the model's, image by image."""
+"""Compares a converted file with the model it came from, image by image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Agreement:
         changed: Share of the images whose predicted class differs.
         classes: `[(lost, won)]`, for each class the images that only the float model, or only the file, classifies
             correctly.
-        mcnemar_p: Two-sided p of McNemar's exact test that both are equally accurate.
+        mcnemar_p: Two-sided p-value of McNemar's exact test; the null hypothesis is that both are equally accurate.
     """
 
     judgement: Judgement
@@ -56,20 +56,20 @@ def agreement(
     Args:
         labels: Int array, shape `(N,)`.
         float_probabilities, probabilities: Shape `(N, K)`.
-        resamples, seed: Of the bootstrap intervals.
+        resamples, seed: Number and seed of the bootstrap resamples.
 
     Returns:
         An `Agreement`.
     """
     before, after = float_probabilities.argmax(axis=1), probabilities.argmax(axis=1)
-    right_before, right_after = before == labels, after == labels
-    lost, won = right_before & ~right_after, right_after & ~right_before
+    correct_before, correct_after = before == labels, after == labels
+    lost, won = correct_before & ~correct_after, correct_after & ~correct_before
     classes = float_probabilities.shape[1]
     per_class = (np.bincount(labels[part], minlength=classes).tolist() for part in (lost, won))
     return Agreement(
         judgement=judge(labels, probabilities, resamples=resamples, seed=seed),
-        accuracy_drop=100 * float(right_before.mean() - right_after.mean()),
+        accuracy_drop=100 * float(correct_before.mean() - correct_after.mean()),
         changed=float(np.mean(before != after)),
         classes=list(zip(*per_class, strict=True)),
-        mcnemar_p=mcnemar(right_before, right_after)[2],
+        mcnemar_p=mcnemar(correct_before, correct_after)[2],
     )

@@ -11,9 +11,9 @@ class Reliability:
 
     Attributes:
         confidence: Mean probability in each bin that has images.
-        accuracy: Share of correct predictions in it.
-        count: Images in it.
-        expected_calibration_error: Mean gap between the two, weighted by count; 0 is perfect.
+        accuracy: Share of correct predictions in each of them.
+        count: Images in each of them.
+        expected_calibration_error: Mean absolute gap between confidence and accuracy, weighted by count; 0 is perfect.
     """
 
     confidence: np.ndarray
@@ -28,17 +28,17 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -
     Args:
         labels: Int array, shape `(N,)`.
         probabilities: Shape `(N, K)`.
-        bins: Number of bins over 0..1.
+        bins: Number of bins over `[0, 1]`.
 
     Reference:
-        Guo et al. 2017, https://arxiv.org/abs/1706.04599, equation 3 (15 bins, as there).
+        Guo et al. 2017, https://arxiv.org/abs/1706.04599, equation 3, with its 15 bins.
     """
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    correct = probabilities.argmax(axis=1) == labels
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     count = np.bincount(bin_of, minlength=bins)
     filled = count > 0
     mean_confidence = np.bincount(bin_of, confidence, bins)[filled] / count[filled]
-    accuracy = np.bincount(bin_of, right, bins)[filled] / count[filled]
+    accuracy = np.bincount(bin_of, correct, bins)[filled] / count[filled]
     error = float(np.sum(count[filled] * np.abs(mean_confidence - accuracy)) / count.sum())
     return Reliability(mean_confidence, accuracy, count[filled], error)

@@ -1,11 +1,12 @@
-"""Do two accuracies differ by more than chance? For overfitting, and for a test split that is unlike validation."""
+"""Whether two accuracies on different images differ significantly: train and validation, validation and test."""
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from scipy.stats import binomtest, fisher_exact
 
-# Two such tests are made per report.
+# Stricter than 0.05, because a report makes two such tests.
 SIGNIFICANT = 0.01
 
 
@@ -17,7 +18,7 @@ class Gap:
         first, second: The accuracies.
         difference: The first minus the second.
         low, high: 95 % interval of the difference.
-        p: Two-sided p of Fisher's exact test that both are equal.
+        p: Two-sided p-value of Fisher's exact test; the null hypothesis is that both accuracies are equal.
     """
 
     first: float
@@ -29,7 +30,7 @@ class Gap:
 
     @property
     def significant(self) -> bool:
-        """Whether the difference is larger than chance explains."""
+        """Whether `p` is below 0.01."""
         return self.p < SIGNIFICANT
 
 
@@ -38,15 +39,16 @@ def accuracy_gap(correct_first: int, count_first: int, correct_second: int, coun
 
     Args:
         correct_first: Images classified correctly in the first set.
-        count_first: Images in the first set.
-        correct_second, count_second: The same of the second set, which shares no image with the first.
+        count_first: Images in the first set, at least one.
+        correct_second, count_second: The same for the second set, which shares no image with the first.
 
     Reference:
-        The interval is Newcombe 1998, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I,
-        method 10, from the Wilson intervals of both.
+        Newcombe 1998, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I, method 10: an
+        interval from the Wilson intervals of both accuracies.
     """
     first, second = correct_first / count_first, correct_second / count_second
     table = [[correct_first, count_first - correct_first], [correct_second, count_second - correct_second]]
+    fisher: Any = fisher_exact(table)
     low_first, high_first = binomtest(correct_first, count_first).proportion_ci(0.95, method="wilson")
     low_second, high_second = binomtest(correct_second, count_second).proportion_ci(0.95, method="wilson")
     difference = first - second
@@ -56,5 +58,5 @@ def accuracy_gap(correct_first: int, count_first: int, correct_second: int, coun
         difference=difference,
         low=float(difference - math.hypot(first - low_first, high_second - second)),
         high=float(difference + math.hypot(high_first - first, second - low_second)),
-        p=float(fisher_exact(table)[1]),
+        p=float(fisher.pvalue),
     )

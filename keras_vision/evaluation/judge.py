@@ -14,20 +14,20 @@ _CHUNK = 50  # Resamples computed at once: bounds the memory at 50 x 10,000 imag
 
 
 class Interval(NamedTuple):
-    """A metric and its 95 % interval; each may be NaN where it is not defined."""
+    """A metric and its 95 % interval; NaN where undefined."""
 
     value: float
     low: float
     high: float
 
     def to_dict(self) -> dict[str, float | None]:
-        """`{"value": ..., "low": ..., "high": ...}`, None for what is not finite, as JSON needs it."""
+        """`{"value": ..., "low": ..., "high": ...}`; None replaces NaN and infinity, which JSON does not have."""
         return {name: part if math.isfinite(part) else None for name, part in self._asdict().items()}
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """The metrics of one class against the rest, and how many images it has."""
+    """The metrics of one class against the rest, and its number of images."""
 
     precision: Interval
     recall: Interval
@@ -46,7 +46,7 @@ class Judgement:
     """A classifier's metrics on a split.
 
     Attributes:
-        metrics: Named as in `metrics.METRICS`, and `auc` (one class against the rest, mean over classes) and
+        metrics: Those of `metrics.METRICS`, `auc` (one class against the rest, mean over classes) and
             `expected_calibration_error`.
         classes: The metrics of each class, in the order of the labels.
         confusion: Int array, shape `(K, K)`; rows are true classes.
@@ -60,12 +60,12 @@ class Judgement:
 
     @property
     def correct(self) -> int:
-        """How many images were classified correctly."""
+        """Number of images classified correctly."""
         return int(np.trace(self.confusion))
 
     @property
     def images(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return int(self.confusion.sum())
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,15 +74,15 @@ class Judgement:
 
 
 def judge(labels: np.ndarray, probabilities: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> Judgement:
-    """Computes all metrics of probabilities, given the labels.
+    """Computes all metrics, with intervals.
 
     The intervals are percentile bootstrap: the images are resampled with replacement, `resamples` times, and every
-    metric is computed again. They say what another test set of this size could have given, not another training.
+    metric is computed again. They cover the choice of the test images, not the variation between training runs.
 
     Args:
         labels: Int array, shape `(N,)`.
         probabilities: Float array, shape `(N, K)`.
-        resamples: Bootstrap resamples.
+        resamples: Number of bootstrap resamples.
         seed: Seed of the resamples.
 
     Returns:
@@ -92,13 +92,13 @@ def judge(labels: np.ndarray, probabilities: np.ndarray, *, resamples: int = 100
     predicted = probabilities.argmax(axis=1)
     plain = _all_metrics(labels, probabilities, predicted, np.ones((1, count)))
     rng = np.random.Generator(np.random.Philox(seed))
-    drawn = []
+    resampled = []
     for start in range(0, resamples, _CHUNK):
         weights = rng.multinomial(count, np.full(count, 1 / count), size=min(_CHUNK, resamples - start))
-        drawn.append(_all_metrics(labels, probabilities, predicted, weights.astype(float)))
+        resampled.append(_all_metrics(labels, probabilities, predicted, weights.astype(float)))
     intervals = {}
     for name, values in plain.items():
-        samples = np.concatenate([part[name] for part in drawn])
+        samples = np.concatenate([part[name] for part in resampled])
         low, high = _quantiles(samples)
         intervals[name] = (values[0], low, high)
     scalars = [*METRICS, "auc", "expected_calibration_error"]
@@ -111,9 +111,9 @@ def judge(labels: np.ndarray, probabilities: np.ndarray, *, resamples: int = 100
 
 
 def _quantiles(samples):
-    """The 2.5 % and 97.5 % quantiles over the first axis, over the resamples that have the metric."""
+    """The 2.5 % and 97.5 % quantiles over the first axis; resamples where the metric is NaN are left out."""
     with warnings.catch_warnings():
-        # A class that is in no resample has no interval: NaN, and no warning.
+        # A class that is in no resample has the interval NaN to NaN.
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
         return np.nanquantile(samples, [0.025, 0.975], axis=0)
 
@@ -127,21 +127,21 @@ def _class_row(intervals, k, labels):
 def _all_metrics(labels, probabilities, predicted, weights):
     """Every metric of every resample: `{name: (B,) or (B, K) array}`."""
     confusion = confusion_matrix(labels, predicted, probabilities.shape[1], weights)
-    found = {name: metric(confusion) for name, metric in METRICS.items()}
-    found |= {f"class_{name}": values for name, values in per_class(confusion).items() if name != "support"}
+    values = {name: metric(confusion) for name, metric in METRICS.items()}
+    values |= {f"class_{name}": row for name, row in per_class(confusion).items() if name != "support"}
     auc = class_auc(labels, probabilities, weights)
-    found["class_auc"] = auc
+    values["class_auc"] = auc
     present = ~np.isnan(auc)
-    with np.errstate(invalid="ignore"):  # One class alone has no AUC: NaN.
-        found["auc"] = np.where(present, auc, 0).sum(axis=1) / present.sum(axis=1)
-    found["expected_calibration_error"] = _calibration_error(labels, probabilities, weights)
-    return found
+    with np.errstate(invalid="ignore"):  # With a single class the AUC is NaN.
+        values["auc"] = np.where(present, auc, 0).sum(axis=1) / present.sum(axis=1)
+    values["expected_calibration_error"] = _calibration_error(labels, probabilities, weights)
+    return values
 
 
 def _calibration_error(labels, probabilities, weights, bins=15):
     """The expected calibration error of every resample, shape `(B,)`; see `calibration.reliability`."""
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    correct = probabilities.argmax(axis=1) == labels
     member = np.eye(bins)[np.minimum((confidence * bins).astype(int), bins - 1)]
-    gaps = (weights * (confidence - right)) @ member
+    gaps = (weights * (confidence - correct)) @ member
     return np.abs(gaps).sum(axis=1) / weights.sum(axis=1)

@@ -1,4 +1,4 @@
-"""Is one classifier better than another on the same images, by more than chance?"""
+"""McNemar's test: whether one classifier is significantly better than another on the same images."""
 
 import numpy as np
 from scipy.stats import binomtest
@@ -8,12 +8,12 @@ def mcnemar(right_first: np.ndarray, right_second: np.ndarray) -> tuple[int, int
     """McNemar's exact test on two classifiers' predictions for the same images.
 
     Args:
-        right_first: Bool array, shape `(N,)`: which images the first classifier classified correctly.
+        right_first: Bool array, shape `(N,)`: True where the first classifier is correct.
         right_second: The same for the second.
 
     Returns:
-        `(only_first, only_second, p)`: images that only the first, or only the second, classified correctly, and the
-        two-sided p of such a split between equally accurate classifiers.
+        `(only_first, only_second, p)`: the number of images that only the first, or only the second, classifies
+        correctly, and the two-sided p-value; the null hypothesis is that both are equally accurate.
 
     Reference:
         McNemar 1947, https://doi.org/10.1007/BF02295996; exact binomial form.

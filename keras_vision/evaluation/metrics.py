@@ -1,8 +1,8 @@
-"""Metrics of a classifier, each for many resamples of the images at once.
+"""Classification metrics, vectorized over bootstrap resamples.
 
-Every function takes `weights` of shape `(B, N)`: how often each of N images counts in each of B resamples. All ones
-give the plain metric; multinomial counts give bootstrap resamples. The tests compare with
-scikit-learn's functions; they are not called here because a thousand resamples of each would take minutes.
+`weights` of shape `(B, N)` say how many times each of N images counts in each of B resamples: all ones for the plain
+metric, multinomial counts for the bootstrap. scikit-learn's functions, with which the tests compare these, would take
+minutes for a thousand resamples.
 
 Shapes: B resamples, N images, K classes.
 """
@@ -22,10 +22,10 @@ def softmax(logits: Any) -> np.ndarray:
 def confusion_matrix(
     labels: np.ndarray, predicted: np.ndarray, num_classes: int, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """How often each class was predicted for each: rows are true classes, columns predicted ones.
+    """Counts of predictions: rows are true classes, columns predicted ones.
 
     Returns:
-        Float array, shape `(K, K)`, or `(B, K, K)` when weights are given.
+        Float array, shape `(K, K)`, or `(B, K, K)` with weights.
     """
     cells = np.asarray(labels) * num_classes + np.asarray(predicted)
     counts = [np.bincount(cells, row, num_classes**2) for row in ([None] if weights is None else weights)]
@@ -34,16 +34,16 @@ def confusion_matrix(
 
 
 def _ratio(numerator, denominator):
-    """Their quotient, NaN where the denominator is 0."""
+    """The quotient, NaN where the denominator is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(denominator > 0, numerator / denominator, np.nan)
 
 
 def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall and F1 of each class, and how many images it has.
+    """Precision, recall, F1 and number of images of each class.
 
-    As in scikit-learn with `zero_division=0`, the precision of a class that was never predicted is 0. A class without
-    images has no recall: NaN.
+    As in scikit-learn with `zero_division=0`, the precision of a class that is never predicted is 0. A class without
+    images has the recall NaN.
 
     Args:
         confusion: Shape `(..., K, K)`.
@@ -72,38 +72,42 @@ def _weighted(values, support):
 
 
 def accuracy(confusion: np.ndarray) -> np.ndarray:
-    """Share of images whose class was predicted."""
+    """Share of images whose predicted class is the true one."""
     return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum((-2, -1))
 
 
 def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
-    """Mean of the classes' recalls."""
-    found = per_class(confusion)
-    return _mean_over_present(found["recall"], found["support"])
+    """Mean recall over the classes that have images."""
+    classes = per_class(confusion)
+    return _mean_over_present(classes["recall"], classes["support"])
 
 
 def macro_f1(confusion: np.ndarray) -> np.ndarray:
-    found = per_class(confusion)
-    return _mean_over_present(found["f1"], found["support"])
+    """Mean F1 over the classes that have images."""
+    classes = per_class(confusion)
+    return _mean_over_present(classes["f1"], classes["support"])
 
 
 def weighted_f1(confusion: np.ndarray) -> np.ndarray:
-    found = per_class(confusion)
-    return _weighted(found["f1"], found["support"])
+    """Mean F1, each class weighted by its number of images."""
+    classes = per_class(confusion)
+    return _weighted(classes["f1"], classes["support"])
 
 
 def macro_precision(confusion: np.ndarray) -> np.ndarray:
-    found = per_class(confusion)
-    return _mean_over_present(found["precision"], found["support"])
+    """Mean precision over the classes that have images."""
+    classes = per_class(confusion)
+    return _mean_over_present(classes["precision"], classes["support"])
 
 
 def weighted_precision(confusion: np.ndarray) -> np.ndarray:
-    found = per_class(confusion)
-    return _weighted(found["precision"], found["support"])
+    """Mean precision, each class weighted by its number of images."""
+    classes = per_class(confusion)
+    return _weighted(classes["precision"], classes["support"])
 
 
-# Over one label an image, the weighted recall is the accuracy and the macro recall the balanced accuracy; people look
-# for either name.
+# With one label per image, the weighted recall is the accuracy and the macro recall the balanced accuracy. Both names
+# are in use.
 METRICS = {
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,
@@ -125,7 +129,7 @@ def class_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
         weights: Shape `(B, N)`.
 
     Returns:
-        Shape `(B, K)`; NaN where a resample lacks the class or has nothing else.
+        Shape `(B, K)`; NaN where a resample has no image of the class, or only images of it.
     """
     return np.stack([_auc(labels == k, probabilities[:, k], weights) for k in range(probabilities.shape[1])], axis=1)
 

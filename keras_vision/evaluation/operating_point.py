@@ -1,10 +1,10 @@
-"""Two classes as a detector of one: sensitivity and specificity at a threshold on its probability."""
+"""A two-class classifier as a detector: sensitivity and specificity at a threshold on one class's probability."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from keras_vision.evaluation.judge import Interval
@@ -12,14 +12,14 @@ from keras_vision.evaluation.judge import Interval
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A two-class network as a detector of one class.
+    """A two-class classifier as a detector of one class.
 
     Attributes:
         positive: Label of the class to detect, 0 or 1.
-        threshold: Smallest probability of that class that counts as a detection, chosen on validation.
+        threshold: Smallest probability of that class that counts as a detection, chosen on the validation split.
         chosen: `sensitivity` and `specificity` at that threshold, with 95 % Wilson intervals.
-        half: The same at a probability of one half, where the predicted class changes.
-        curve: The judged split's ROC curve, shape `(2, M)`: false positive rates, true positive rates.
+        half: The same where the predicted class is the positive one: at a probability of one half.
+        curve: ROC curve of the evaluated split, shape `(2, M)`: false positive rates, true positive rates.
     """
 
     positive: int
@@ -47,18 +47,17 @@ def operating_point(
 ) -> OperatingPoint | None:
     """Chooses a threshold on the validation split and evaluates it on another.
 
-    The threshold has the largest sum of sensitivity and specificity on validation. It is in the middle of the gap
-    between two images' probabilities, so that it does not depend on one of them alone.
+    The threshold maximizes the sum of sensitivity and specificity on validation. It is halfway between the
+    probabilities of the two images that it separates.
 
     Args:
         labels: Int array, shape `(N,)`, of 0 and 1.
         probabilities: Float array, shape `(N, 2)`.
-        val_labels: Those of the validation split, both classes among them.
-        val_probabilities: Likewise.
+        val_labels, val_probabilities: The same for the validation split.
         positive: Label of the class to detect.
 
     Returns:
-        An `OperatingPoint`, or None where one of the splits lacks a class.
+        An `OperatingPoint`, or None if either split lacks a class.
 
     Reference:
         Youden 1950, https://doi.org/10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3.
@@ -67,13 +66,13 @@ def operating_point(
         return None
     threshold = _youden(val_labels == positive, val_probabilities[:, positive])
     is_positive, scores = labels == positive, probabilities[:, positive]
-    false, true, _ = roc_curve(is_positive, scores)
+    false_positive_rates, true_positive_rates, _ = roc_curve(is_positive, scores)
     return OperatingPoint(
         positive=positive,
         threshold=threshold,
         chosen=_rates(is_positive, scores >= threshold),
         half=_rates(is_positive, probabilities.argmax(axis=1) == positive),
-        curve=np.stack([false, true]),
+        curve=np.stack([false_positive_rates, true_positive_rates]),
     )
 
 
@@ -81,15 +80,15 @@ def _youden(is_positive, scores):
     false, true, thresholds = roc_curve(is_positive, scores, drop_intermediate=False)
     best = int(np.argmax(true - false))
     below = scores[scores < thresholds[best]]
-    # The first threshold of a ROC curve is infinite: nothing is found.
+    # The first threshold of a ROC curve is infinite: no detections.
     upper = min(float(thresholds[best]), 1.0)
     return (upper + float(below.max())) / 2 if len(below) else upper
 
 
-def _rates(is_positive, found):
-    return {"sensitivity": _share(found[is_positive]), "specificity": _share(~found[~is_positive])}
+def _rates(is_positive, detected):
+    return {"sensitivity": _share(detected[is_positive]), "specificity": _share(~detected[~is_positive])}
 
 
 def _share(hits):
-    low, high = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
+    low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
     return Interval(float(hits.mean()), float(low), float(high))

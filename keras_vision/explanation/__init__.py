@@ -1,4 +1,7 @@
-"""Why a classifier answers as it does: heatmaps over images and volumes, on every backend, for any functional model."""
+"""Heatmaps that explain a classifier's predictions on images and volumes, for any functional model and backend."""
+
+from collections.abc import Callable
+from typing import Any
 
 from keras_vision.explanation.faithfulness import (
     Faithfulness,
@@ -18,7 +21,8 @@ from keras_vision.explanation.network import feature_layer
 from keras_vision.explanation.overlay import caption, montage, overlay, panels
 from keras_vision.explanation.score_cam import Classifier, probabilities, score_cam
 
-METHODS = {
+# Called as `METHODS[name](model, images, target_classes, layers=...)`.
+METHODS: dict[str, Callable[..., Any]] = {
     "grad-cam": grad_cam,
     "grad-cam++": grad_cam_plus_plus,
     "hires-cam": hires_cam,

@@ -1,10 +1,12 @@
-"""Which of a model's layers make feature maps, and which of them a name, or no name, means."""
+"""Resolves layer names, or no name, to the steps of a model that output feature maps."""
 
 import difflib
 import math
+from collections.abc import Mapping, Sequence
 
 from keras import layers as keras_layers
 
+from keras_vision.keras_internals.graph import Graph, Step
 from keras_vision.recipe import InputError
 
 CONVOLUTIONS = (
@@ -16,72 +18,74 @@ CONVOLUTIONS = (
 )
 
 
-def find_steps(graph, shapes, names):
-    """The steps that make the feature maps of some layers.
+def find_steps(graph: Graph, shapes: Mapping[int, tuple[int, ...]], names: str | Sequence[str] | None) -> list[Step]:
+    """The steps that output the feature maps of the named layers.
 
     Args:
-        graph: A `Graph`.
-        shapes: `{number of a tensor: shape}`.
-        names: A layer's name, several, or None for the last layer with feature maps.
+        shapes: `{tensor number: shape}`.
+        names: Layer name, list of layer names, or None for the last layer with feature maps.
 
     Returns:
-        A list of steps. Of a layer that is called several times, the last call.
+        One step per name; for a layer that is called several times, its last call.
 
     Raises:
-        InputError: If a layer is not there, its name means several, or it has no feature maps.
+        InputError: If a layer does not exist, its name is ambiguous, or it does not output feature maps.
     """
     if names is None:
         return [last_feature_step(graph, shapes)]
     return [_named(graph, shapes, name) for name in ([names] if isinstance(names, str) else names)]
 
 
-def last_feature_step(graph, shapes):
-    """The last step before the feature maps of the last convolution are pooled or flattened away.
+def last_feature_step(graph: Graph, shapes: Mapping[int, tuple[int, ...]]) -> Step:
+    """The last step whose feature maps have the size of the last convolution's.
 
-    That is the last one whose maps are as large as the convolution's: its normalization and activation count, and so
-    does the sum that ends a residual block, as when users of torch name `layer4[-1]` of a ResNet. Convolutions after
-    the pooling, whose maps are one pixel, do not count. A network without convolutions gives its last feature maps.
+    So the convolution's normalization and activation count, and so does the sum that ends a residual block, like
+    `layer4[-1]` of torchvision's ResNets. Feature maps of one pixel, as after global pooling, are ignored. In a network
+    without convolutions, it is the last step with feature maps.
+
+    Raises:
+        InputError: If no step outputs feature maps of more than one pixel.
     """
     steps = [step for step in graph.steps if _has_maps(shapes, step)]
     return steps[last_feature_map([(shapes[step.output], isinstance(step.layer, CONVOLUTIONS)) for step in steps])]
 
 
-def last_feature_map(tensors):
-    """Which of some tensors, in the order in which they are made, has the last feature maps; see `last_feature_step`.
+def last_feature_map(tensors: Sequence[tuple[tuple[int, ...], bool]]) -> int:
+    """Index of the last feature maps among tensors in execution order; see `last_feature_step`.
 
     Args:
-        tensors: `(shape without the batch, whether a convolution makes it)` of each.
+        tensors: `(shape without the batch, whether a convolution outputs it)` of each tensor.
 
-    Returns:
-        Its index.
+    Raises:
+        InputError: If none has more than one pixel.
     """
     spatial = [index for index, (shape, _) in enumerate(tensors) if math.prod(shape[:-1]) > 1]
     if not spatial:
-        raise InputError("The model has no layer with feature maps, as a convolution makes them; there is no heatmap.")
+        raise InputError("The model has no layer with feature maps, such as a convolution, so there is no heatmap.")
     convolutions = [index for index in spatial if tensors[index][1]]
     size = tensors[(convolutions or spatial)[-1]][0][:-1]
     return [index for index in spatial if tensors[index][0][:-1] == size][-1]
 
 
 def _named(graph, shapes, name):
-    found = {step.path: step for step in graph.steps if step.path == name or step.path.endswith(f"/{name}")}
-    if name in found:
-        step = found[name]
-    elif len(found) > 1:
-        raise InputError(f"Several layers are called {name!r}. Name one of them in full: {', '.join(found)}.")
-    elif not found:
-        raise InputError(_not_there(graph, name))
+    matches = {step.path: step for step in graph.steps if step.path == name or step.path.endswith(f"/{name}")}
+    if name in matches:
+        step = matches[name]
+    elif len(matches) > 1:
+        raise InputError(f"Several layers are called {name!r}. Use the full path of one: {', '.join(matches)}.")
+    elif not matches:
+        raise InputError(_unknown_layer(graph, name))
     else:
-        (step,) = found.values()
+        (step,) = matches.values()
     if not _has_maps(shapes, step):
         raise InputError(
-            f"A heatmap needs feature maps with the {len(shapes[0]) - 1} axes of the images, and channels. "
+            f"A heatmap needs feature maps with {len(shapes[0]) - 1} spatial axes, like the images, and channels. "
             f"Received: layers={name!r}, whose output has shape {shapes[step.output]}."
         )
     return step
 
 
-def _not_there(graph, name):
+def _unknown_layer(graph, name):
     names = {part for step in graph.steps for part in (step.path, step.layer.name)}
     near = difflib.get_close_matches(str(name), sorted(names), n=5, cutoff=0.4)
     hint = f"Near it: {', '.join(near)}." if near else f"The last ones: {', '.join(s.path for s in graph.steps[-5:])}."

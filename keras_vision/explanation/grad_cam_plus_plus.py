@@ -1,14 +1,25 @@
 """Grad-CAM++: positive gradients, weighted so that each of several objects counts in full."""
 
+from collections.abc import Sequence
+
+import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_vision.explanation.class_activation import class_activation_maps, weighted_sum
 
-EPSILON = 1e-6  # As in the package `grad-cam`, so that heatmaps can be compared.
+EPSILON = 1e-6  # That of the package `grad-cam`, so that heatmaps can be compared.
 
 
-def grad_cam_plus_plus(model, images, target_classes=None, *, layers=None, batch_size=32):
-    """Heatmaps of the regions that raise one class's logit, small and repeated ones too.
+def grad_cam_plus_plus(
+    model: keras.Model,
+    images: np.ndarray,
+    target_classes: ArrayLike | None = None,
+    *,
+    layers: str | Sequence[str] | None = None,
+    batch_size: int = 32,
+) -> np.ndarray | list[np.ndarray]:
+    """Heatmaps of the regions that raise one class's logit, including small and repeated ones.
 
     See `class_activation_maps` for the arguments, the result and the errors.
 
@@ -23,7 +34,7 @@ def _combine(maps_NPC, gradients_NPC):
     sums = maps_NPC.sum(axis=1, keepdims=True)
     squares = gradients_NPC**2
     denominators = 2 * squares + sums * gradients_NPC * squares + EPSILON
-    # Positions without a positive gradient have no weight, and their denominators may be zero.
+    # Positions without a positive gradient get no weight; their denominators may be zero.
     counted = (gradients_NPC > 0) & (denominators != 0)
     alphas = np.divide(squares, denominators, out=np.zeros_like(squares), where=counted)
     return weighted_sum(maps_NPC, (alphas * np.maximum(gradients_NPC, 0)).sum(axis=1))

@@ -1,27 +1,32 @@
-"""The gradient of a score with respect to arrays, on whichever backend runs: the only file here that knows it."""
+"""Gradients of a score with respect to arrays, on every backend. The only file of this package that imports one."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 
-def compile_gradients(function, variables):
-    """Compiles, once, a function that differentiates a score with respect to several arrays.
+def compile_gradients(
+    function: Callable[..., tuple[Any, list[Any]]], variables: Sequence[keras.Variable]
+) -> Callable[..., tuple[list[np.ndarray], list[np.ndarray]]]:
+    """Compiles the gradient of a score with respect to several arrays.
 
     Args:
-        function: `function(arrays, *constants)` returns a scalar tensor, the score, and a list of further tensors. It
-            is written with `keras.ops`.
-        variables: The Keras variables that it uses. Their values are read anew at every call.
+        function: `function(arrays, *constants)` returns the score, a scalar tensor, and a list of auxiliary tensors. It
+            uses `keras.ops`.
+        variables: The Keras variables that `function` reads. Their current values are used at every call.
 
     Returns:
-        `differentiate(arrays, *constants)`, which returns the further tensors and the gradients, one for each of the
-        arrays, as two lists of float32 NumPy arrays. Shapes that it has seen are not compiled again.
+        `differentiate(arrays, *constants)`, which returns two lists of float32 NumPy arrays: the auxiliary tensors, and
+        the gradients, one per array. Each combination of shapes is compiled once.
     """
     compiled = {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[keras.backend.backend()](function, variables)
 
     def differentiate(arrays, *constants):
         arrays, constants = ([keras.ops.convert_to_tensor(part) for part in parts] for parts in (arrays, constants))
-        further, gradients = compiled(arrays, constants)
-        return _to_numpy(further), _to_numpy(gradients)
+        auxiliary, gradients = compiled(arrays, constants)
+        return _to_numpy(auxiliary), _to_numpy(gradients)
 
     return differentiate
 
@@ -34,15 +39,15 @@ def _jax(function, variables):
     import jax
 
     def score(arrays, values, constants):
-        # A compiled function keeps what it reads from outside, so the weights have to be arguments of it.
+        # A compiled function treats what it closes over as constant, so the weights have to be arguments.
         with keras.StatelessScope(zip(variables, values, strict=True)):
             return function(arrays, *constants)
 
     gradient = jax.jit(jax.grad(score, has_aux=True))
 
     def differentiate(arrays, constants):
-        gradients, further = gradient(arrays, [variable.value for variable in variables], constants)
-        return further, gradients
+        gradients, auxiliary = gradient(arrays, [variable.value for variable in variables], constants)
+        return auxiliary, gradients
 
     return differentiate
 
@@ -54,8 +59,8 @@ def _tensorflow(function, _):
     def differentiate(arrays, constants):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(arrays)
-            score, further = function(arrays, *constants)
-        return further, tape.gradient(score, arrays, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            score, auxiliary = function(arrays, *constants)
+        return auxiliary, tape.gradient(score, arrays, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
     return differentiate
 
@@ -65,15 +70,15 @@ def _torch(function, variables):
 
     def differentiate(arrays, constants):
         leaves = [array.detach().clone().requires_grad_() for array in arrays]
-        # Of weights that want gradients, torch would keep all layers' feature maps.
+        # For weights that require gradients, torch would keep the feature maps of all layers.
         values = [variable.value.detach() for variable in variables]
         with torch.enable_grad(), keras.StatelessScope(zip(variables, values, strict=True)):
-            score, further = function(leaves, *constants)
-        # A layer beside the way to the score, or a score that depends on nothing at all, has no gradient: zeros.
+            score, auxiliary = function(leaves, *constants)
+        # A tensor that the score does not depend on has no gradient in torch; it gets zeros.
         if not score.requires_grad:
-            return further, [torch.zeros_like(leaf) for leaf in leaves]
+            return auxiliary, [torch.zeros_like(leaf) for leaf in leaves]
         gradients = torch.autograd.grad(score, leaves, allow_unused=True)
         zeros = (torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, gradients, strict=True))
-        return further, list(zeros)
+        return auxiliary, list(zeros)
 
     return differentiate

@@ -1,14 +1,26 @@
 """HiResCAM: feature maps times their gradients, position by position."""
 
+from collections.abc import Sequence
+
+import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_vision.explanation.class_activation import class_activation_maps
 
 
-def hires_cam(model, images, target_classes=None, *, layers=None, batch_size=32):
-    """Heatmaps of where the model used the feature maps to raise one class's logit.
+def hires_cam(
+    model: keras.Model,
+    images: np.ndarray,
+    target_classes: ArrayLike | None = None,
+    *,
+    layers: str | Sequence[str] | None = None,
+    batch_size: int = 32,
+) -> np.ndarray | list[np.ndarray]:
+    """Heatmaps of the positions whose feature maps raise one class's logit.
 
-    With one dense layer after the feature maps they add up to the logit, its bias apart; Grad-CAM's do not.
+    Where a single dense layer follows the feature maps, the values before clipping sum to the logit minus its bias;
+    those of Grad-CAM do not.
     See `class_activation_maps` for the arguments, the result and the errors.
 
     Reference:

@@ -1,12 +1,23 @@
 """LayerCAM: feature maps times their positive gradients, position by position; fine detail from early layers."""
 
+from collections.abc import Sequence
+
+import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_vision.explanation.class_activation import class_activation_maps
 
 
-def layer_cam(model, images, target_classes=None, *, layers=None, batch_size=32):
-    """Heatmaps that stay sharp at layers before the last.
+def layer_cam(
+    model: keras.Model,
+    images: np.ndarray,
+    target_classes: ArrayLike | None = None,
+    *,
+    layers: str | Sequence[str] | None = None,
+    batch_size: int = 32,
+) -> np.ndarray | list[np.ndarray]:
+    """Heatmaps that stay sharp at early layers.
 
     See `class_activation_maps` for the arguments, the result and the errors.
 

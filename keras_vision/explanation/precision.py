@@ -1,5 +1,6 @@
-"""Running layers of a half-precision model in float32, where small gradients stay numbers."""
+"""Runs the layers of a half-precision model in float32, so that small gradients do not underflow."""
 
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import keras
@@ -10,22 +11,22 @@ HALF = ("float16", "bfloat16")
 
 
 class _Float32OverVariables(keras.DTypePolicy):
-    """Computes in float32 with variables that stay as they are."""
+    """Computes in float32; the variables keep their type."""
 
-    def __init__(self, variable_dtype):
+    def __init__(self, variable_dtype: str):
         super().__init__("float32")
         self._variables = variable_dtype
 
     @property
-    def variable_dtype(self):
+    def variable_dtype(self) -> str:
         return self._variables
 
 
 @contextmanager
-def in_float32(layers):
-    """Lets half-precision layers, and the layers in them, compute in float32 meanwhile; their weights do not change.
+def in_float32(layers: Iterable[keras.Layer]) -> Iterator[None]:
+    """Makes half-precision layers, and the layers inside them, compute in float32; their weights do not change.
 
-    Gradients of a softmax's logit with respect to pixels are around 1e-6, where float16 has one digit left.
+    Gradients of a logit with respect to pixels are around 1e-6, where float16 has one significant digit left.
     """
     half = {}
     for outer in layers:

@@ -1,8 +1,11 @@
-"""Score-CAM: feature maps weighted by the class's probability when they alone let the image through. No gradients."""
+"""Score-CAM: feature maps weighted by the class's probability when they mask the image. Needs no gradients."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
+import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_vision.explanation.class_activation import in_the_shape_of, weighted_sum
 from keras_vision.explanation.feature_layers import last_feature_map
@@ -11,59 +14,70 @@ from keras_vision.explanation.network import batches, checked_classes, fitting, 
 
 
 class Classifier(Protocol):
-    """What Score-CAM needs of a model that is not a Keras model, a .tflite file say."""
+    """Interface for models that are not Keras models, such as a .tflite file."""
 
-    def feature_shapes(self):
-        """`(name, shape without the batch, whether a convolution makes it)` of each tensor, as they are made."""
+    def feature_shapes(self) -> list[tuple[str, tuple[int, ...], bool]]:
+        """`(name, shape without the batch, whether a convolution outputs it)` of each tensor, in execution order."""
         ...
 
-    def feature_maps(self, images, layer):
-        """The feature maps of a tensor in `feature_shapes`, by name, shape `(N, *size, C)`."""
+    def feature_maps(self, images: np.ndarray, layer: str) -> np.ndarray:
+        """Values of a tensor of `feature_shapes`, by its name, shape `(N, *size, C)`."""
         ...
 
-    def probabilities(self, images):
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Class probabilities, shape `(N, K)`, of float32 images in `[0, 255]`."""
         ...
 
 
-def score_cam(model, images, target_classes=None, *, layers=None, batch_size=32):
-    """Heatmaps of the regions that, alone on black, are enough for one class.
+def score_cam(
+    model: keras.Model | Classifier,
+    images: np.ndarray,
+    target_classes: ArrayLike | None = None,
+    *,
+    layers: str | Sequence[str] | None = None,
+    batch_size: int = 32,
+) -> np.ndarray | list[np.ndarray]:
+    """Heatmaps of the regions that suffice to predict one class when the rest of the image is black.
 
-    The paper passes the scores through a softmax over the channels. Of the logarithms of probabilities, as here, that
-    is the probabilities themselves, by which the authors' own code weights.
+    The paper passes the scores through a softmax over the channels. If the scores are log-probabilities, this is
+    proportional to the probabilities, which are the weights here and in the authors' code.
 
     Args:
         model: A Keras model, or any `Classifier`.
-        batch_size: Masked images at once. There are as many of them as the layer has channels, for every image.
+        batch_size: Masked images processed at once. Each image has as many masks as the layer has channels.
 
-    The rest is as in `class_activation_maps`.
+    The other arguments, the result and the errors are those of `class_activation_maps`.
 
     Reference:
         Wang et al. 2020, https://arxiv.org/abs/1910.01279, algorithm 1.
     """
+    classifier: Any = model
     if not hasattr(model, "feature_maps") or not hasattr(model, "probabilities"):
-        images = network_of(model).checked(images)
-        model = _KerasClassifier(model, batch_size, fitting(batch_size, len(images)))
+        classifier, images = _keras_classifier(classifier, images, batch_size)
     images = np.asarray(images)
-    targets = _targets(model, images, target_classes, batch_size)
+    targets = _targets(classifier, images, target_classes, batch_size)
     names = [
-        _last_maps(model, images.ndim) if name is None else name
+        _last_maps(classifier, images.ndim) if name is None else name
         for name in (layers if isinstance(layers, (list, tuple)) else [layers])
     ]
-    found = [_explained(model, images, targets, name, batch_size) for name in names]
-    return in_the_shape_of(layers, found)
+    return in_the_shape_of(layers, [_explained(classifier, images, targets, name, batch_size) for name in names])
 
 
-def probabilities(model, images, *, batch_size=32):
-    """Class probabilities of a Keras model, whether it returns logits or probabilities, or of a `Classifier`.
+def probabilities(model: keras.Model | Classifier, images: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
+    """Class probabilities of a `Classifier`, or of a Keras model that returns logits or probabilities.
 
     Returns:
         Float array, shape `(N, K)`.
     """
+    classifier: Any = model
     if not hasattr(model, "probabilities"):
-        images = network_of(model).checked(images)
-        model = _KerasClassifier(model, batch_size, fitting(batch_size, len(images)))
-    return np.asarray(model.probabilities(np.float32(images)))
+        classifier, images = _keras_classifier(classifier, images, batch_size)
+    return np.asarray(classifier.probabilities(np.float32(images)))
+
+
+def _keras_classifier(model, images, batch_size):
+    images = network_of(model).checked(images)
+    return _KerasClassifier(model, batch_size, fitting(batch_size, len(images))), images
 
 
 def _targets(model, images, target_classes, batch_size):
@@ -76,7 +90,7 @@ def _targets(model, images, target_classes, batch_size):
 
 
 def _last_maps(model, rank):
-    """Name of the tensor with the last feature maps; None for a Keras model, which finds it itself."""
+    """Name of the tensor with the last feature maps; None for a Keras model, whose network resolves it."""
     if isinstance(model, _KerasClassifier):
         return None
     tensors = [item for item in model.feature_shapes() if len(item[1]) == rank - 1]
@@ -84,19 +98,19 @@ def _last_maps(model, rank):
 
 
 def _explained(model, images, targets, layer, batch_size):
-    made = []
+    parts = []
     for start in range(0, len(images), batch_size):
-        part = np.float32(images[start : start + batch_size])
-        feature_maps = np.asarray(model.feature_maps(part, layer), np.float32)
-        for image, maps, target in zip(part, feature_maps, targets[start:], strict=False):
+        batch = np.array(images[start : start + batch_size], np.float32)
+        feature_maps = np.asarray(model.feature_maps(batch, layer), np.float32)
+        for image, maps, target in zip(batch, feature_maps, targets[start:], strict=False):
             weights = _weights(model, image, np.moveaxis(maps, -1, 0), target, batch_size)
             combined = weighted_sum(maps.reshape(1, -1, maps.shape[-1]), weights[np.newaxis])
-            made.append(heatmaps(combined.reshape(1, *maps.shape[:-1]), image.shape[:-1]))
-    return np.concatenate(made)
+            parts.append(heatmaps(combined.reshape(1, *maps.shape[:-1]), image.shape[:-1]))
+    return np.concatenate(parts)
 
 
 def _weights(model, image, maps, target, batch_size):
-    """Probability of the target class behind each channel, shape `(C,)`; 0 for channels that are the same all over."""
+    """Probability of the target class with each channel as mask, shape `(C,)`; 0 for constant channels."""
     weights = np.zeros(len(maps), np.float32)
     varied = np.flatnonzero(np.ptp(maps.reshape(len(maps), -1), axis=1))
     for start in range(0, len(varied), batch_size):
@@ -113,7 +127,7 @@ def _scaled(maps):
 
 
 class _KerasClassifier:
-    """A Keras model as a `Classifier`, whose batches have two sizes, one for masked images and one for images."""
+    """A Keras model as a `Classifier`, with one batch size for masked images and one for feature maps."""
 
     def __init__(self, model, batch_size, images_at_once):
         self.model, self.batch_size, self.images_at_once = model, batch_size, images_at_once
@@ -121,12 +135,12 @@ class _KerasClassifier:
 
     def feature_maps(self, images, layer):
         (step,) = self.network.steps(images.shape[1:], layer)
-        made = self.network.differentiate(images, None, [step.output], self.images_at_once)
-        return np.concatenate([maps for _, (maps,), _ in made])
+        results = self.network.differentiate(images, None, [step.output], self.images_at_once)
+        return np.concatenate([maps for _, (maps,), _ in results])
 
     def probabilities(self, images):
-        made = [self._of_batch(batch)[:count] for batch, count, _ in batches(images, self.batch_size)]
-        return np.concatenate(made)
+        parts = [self._of_batch(batch)[:count] for batch, count, _ in batches(images, self.batch_size)]
+        return np.concatenate(parts)
 
     def _of_batch(self, batch):
         scores = np.asarray(self.model.predict_on_batch(batch), np.float32).reshape(len(batch), -1)

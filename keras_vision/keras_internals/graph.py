@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -174,12 +174,12 @@ def scoring_step(graph: Graph) -> Step | None:
     return step
 
 
-def scoring_activation(layer: Any) -> str | None:
+def scoring_activation(layer: Any) -> Literal["softmax", "sigmoid"] | None:
     """`softmax` or `sigmoid` for a layer or operation of `keras.ops` that ends in it, else None."""
-    name = type(layer).__name__.lower()
-    if name not in ("softmax", "sigmoid"):
-        name = getattr(getattr(layer, "activation", None), "__name__", None)
-    return name if name in ("softmax", "sigmoid") else None
+    for name in (type(layer).__name__.lower(), getattr(getattr(layer, "activation", None), "__name__", None)):
+        if name == "softmax" or name == "sigmoid":
+            return name
+    return None
 
 
 def _only_reshapes(step, before):

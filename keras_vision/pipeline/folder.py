@@ -143,7 +143,7 @@ def labels_beside(model: Path) -> Path | None:
 
 
 def data_of(path: str | os.PathLike) -> dict[str, Any]:
-    """What the files beside a model say of the data that it was trained on; empty where they say nothing.
+    """The record of the training data next to a model; empty where there is none.
 
     Args:
         path: A .tflite file, perhaps with its card; a run's folder; or the model in one.
@@ -185,7 +185,7 @@ def _read_json(path: Path) -> Any:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run's folder says of it.
+    """A finished run, as its folder describes it.
 
     Attributes:
         name: Name of the folder.
@@ -221,5 +221,5 @@ def read_run(folder: str | os.PathLike) -> FinishedRun:
 
 
 def damaged(folder: str | os.PathLike, error: Exception) -> InputError:
-    """What to raise for a run whose files are not what a run leaves."""
-    return InputError(f"{folder} is not a whole run: {error!r}.")
+    """The error for a run whose files are not what a run writes."""
+    return InputError(f"{folder} is not a complete run: {error!r}.")

@@ -1,7 +1,6 @@
-"""What a finished run reports: its metrics, what they say, and how they are written."""
+"""What a finished run reports: its metrics, and what they say."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +8,11 @@ from matplotlib.figure import Figure
 
 from keras_vision.data.data_report import DataReport
 from keras_vision.evaluation import ClassMetrics, Gap, Judgement, OperatingPoint, accuracy_gap
-from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import plots
 from keras_vision.pipeline.heatmaps import MethodResult
 from keras_vision.pipeline.tables import HEADLINE, shown, text_table, words
 from keras_vision.pipeline.tflite_files import FileResult, files_table
+from keras_vision.training import Profile
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Report:
         faithfulness: How far each method's heatmaps can be trusted.
         data_report: What was found in the data; None where nobody looked.
         files: The .tflite files and how they compare with the model.
+        profile: Where the time of an epoch goes; None where it was not measured.
     """
 
     track: str
@@ -73,6 +73,7 @@ class Report:
     faithfulness: tuple[MethodResult, ...] = ()
     files: tuple[FileResult, ...] = ()
     data_report: DataReport | None = None
+    profile: Profile | None = None
 
     @property
     def title(self) -> str:
@@ -213,6 +214,7 @@ class Report:
                 "parameters": self.parameters,
                 "accuracy": self.training_accuracy,
             },
+            "profile": self.profile and self.profile.to_dict(),
             "heatmaps": self.heatmaps,
             "faithfulness": [row.to_dict() for row in self.faithfulness],
             "tflite": [row.to_dict(self.class_names) for row in self.files],
@@ -243,24 +245,15 @@ class Report:
             )
             lines += [f"  {rate:<18} {shown(values)}" for rate, values in point.chosen.items()]
         lines += self.findings()
+        if self.profile:
+            lines.append(self.profile.summary())
         if self.files:
             lines += ["", "Files for phones, compared with the float model on the same images"]
             lines.append(text_table(*files_table(self.files)))
         return "\n".join(lines)
 
-    def write(self, folder: Path) -> None:
-        """Writes the page, the plots and last the JSON file into a run's folder."""
-        from keras_vision.pipeline.report_page import report_page
-
-        (folder / run_folder.PLOTS).mkdir(exist_ok=True)
-        pngs = {}
-        for name, figure in self._plots().items():
-            pngs[name] = plots.png(figure)
-            run_folder.plot_file(folder, name).write_bytes(pngs[name])
-        (folder / run_folder.PAGE).write_text(report_page(self, pngs), "utf-8")
-        run_folder.write_json(folder / run_folder.REPORT, self.to_dict())
-
-    def _plots(self):
+    def plots(self) -> dict[str, Figure]:
+        """Its plots by name."""
         drawn = {
             "learning_curves": plots.learning_curves({"": list(self.epochs)}),
             "confusion_matrix": plots.confusion(self.judgement.confusion, self.class_names),
@@ -269,6 +262,8 @@ class Report:
         }
         if self.operating_point:
             drawn["roc_curve"] = plots.roc_curve(self.operating_point)
+        if self.profile:
+            drawn["profile"] = self.profile.plot()
         rows = self.surest_mistakes()
         if len(rows):
             drawn["surest_mistakes"] = plots.gallery(self.images[rows], [self._caption(row) for row in rows])

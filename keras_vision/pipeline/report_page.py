@@ -1,12 +1,26 @@
 """`report.html`: a stranger's questions in their order, then everything else."""
 
+from pathlib import Path
+
 from keras_vision.data.data_report import DataReport
+from keras_vision.pipeline import folder as run_folder
+from keras_vision.pipeline import plots
 from keras_vision.pipeline.html import contents, folded, page, picture, section, side_by_side, table, text
 from keras_vision.pipeline.report import Report, likeness
 from keras_vision.pipeline.tables import HEADLINE, duration, shown, transposed, words
 from keras_vision.pipeline.tflite_files import files_table
 
 LONGEST_TABLE = 100  # Rows of what may be thousands.
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Writes the plots, the page and last the JSON file into a run's folder."""
+    (folder / run_folder.PLOTS).mkdir(exist_ok=True)
+    pngs = {name: plots.png(figure) for name, figure in report.plots().items()}
+    for name, png in pngs.items():
+        run_folder.plot_file(folder, name).write_bytes(png)
+    (folder / run_folder.PAGE).write_text(report_page(report, pngs), "utf-8")
+    run_folder.write_json(folder / run_folder.REPORT, report.to_dict())
 
 
 def report_page(report: Report, pngs: dict[str, bytes]) -> str:
@@ -78,7 +92,7 @@ def _metrics(report):
 
 def _training(report, pngs):
     accuracy = report.validation.metrics["accuracy"].value
-    return side_by_side(
+    curves_and_confusion = side_by_side(
         f"""{picture("learning_curves", pngs["learning_curves"])}
 <p class="note">Training metrics are measured while the weights change, with augmentation and dropout where the recipe
 has them. Without both, the finished model's accuracy is {report.training_accuracy:.3f} on training images and
@@ -87,6 +101,17 @@ has them. Without both, the finished model's accuracy is {report.training_accura
 <p class="note">Rows are true classes, columns predicted ones. Colours are shares of each row, numbers are
 images.</p>""",
     )
+    return curves_and_confusion + _profile(report, pngs)
+
+
+def _profile(report, pngs):
+    if report.profile is None:
+        return ""
+    return f"""<h3>Where the time of an epoch goes</h3>
+<p>{text(report.profile.summary())}</p>
+{picture("profile", pngs["profile"])}
+{table(*report.profile.table())}
+<p class="note">Measured after the training, one step after the other.</p>"""
 
 
 def _classes(report):

@@ -17,6 +17,7 @@ from keras_vision.keras_internals import names
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import heatmaps, record, tflite_files
 from keras_vision.pipeline.report import Report
+from keras_vision.pipeline.report_page import write_report
 from keras_vision.pipeline.tables import duration
 from keras_vision.recipe import Recipe
 
@@ -69,8 +70,9 @@ def run(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False) -> R
         model = network(recipe, splits)
         heatmaps.check(recipe, model)
         history = training.fit(model, train, val, recipe.training, log_dir=folder / run_folder.TENSORBOARD)
+        profile = _profile(recipe, model, train, val)
         model = _in_float32(model)
-        report = _report(recipe, splits, model, history, val, judged)
+        report = dataclasses.replace(_report(recipe, splits, model, history, val, judged), profile=profile)
         # Before the heatmaps and files, which can take minutes: a training that is interrupted there is not lost.
         _write_training(folder, recipe, model, splits, history, report)
         shown = heatmaps.explain(recipe, model, report)
@@ -80,7 +82,7 @@ def run(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False) -> R
         if recipe.quantization.tflite or recipe.quantization.qat:
             files = tflite_files.write_files(folder, recipe, splits, model, train, val, judged, report)
             report = dataclasses.replace(report, files=files)
-        report.write(folder)
+        write_report(report, folder)
     print(report.summary())
     print(f"{duration(history.seconds)} of training; weights of epoch {history.best_epoch}")
     print(f"Report: {Path(out) / run_folder.PAGE}")
@@ -158,6 +160,13 @@ def _batches(recipe, splits):
     val = data.Batches(splits.val, splits.num_classes, PREDICT_BATCH)
     judged = data.Batches(splits.named()[recipe.evaluation.judge_on], splits.num_classes, PREDICT_BATCH)
     return train, val, judged
+
+
+def _profile(recipe, model, train, val):
+    """Where an epoch's time goes, for a recipe that asks for it."""
+    if not recipe.training.profile:
+        return None
+    return training.profile(model, train, val=val, native=recipe.training.native_operations)
 
 
 def _report(recipe, splits, model, history, val, judged):

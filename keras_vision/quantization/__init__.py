@@ -1,9 +1,10 @@
-"""From a Keras model to .tflite files that are what they claim: conversion, training for it, audit, metadata.
+"""From a Keras model to verified .tflite files: conversion, quantization-aware training, audit, metadata.
 
-Names are resolved when they are first used, so that reading a finished file imports no framework.
+Names are resolved at their first use, so that reading a finished file imports no framework.
 """
 
 import importlib
+from typing import Any
 
 _PLACES = {
     "INTEGER_SCHEMES": "conversion",
@@ -19,8 +20,8 @@ _PLACES = {
     "float_tensors": "observed_ranges",
     "freeze": "observed_ranges",
     "set_ranges": "observed_ranges",
-    "without_last_rounding": "observed_ranges",
     "with_fake_quantization": "rewriting",
+    "without_last_rounding": "rewriting",
     "lower_3d": "lowering",
     "Metadata": "metadata",
     "add_metadata": "metadata",
@@ -33,11 +34,11 @@ _PLACES = {
 __all__ = sorted(_PLACES)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _PLACES:
         return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__

@@ -1,7 +1,10 @@
-"""What a finished .tflite file is, read from the file itself: every operator, every type, every byte of weights."""
+"""The contents of a finished .tflite file, read from the file itself: operators, types, bytes of weights."""
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from os import PathLike
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -21,9 +24,9 @@ class Operator:
 
     Attributes:
         name: Such as `CONV_2D`; a custom operator's own name.
-        output: Name of the tensor that it makes.
-        inputs: Types of what it takes from other operators.
-        outputs: Types of what it makes.
+        output: Name of its first output tensor.
+        inputs: Types of its inputs without constants.
+        outputs: Types of its outputs.
         weights: Type of its largest constant, or None.
         scales: "per channel" or "per tensor", for quantized weights.
         bytes: Size of its constants.
@@ -40,13 +43,13 @@ class Operator:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found in a file.
+    """The contents of a file.
 
     Attributes:
         kind: `full-integer`, `dynamic range` (float operators with 8-bit weights), `float`, or `mixed`.
         input, output: Type and shape, such as `uint8 (1, 28, 28, 3)`.
         operators: In the order in which they run.
-        floats: What keeps the file from being full-integer, a phrase each; empty for a full-integer file.
+        floats: Each tensor that keeps the file from being full-integer, as a phrase; empty for a full-integer file.
         bytes: Size of the file.
     """
 
@@ -57,27 +60,28 @@ class Audit:
     floats: tuple[str, ...]
     bytes: int
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
+        """The audit as a dict for JSON."""
         return asdict(self)
 
-    def require_full_integer(self):
-        """Raises InputError, naming what is float, unless the file is full-integer."""
+    def require_full_integer(self) -> None:
+        """Raises an `InputError` that names the float tensors, unless the file is full-integer."""
         if self.kind != "full-integer":
             raise InputError(f"The file is not full-integer but {self.kind}: {'; '.join(self.floats[:5])}.")
 
 
-def audit(content, where="The file"):
+def audit(content: bytes, where: str | PathLike = "The file") -> Audit:
     """Reads a file's bytes.
 
-    Returns:
-        An `Audit`.
+    Args:
+        where: Name of the file in error messages.
 
     Raises:
-        InputError: If they are no TensorFlow Lite file.
+        InputError: If they are no TensorFlow Lite file, or one with several subgraphs.
     """
     model = unpack(content, where)
     if len(model.subgraphs) != 1:
-        raise InputError(f"{where} has {len(model.subgraphs)} subgraphs; this reads files with one.")
+        raise InputError(f"{where} has {len(model.subgraphs)} subgraphs. Only files with one are supported.")
     graph = model.subgraphs[0]
     operators = tuple(_operator(model, graph, item) for item in graph.operators)
     floats = tuple(_floats(model, graph))
@@ -96,18 +100,18 @@ def _text(name):
 
 
 def _operator(model, graph, item):
-    taken = [graph.tensors[number] for number in item.inputs if number >= 0]
-    made = [graph.tensors[number] for number in item.outputs]
-    constants = [tensor for tensor in taken if _bytes(model, tensor)]
+    inputs = [graph.tensors[number] for number in item.inputs if number >= 0]
+    outputs = [graph.tensors[number] for number in item.outputs]
+    constants = [tensor for tensor in inputs if _bytes(model, tensor)]
     largest = max(constants, key=lambda tensor: _bytes(model, tensor), default=None)
     scales = None
     if largest is not None and largest.quantization is not None and largest.quantization.scale is not None:
         scales = "per channel" if len(largest.quantization.scale) > 1 else "per tensor"
     return Operator(
         name=operator_name(model, item),
-        output=_text(made[0].name),
-        inputs=tuple(TYPE_NAMES[tensor.type] for tensor in taken if not _bytes(model, tensor)),
-        outputs=tuple(TYPE_NAMES[tensor.type] for tensor in made),
+        output=_text(outputs[0].name),
+        inputs=tuple(TYPE_NAMES[tensor.type] for tensor in inputs if not _bytes(model, tensor)),
+        outputs=tuple(TYPE_NAMES[tensor.type] for tensor in outputs),
         weights=None if largest is None else TYPE_NAMES[largest.type],
         scales=scales,
         bytes=sum(_bytes(model, tensor) for tensor in constants),
@@ -120,17 +124,17 @@ def _bytes(model, tensor):
 
 
 def _floats(model, graph):
-    """Every float inside the file; a QUANTIZE at its beginning and a DEQUANTIZE at its end are its rim."""
-    begins, ends = set(np.atleast_1d(graph.inputs).tolist()), set(np.atleast_1d(graph.outputs).tolist())
+    """Every float inside the file, without the input of a first QUANTIZE and the output of a last DEQUANTIZE."""
+    starts, ends = set(np.atleast_1d(graph.inputs).tolist()), set(np.atleast_1d(graph.outputs).tolist())
     for item in graph.operators:
         name = operator_name(model, item)
-        rim = set()
+        allowed = set()
         if name == "QUANTIZE":
-            rim = set(item.inputs) & begins
+            allowed = set(item.inputs) & starts
         elif name == "DEQUANTIZE":
-            rim = set(item.outputs) & ends
+            allowed = set(item.outputs) & ends
         for number in [*item.inputs, *item.outputs]:
-            if number < 0 or number in rim:
+            if number < 0 or number in allowed:
                 continue
             tensor = graph.tensors[number]
             kind = TYPE_NAMES[tensor.type]
@@ -155,36 +159,36 @@ def _shown(tensor):
     return f"{TYPE_NAMES[tensor.type]} {tuple(int(side) for side in tensor.shape)}"
 
 
-def table(found):
+def table(audit: Audit) -> Iterator[str]:
     """The audit as lines of text."""
-    yield f"{found.kind}, {found.bytes:,} bytes, {len(found.operators)} operators"
-    yield f"input {found.input}, output {found.output}"
-    yield f"{'operator':<20}{'takes':<18}{'makes':<12}{'weights':<22}{'bytes':>10}  output"
-    for item in found.operators:
+    yield f"{audit.kind}, {audit.bytes:,} bytes, {len(audit.operators)} operators"
+    yield f"input {audit.input}, output {audit.output}"
+    yield f"{'operator':<20}{'inputs':<18}{'outputs':<12}{'weights':<22}{'bytes':>10}  tensor"
+    for item in audit.operators:
         weights = " ".join(part for part in (item.weights, item.scales) if part)
-        takes, makes = ", ".join(item.inputs), ", ".join(item.outputs)
-        yield f"{item.name:<20}{takes:<18}{makes:<12}{weights:<22}{item.bytes:>10,}  {item.output}"
-    for phrase in found.floats if found.kind == "mixed" else ():
+        inputs, outputs = ", ".join(item.inputs), ", ".join(item.outputs)
+        yield f"{item.name:<20}{inputs:<18}{outputs:<12}{weights:<22}{item.bytes:>10,}  {item.output}"
+    for phrase in audit.floats if audit.kind == "mixed" else ():
         yield f"float inside: {phrase}"
 
 
-def card_differences(content, card):
-    """What a file's card says that the file does not.
+def card_differences(content: bytes, card: Mapping[str, Any]) -> list[str]:
+    """Differences between a file and its card.
 
     Args:
         content: Bytes of the file.
         card: The dict of `SCHEME.json`.
 
     Returns:
-        A list of phrases; empty when they agree.
+        A phrase per difference; empty when they agree.
     """
-    found, metadata = audit(content), read_metadata(content)
+    contents, metadata = audit(content), read_metadata(content)
     facts = {
         "sha256": hashlib.sha256(content).hexdigest(),
-        "bytes": found.bytes,
-        "kind": found.kind,
-        "input": found.input,
-        "output": found.output,
+        "bytes": contents.bytes,
+        "kind": contents.kind,
+        "input": contents.input,
+        "output": contents.output,
         "labels": list(metadata.labels) if metadata else [],
     }
     return [

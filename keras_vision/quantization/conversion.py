@@ -1,7 +1,9 @@
-"""One function from a Keras model to a .tflite file, whatever the backend and the scheme."""
+"""One function from a Keras model to a .tflite file, on every backend and for every scheme."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import keras
 import numpy as np
 from scipy.special import expit, softmax
 
@@ -21,23 +23,30 @@ INTEGER_SCHEMES = ("int8", "qat")
 IO_TYPES = ("uint8", "int8", "float32")
 
 
-def convert(model, scheme, representative_images=None, io="uint8", *, logits=False):
+def convert(
+    model: keras.Model,
+    scheme: str,
+    representative_images: np.ndarray | None = None,
+    io: str = "uint8",
+    *,
+    logits: bool = False,
+) -> bytes:
     """The .tflite file of a model.
 
     Args:
-        model: A `keras.Model` from images in `[0, 255]`, shape `(N, H, W, C)`, to logits or probabilities; for `qat`
-            one from `with_fake_quantization`, trained.
-        scheme: `float32`; `dynamic`, 8-bit weights and float activations; `int8`, all integers, from the model as it
-            is; `qat`, all integers, from a model trained for it.
-        representative_images: Training images that `int8` takes its ranges from, shape `(N, H, W, C)`.
+        model: From images in `[0, 255]`, shape `(N, H, W, C)`, to logits or probabilities; for `qat` a model from
+            `with_fake_quantization` whose ranges are set.
+        scheme: `float32`; `dynamic`, 8-bit weights and float activations; `int8`, all integers, from the float model;
+            `qat`, all integers, from the fake-quantized model.
+        representative_images: Training images, shape `(N, H, W, C)`, from which `int8` sets its ranges.
         io: Type of input and output of the two integer schemes: `uint8`, `int8` or `float32`.
         logits: Whether the file ends in logits instead of probabilities.
 
     Returns:
-        The file's bytes: batch size 1, built-in operators alone; an integer file has passed its audit.
+        The file's bytes: batch size 1, built-in operators only; an integer file has passed its audit.
 
     Raises:
-        InputError: If the scheme is unknown, lacks what it needs, or cannot express a layer.
+        InputError: If the scheme is unknown, cannot express a layer, or lacks images or ranges.
     """
     if scheme not in SCHEMES:
         raise InputError(f"A scheme is one of {', '.join(SCHEMES)}. Received: {scheme!r}.")
@@ -66,31 +75,30 @@ def convert(model, scheme, representative_images=None, io="uint8", *, logits=Fal
 
 @dataclass(frozen=True)
 class SimulationAgreement:
-    """How far an integer file computes what its network with fake quantization does.
+    """Agreement of an integer file with its fake-quantized model.
 
     Attributes:
         same_class: Share of the images with the same predicted class.
-        within_a_step: Share of all scores that differ by less than one step and a half.
+        within_a_step: Share of all scores that differ by less than 1.5 steps.
     """
 
     same_class: float
     within_a_step: float
 
 
-def simulation_agreement(quantized, images, scores, *, logits=False):
+def simulation_agreement(
+    quantized: keras.Model, images: Any, scores: np.ndarray, *, logits: bool = False
+) -> SimulationAgreement:
     """Compares an integer file's scores with those of the fake-quantized model that it was written from.
 
     Args:
-        quantized: The fake-quantized `keras.Model`.
+        quantized: The fake-quantized model.
         images: Shape `(N, H, W, C)`.
         scores: The file's scores, shape `(N, K)`.
         logits: Whether the file ends in logits.
-
-    Returns:
-        A `SimulationAgreement`.
     """
-    folded = fold(quantized)
-    # A batch at a time: the images may be more than memory holds.
+    folded: Any = fold(quantized)
+    # Batch by batch: the images may not fit in memory.
     batches = (np.asarray(images[start : start + 256], "float32") for start in range(0, len(images), 256))
     simulated = np.concatenate([folded.predict(batch, batch_size=256, verbose=0) for batch in batches])
     step = float(output_range(quantized)[0])
@@ -105,13 +113,13 @@ def simulation_agreement(quantized, images, scores, *, logits=False):
     )
 
 
-def representative(images, labels, count, seed=0):
-    """Images to take ranges from: classes in proportion, at least one of each, drawn from a seed.
+def representative(images: Any, labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """A random sample of images to set ranges from: classes in proportion, at least one image of each.
 
     Args:
         images: Training images, shape `(N, ...)`.
         labels: Int array, shape `(N,)`.
-        count: About how many.
+        count: Approximate number of images.
     """
     rng = np.random.Generator(np.random.Philox(seed))
     chosen = []

@@ -1,7 +1,10 @@
-"""Writing a TensorFlow Lite model tensor by tensor, with the schema that LiteRT's own package brings."""
+"""Reading and writing TensorFlow Lite models, tensor by tensor, with the schema in LiteRT's own package."""
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -17,8 +20,8 @@ TYPES = {
     np.dtype(np.uint8): schema.TensorType.UINT8,
     np.dtype(np.int32): schema.TensorType.INT32,
 }
-# First version of each operator that takes 8-bit integers, with a scale for each channel where it has weights: an older
-# runtime that lacks it says so, instead of computing something else.
+# First version of each operator that accepts 8-bit integers, with a scale per channel where it has weights: an older
+# runtime then refuses the file instead of computing something else.
 # Source: tensorflow/lite/tools/versioning/op_version.cc
 VERSIONS = {
     "ADD": 2,
@@ -52,43 +55,57 @@ OPERATOR_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).it
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the file: its number and what its integers stand for.
+    """A tensor of the file.
 
     Attributes:
-        scale, zero_point: None for floats.
+        number: Its index in the subgraph.
+        scale, zero_point: `real = scale * (integer - zero_point)`; None for floats.
     """
 
     number: int
     shape: tuple[int, ...]
     dtype: np.dtype
-    scale: float | None = None
-    zero_point: int | None = None
+    # Any, because operators on integers read them without a check for None.
+    scale: Any = None
+    zero_point: Any = None
 
 
 class FlatModel:
     """A model under construction: one subgraph, batch size 1."""
 
-    def __init__(self, description):
-        self.model = schema.ModelT(version=3, description=description, operatorCodes=[], buffers=[schema.BufferT()])
-        self.graph = schema.SubGraphT(name="main", tensors=[], operators=[], inputs=[], outputs=[])
+    def __init__(self, description: str):
+        # The schema declares nearly every field as optional.
+        self.model: Any = schema.ModelT(
+            version=3, description=description, operatorCodes=[], buffers=[schema.BufferT()]
+        )
+        self.graph: Any = schema.SubGraphT(name="main", tensors=[], operators=[], inputs=[], outputs=[])
         self.model.subgraphs = [self.graph]
-        self._codes = {}
+        self._codes: dict[str, int] = {}
 
-    def tensor(self, name, shape, dtype, scale=None, zero_point=None, *, axis=0, data=None):
+    def tensor(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: Any,
+        scale: Any = None,
+        zero_point: int | None = None,
+        *,
+        axis: int = 0,
+        data: np.ndarray | None = None,
+    ) -> Tensor:
         """Adds a tensor.
 
         Args:
-            scale: One number, or one a channel along `axis`.
+            scale: One number, or one per channel along `axis`; None for floats.
+            zero_point: Given with a scale.
             data: The values of a constant.
         """
         dtype = np.dtype(dtype)
         quantization = None
         if scale is not None:
             scales = np.atleast_1d(np.asarray(scale, np.float32))
-            zeros = np.broadcast_to(np.atleast_1d(zero_point), scales.shape)
-            quantization = schema.QuantizationParametersT(
-                scale=scales, zeroPoint=zeros.astype(np.int64), quantizedDimension=axis
-            )
+            zeros = np.full(scales.shape, zero_point, np.int64)
+            quantization = schema.QuantizationParametersT(scale=scales, zeroPoint=zeros, quantizedDimension=axis)
         buffer = 0
         if data is not None:
             content = np.frombuffer(np.ascontiguousarray(data, dtype).tobytes(), np.uint8)
@@ -106,11 +123,11 @@ class FlatModel:
         )
         return Tensor(len(self.graph.tensors) - 1, tuple(shape), dtype, scale, zero_point)
 
-    def operator(self, name, inputs, output, options=None):
-        """Adds an operator that makes `output`, a `Tensor`, and returns that.
+    def operator(self, name: str, inputs: Sequence[Tensor], output: Tensor, options: Any = None) -> Tensor:
+        """Adds an operator and returns its output.
 
         Args:
-            name: Of the builtin operator, such as `CONV_2D`.
+            name: Name of a builtin operator, such as `CONV_2D`.
             options: The schema's options object, such as `Conv2DOptionsT`.
         """
         if name not in self._codes:
@@ -118,7 +135,7 @@ class FlatModel:
             self._codes[name] = len(self.model.operatorCodes)
             self.model.operatorCodes.append(
                 schema.OperatorCodeT(
-                    # Readers from before there were more than 127 operators look here.
+                    # For readers from before there were more than 127 operators.
                     deprecatedBuiltinCode=min(code, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES),
                     builtinCode=code,
                     version=VERSIONS[name],
@@ -138,7 +155,7 @@ class FlatModel:
         )
         return output
 
-    def finish(self, start, end):
+    def finish(self, start: Tensor, end: Tensor) -> bytes:
         """The file's bytes, for a model from tensor `start` to tensor `end`, with the signature `serving_default`."""
         self.graph.inputs, self.graph.outputs = np.array([start.number], np.int32), np.array([end.number], np.int32)
         names = [self.graph.tensors[part.number].name for part in (start, end)]
@@ -153,9 +170,9 @@ class FlatModel:
 
 
 class _AlignedBuffer(schema.BufferT):
-    """A constant's bytes at a multiple of 16, as the schema demands; flatbuffers' Python code does not see to it."""
+    """A constant's bytes at a multiple of 16, as the schema demands; flatbuffers' Python code does not align them."""
 
-    def Pack(self, builder):
+    def Pack(self, builder: Any) -> int:
         place = None
         if self.data is not None:
             content = np.asarray(self.data, np.uint8).tobytes()
@@ -169,7 +186,7 @@ class _AlignedBuffer(schema.BufferT):
         return schema.BufferEnd(builder)
 
 
-def pack(model):
+def pack(model: Any) -> bytes:
     """Bytes of a schema model object."""
     model.buffers = [_AlignedBuffer(data=part.data) for part in model.buffers]
     builder = flatbuffers.Builder(1 << 16)
@@ -177,14 +194,17 @@ def pack(model):
     return bytes(builder.Output())
 
 
-def require_identifier(content, where):
-    """Raises an `InputError` if a file's first bytes are not TensorFlow Lite's."""
+def require_identifier(content: bytes, where: str | PathLike) -> None:
+    """Raises an `InputError` unless a file's bytes have the identifier of TensorFlow Lite."""
     if content[4:8] != IDENTIFIER:
-        raise InputError(f"{where} is not a TensorFlow Lite file: it does not say {IDENTIFIER.decode()}.")
+        raise InputError(f"{where} is not a TensorFlow Lite file: it lacks the identifier {IDENTIFIER.decode()}.")
 
 
-def unpack(content, where="The file"):
+def unpack(content: bytes, where: str | PathLike = "The file") -> Any:
     """The schema model object of a file's bytes.
+
+    Args:
+        where: Name of the file in error messages.
 
     Raises:
         InputError: If they are no TensorFlow Lite file.
@@ -196,8 +216,8 @@ def unpack(content, where="The file"):
         raise InputError(f"{where} is a damaged TensorFlow Lite file: {error}.") from error
 
 
-def operator_name(model, item):
-    """Name of an operator, such as `CONV_2D`; a custom operator's own name.
+def operator_name(model: Any, item: Any) -> str:
+    """Name of an operator, such as `CONV_2D`, or a custom operator's own name.
 
     Args:
         model: The schema model object.

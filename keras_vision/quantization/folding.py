@@ -1,7 +1,9 @@
-"""From a fake-quantized model to the whole numbers that its file has.
+"""Folds a fake-quantized model: normalizations into kernels, and kernels and biases into the integers of its file.
 
 Reference: Jacob et al. 2018, https://arxiv.org/abs/1712.05877, section 3.2.
 """
+
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,40 +15,38 @@ from keras_vision.quantization.ranges import NARROW, weight_scales
 from keras_vision.quantization.rewriting import normalization_parts
 
 
-def fold(quantized):
-    """The fake-quantized model that its file is written from: normalizations folded, whole numbers in every layer.
+def fold(quantized: keras.Model) -> keras.Model:
+    """The model that an integer file is written from: normalizations folded, integers in every layer with weights.
 
     It predicts what the file does and cannot be trained.
 
     Args:
-        quantized: A model from `with_fake_quantization`, calibrated or trained.
+        quantized: A model from `with_fake_quantization` whose ranges are set.
 
     Returns:
-        A functional `keras.Model`.
-
-    Reference:
-        Jacob et al. 2018, https://arxiv.org/abs/1712.05877, section 3.2.
+        A functional model.
     """
     graph = read_graph(quantized)
     normalization = {
         step.inputs[0]: step.layer for step in graph.steps if isinstance(step.layer, layers.BatchNormalization)
     }
     images = keras.Input(graph.input_shape, name="images")
-    tensors, scales, copies = {0: images}, {}, {}
+    tensors: dict[int, Any] = {0: images}
+    scales, copies = {}, {}
     for step in graph.steps:
-        layer, given = step.layer, [tensors[number] for number in step.inputs]
+        layer, inputs = step.layer, [tensors[number] for number in step.inputs]
         if isinstance(layer, layers.InputLayer):
             continue
         if isinstance(layer, layers.BatchNormalization):
-            made = given[0]
+            output = inputs[0]
         elif isinstance(layer, WEIGHTED):
-            made = _folded_layer(layer, normalization.get(step.output), scales[step.inputs[0]], given[0])
+            output = _folded_layer(layer, normalization.get(step.output), scales[step.inputs[0]], inputs[0])
         else:
             if layer not in copies:
                 copies[layer] = type(layer).from_config(layer.get_config())
-            made = copies[layer](given[0] if len(given) == 1 else given, **step.arguments)
+            output = copies[layer](inputs[0] if len(inputs) == 1 else inputs, **step.arguments)
             copies[layer].set_weights(layer.get_weights())
-        tensors[step.output] = made
+        tensors[step.output] = output
         if isinstance(layer, FakeQuantize):
             scales[step.output] = float(range_of(layer)[0])
         elif step.inputs and step.inputs[0] in scales:
@@ -55,15 +55,15 @@ def fold(quantized):
 
 
 def _folded_layer(layer, normalization, input_scale, tensor):
-    kernel = np.float64(ops.convert_to_numpy(layer.flat_kernel()))
-    bias = np.float64(ops.convert_to_numpy(layer.bias)) if layer.use_bias else np.zeros(kernel.shape[-1])
+    kernel = np.asarray(ops.convert_to_numpy(layer.flat_kernel()), np.float64)
+    bias = np.asarray(ops.convert_to_numpy(layer.bias), np.float64) if layer.use_bias else np.zeros(kernel.shape[-1])
     if normalization is not None:
         mean, factor, offset = normalization_parts(normalization)
         kernel, bias = kernel * factor, (bias - mean) * factor + offset
     scales = weight_scales(kernel, bias, input_scale)
     copy = type(layer).from_config({**layer.get_config(), "use_bias": True, "input_scale": input_scale})
-    made = copy(tensor)
+    output = copy(tensor)
     copy.kernel.assign(np.clip(np.round(kernel / scales), -NARROW, NARROW).reshape(copy.kernel.shape))
     copy.bias.assign(np.round(bias / (np.float32(input_scale) * scales)))
     copy.scales.assign(scales)
-    return made
+    return output

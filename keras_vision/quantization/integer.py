@@ -1,9 +1,12 @@
 """From a fake-quantized model to its full-integer file, with the model's own scales and zero points.
 
-The file is written operator by operator instead of through TensorFlow's converter, so that what was simulated is what
-is written, on every backend, and TensorFlow is not needed at all.
+The file is written operator by operator instead of through TensorFlow's converter, so that it computes exactly what was
+simulated, on every backend and without TensorFlow.
 """
 
+from typing import Any
+
+import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
@@ -40,11 +43,13 @@ UNARY = {
 }
 
 
-def write_integer_file(quantized, *, io="uint8", logits=False, description=""):
-    """The full-integer file of a calibrated or trained fake-quantized model.
+def write_integer_file(
+    quantized: keras.Model, *, io: str = "uint8", logits: bool = False, description: str = ""
+) -> bytes:
+    """The full-integer file of a fake-quantized model.
 
     Args:
-        quantized: A model from `with_fake_quantization`.
+        quantized: A model from `with_fake_quantization` whose ranges are set.
         io: Type of input and output: `uint8`, `int8` or `float32`.
         logits: Whether the file ends in logits instead of probabilities.
 
@@ -55,18 +60,19 @@ def write_integer_file(quantized, *, io="uint8", logits=False, description=""):
 
 
 class _Pending:
-    """An operator whose output range is not known yet, with what may still be fused into it.
+    """An operator whose output range is not known yet, into which an activation may still be fused.
 
     Attributes:
         operator: Name of the builtin operator.
         inputs: Tensors.
         options: The schema's options.
         weights: Scales, kernel and bias of `quantized_layers.stored_weights`; None without weights.
+        activation: Name of the fused activation.
     """
 
-    def __init__(self, operator, inputs, options=None, weights=None):
+    def __init__(self, operator: str, inputs: list, options: Any = None, weights: Any = None):
         self.operator, self.inputs, self.options, self.weights = operator, inputs, options, weights
-        self.activation = "linear"
+        self.activation: str = "linear"
 
 
 class _Writer:
@@ -74,7 +80,7 @@ class _Writer:
         self.graph = read_graph(quantized)
         self.io, self.logits = io, logits
         self.file_model = FlatModel(description)
-        self.values = {}  # Tensor or _Pending by number.
+        self.values: dict[int, Any] = {}  # Tensor or _Pending by number.
 
     def file(self):
         steps = [step for step in self.graph.steps if not isinstance(step.layer, layers.InputLayer)]
@@ -86,7 +92,7 @@ class _Writer:
         return self.file_model.finish(first, end)
 
     def _input(self, steps):
-        """The file's input: the pixels' bytes, and behind them the same as int8."""
+        """The file's input; `values` gets the same pixels as int8."""
         number, shape, name = 0, (1, *self.graph.input_shape), "images"
         if isinstance(steps[0].layer, layers.Rescaling):
             number = steps[0].output
@@ -94,29 +100,29 @@ class _Writer:
         scale, zero_point = range_of(steps[0].layer)
         rounded = steps[0].output
         if self.io == "float32" and number:
-            given, inside = self._float_input(shape, scale, zero_point)
+            images, inside = self._float_input(shape, scale, zero_point)
             self.values[number] = self.values[rounded] = inside
-            return given
+            return images
         if self.io == "int8":
-            given = inside = self.file_model.tensor(name, shape, np.int8, scale, zero_point)
+            images = inside = self.file_model.tensor(name, shape, np.int8, scale, zero_point)
         else:
             inside = self.file_model.tensor(f"{name}_int8", shape, np.int8, scale, zero_point)
-            given = (
+            images = (
                 self.file_model.tensor(name, shape, np.float32)
                 if self.io == "float32"
                 else self.file_model.tensor(name, shape, np.uint8, scale, zero_point + 128)
             )
-            self.file_model.operator("QUANTIZE", [given], inside, schema.QuantizeOptionsT())
+            self.file_model.operator("QUANTIZE", [images], inside, schema.QuantizeOptionsT())
         self.values[number] = self.values[rounded] = inside
-        return given
+        return images
 
     def _float_input(self, shape, scale, zero_point):
-        """Float pixels from 0 to 255 are made integers first and rescaled then, so that both ways in are the same."""
-        given = self.file_model.tensor("images", shape, np.float32)
+        """Rounds float pixels from 0 to 255 to integers before it rescales them, so that they equal bytes as input."""
+        images = self.file_model.tensor("images", shape, np.float32)
         pixels = self.file_model.tensor("images_int8", shape, np.int8, 1.0, -128)
-        self.file_model.operator("QUANTIZE", [given], pixels, schema.QuantizeOptionsT())
-        # Times 1, minus the pixel that is zero: a 1 x 1 depthwise convolution does it without an error. Its bias is in
-        # pixels, and so is the zero point.
+        self.file_model.operator("QUANTIZE", [images], pixels, schema.QuantizeOptionsT())
+        # Times 1, minus the pixel value of zero: a 1 x 1 depthwise convolution does that without an error. Its bias is
+        # in pixels, as is the zero point.
         channels = shape[-1]
         weights = (
             np.full(channels, scale),
@@ -126,27 +132,28 @@ class _Writer:
         options = schema.DepthwiseConv2DOptionsT(
             depthMultiplier=1, strideW=1, strideH=1, padding=schema.Padding.VALID, dilationWFactor=1, dilationHFactor=1
         )
-        # The operator takes pictures, so a volume is given to it slice by slice.
+        # The operator takes images, so a volume is a batch of slices.
         slices = shape if len(shape) == 4 else shape[1:]
         pending = _Pending("DEPTHWISE_CONV_2D", [self._reshaped(pixels, "images_slices", slices)], options, weights)
         rescaled = self._emit(pending, "rescaled", slices, scale, zero_point)
-        return given, self._reshaped(rescaled, "rescaled_volume", shape)
+        return images, self._reshaped(rescaled, "rescaled_volume", shape)
 
-    def _output(self, made):
+    def _output(self, output):
         name = "scores"
         if not self.logits and scoring_step(self.graph) is None:
             scale, zero_point = parameters(*SOFTMAX_RANGE)
-            scores = self.file_model.tensor(f"{name}_int8", made.shape, np.int8, scale, zero_point)
-            # A single logit is that of one class against its absence.
-            softmax = ("SOFTMAX", [made], scores, schema.SoftmaxOptionsT(beta=1.0))
-            made = self.file_model.operator(*(softmax if made.shape[-1] > 1 else ("LOGISTIC", [made], scores)))
+            scores = self.file_model.tensor(f"{name}_int8", output.shape, np.int8, scale, zero_point)
+            # A single logit is that of the second of two classes.
+            several = output.shape[-1] > 1
+            operator, options = ("SOFTMAX", schema.SoftmaxOptionsT(beta=1.0)) if several else ("LOGISTIC", None)
+            output = self.file_model.operator(operator, [output], scores, options)
         if self.io == "int8":
-            return made
+            return output
         if self.io == "float32":
-            end = self.file_model.tensor(name, made.shape, np.float32)
-            return self.file_model.operator("DEQUANTIZE", [made], end, schema.DequantizeOptionsT())
-        end = self.file_model.tensor(name, made.shape, np.uint8, made.scale, made.zero_point + 128)
-        return self.file_model.operator("QUANTIZE", [made], end, schema.QuantizeOptionsT())
+            end = self.file_model.tensor(name, output.shape, np.float32)
+            return self.file_model.operator("DEQUANTIZE", [output], end, schema.DequantizeOptionsT())
+        end = self.file_model.tensor(name, output.shape, np.uint8, output.scale, output.zero_point + 128)
+        return self.file_model.operator("QUANTIZE", [output], end, schema.QuantizeOptionsT())
 
     def _take(self, step):
         layer, values = step.layer, [self.values[number] for number in step.inputs]
@@ -186,6 +193,7 @@ class _Writer:
 
     def _activation(self, layer, value):
         name = activation_of(layer)
+        assert name is not None, layer.name
         if isinstance(value, _Pending):
             value.activation = name
             return value
@@ -199,7 +207,7 @@ class _Writer:
         return _Pending(UNARY[name], [value], options() if options else None)
 
     def _moved(self, layer, value, shape):
-        """Layers that move values: the output's integers mean what the input's do."""
+        """Layers that move values: the output has the scale and zero point of the input."""
         if isinstance(layer, DROPOUT):
             return value
         if isinstance(layer, layers.MaxPooling2D):
@@ -218,12 +226,14 @@ class _Writer:
     def _reshaped(self, value, name, shape):
         if value.shape == shape:
             return value
-        made = self.file_model.tensor(name, shape, np.int8, value.scale, value.zero_point)
+        output = self.file_model.tensor(name, shape, np.int8, value.scale, value.zero_point)
         target = self._constant(f"{name}_shape", np.array(shape, np.int32))
-        return self.file_model.operator("RESHAPE", [value, target], made, schema.ReshapeOptionsT(newShape=list(shape)))
+        return self.file_model.operator(
+            "RESHAPE", [value, target], output, schema.ReshapeOptionsT(newShape=list(shape))
+        )
 
     def _stacked(self, layer, value, shape):
-        """Pads the batch of slices, takes those that each place of a kernel's depth sees, and joins their channels."""
+        """Pads the batch of slices, picks the slices of each position of a kernel's depth, and joins their channels."""
         if any(layer.padding):
             before = value.shape
             paddings = self._constant(f"{layer.name}_paddings", np.array([layer.padding, *[(0, 0)] * 3], np.int32))
@@ -231,11 +241,11 @@ class _Writer:
             value = self._same_range("PAD", layer, [value, paddings], padded, schema.PadOptionsT(), "_padded")
         parts = []
         for place, (first, end) in enumerate(layer.starts_and_ends()):
-            begins, ends = [first, 0, 0, 0], [end, *value.shape[1:]]
+            starts, ends = [first, 0, 0, 0], [end, *value.shape[1:]]
             steps = [layer.strides, 1, 1, 1]
             numbers = [
                 self._constant(f"{layer.name}_{place}_{name}", np.array(values, np.int32))
-                for name, values in (("begin", begins), ("end", ends), ("strides", steps))
+                for name, values in (("begin", starts), ("end", ends), ("strides", steps))
             ]
             size = (shape[0], *value.shape[1:])
             options = schema.StridedSliceOptionsT()
@@ -245,8 +255,8 @@ class _Writer:
         return self._same_range("CONCATENATION", layer, parts, shape, schema.ConcatenationOptionsT(axis=3))
 
     def _same_range(self, operator, layer, inputs, shape, options, suffix=""):
-        made = self.file_model.tensor(layer.name + suffix, shape, np.int8, inputs[0].scale, inputs[0].zero_point)
-        return self.file_model.operator(operator, inputs, made, options)
+        output = self.file_model.tensor(layer.name + suffix, shape, np.int8, inputs[0].scale, inputs[0].zero_point)
+        return self.file_model.operator(operator, inputs, output, options)
 
     def _constant(self, name, values):
         return self.file_model.tensor(name, values.shape, values.dtype, data=values)
@@ -255,22 +265,22 @@ class _Writer:
         return self._constant("rows_and_columns", np.array([1, 2], np.int32))
 
     def _emit(self, pending, name, shape, scale, zero_point):
-        """Writes an operator, now that the range of its output is known."""
-        made = self.file_model.tensor(name, shape, np.int8, scale, zero_point)
+        """Writes an operator, given the range of its output."""
+        output = self.file_model.tensor(name, shape, np.int8, scale, zero_point)
         inputs, options = list(pending.inputs), pending.options
         if pending.weights is not None:
             inputs += self._constants(pending, name)
         if pending.operator == "CONCATENATION":
-            inputs = [self._requantized(part, f"{name}_{count}", made) for count, part in enumerate(inputs)]
+            inputs = [self._requantized(part, f"{name}_{count}", output) for count, part in enumerate(inputs)]
         if pending.activation != "linear":
             options.fusedActivationFunction = ACTIVATIONS[pending.activation]
-        return self.file_model.operator(pending.operator, inputs, made, options)
+        return self.file_model.operator(pending.operator, inputs, output, options)
 
     def _requantized(self, part, name, like):
         if (part.scale, part.zero_point) == (like.scale, like.zero_point):
             return part
-        made = self.file_model.tensor(name, part.shape, np.int8, like.scale, like.zero_point)
-        return self.file_model.operator("QUANTIZE", [part], made, schema.QuantizeOptionsT())
+        output = self.file_model.tensor(name, part.shape, np.int8, like.scale, like.zero_point)
+        return self.file_model.operator("QUANTIZE", [part], output, schema.QuantizeOptionsT())
 
     def _constants(self, pending, name):
         """Kernel and bias of a layer with weights."""

@@ -1,9 +1,12 @@
 """Networks for volumes as networks of 2D operators, with the same weights and the same outputs.
 
-LiteRT has no integer 3D convolution and no 3D pooling. But a volume's slices can stand in a batch: then a 3D
-convolution is one 2D convolution of each slice with its neighbours stacked behind its channels, and a 3D pooling is a
-pooling of slices and then one along the depth.
+LiteRT has no integer 3D convolution and no 3D pooling. With a volume's slices as a batch, a 3D convolution is one 2D
+convolution of each slice with its neighbours stacked behind its channels, and a 3D pooling is a pooling of slices and
+then one along the depth.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +16,7 @@ from keras_vision.keras_internals.graph import read_graph
 from keras_vision.recipe import InputError
 
 PACKAGE = "keras_vision"
-KEPT = (  # Layers that do the same to slices as to volumes.
+KEPT = (  # Layers that compute the same on slices as on volumes.
     layers.Activation,
     layers.BatchNormalization,
     layers.Dropout,
@@ -47,29 +50,29 @@ SUPPORTED = ", ".join(
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Regroup(layers.Layer):
-    """Reshapes and lets the batch take up what is left: the slices of volumes become a batch, or volumes again.
+    """Reshapes images and lets the batch size follow: volumes become a batch of slices, or slices volumes.
 
     Args:
         target_shape: Shape without the batch.
     """
 
-    def __init__(self, target_shape, **kwargs):
+    def __init__(self, target_shape: Sequence[int], **kwargs: Any):
         super().__init__(**kwargs)
         self.target_shape = tuple(target_shape)
 
-    def call(self, values):
+    def call(self, values: Any) -> Any:
         return ops.reshape(values, (-1, *self.target_shape))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (None, *self.target_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "target_shape": self.target_shape}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class StackDepth(layers.Layer):
-    """Slices with their neighbours behind their channels: what one place of a kernel's depth sees.
+    """Stacks the slices that a kernel sees at once behind each other's channels.
 
     Input of shape `(N * depth, H, W, C)`, output `(N * depth_out, H, W, size * C)`.
 
@@ -80,44 +83,44 @@ class StackDepth(layers.Layer):
         padding: Slices of zeros before and after a volume.
     """
 
-    def __init__(self, depth, size, strides=1, padding=(0, 0), **kwargs):
+    def __init__(self, depth: int, size: int, strides: int = 1, padding: Sequence[int] = (0, 0), **kwargs: Any):
         super().__init__(**kwargs)
         self.depth, self.size, self.strides, self.padding = depth, size, strides, tuple(padding)
 
     @property
-    def depth_out(self):
+    def depth_out(self) -> int:
         """Slices of a volume in the output."""
         return (self.depth + sum(self.padding) - self.size) // self.strides + 1
 
-    def starts_and_ends(self):
-        """For each place of the kernel's depth, the first slice that it sees and the one after the last."""
+    def starts_and_ends(self) -> list[tuple[int, int]]:
+        """For each position along the kernel's depth, its first slice and the one after its last."""
         reach = self.strides * (self.depth_out - 1) + 1
         return [(first, first + reach) for first in range(self.size)]
 
-    def call(self, slices):
+    def call(self, slices: Any) -> Any:
         shape = slices.shape[1:]
-        volumes = ops.reshape(slices, (-1, self.depth, *shape))
+        volumes: Any = ops.reshape(slices, (-1, self.depth, *shape))
         volumes = ops.pad(volumes, ((0, 0), self.padding, (0, 0), (0, 0), (0, 0)))
         parts = [volumes[:, first : end : self.strides] for first, end in self.starts_and_ends()]
         stacked = ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
         return ops.reshape(stacked, (-1, *shape[:-1], self.size * shape[-1]))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (None, *input_shape[1:-1], self.size * input_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"depth": self.depth, "size": self.size, "strides": self.strides, "padding": self.padding}
         return {**super().get_config(), **own}
 
 
-def lower_3d(model):
-    """The same network in 2D operators: equal outputs, equal weights, for training on and for .tflite files.
+def lower_3d(model: keras.Model) -> keras.Model:
+    """The same network in 2D operators, with equal outputs and weights, for further training and .tflite files.
 
     Args:
-        model: A functional or Sequential `keras.Model` of one volume input, shape `(N, D, H, W, C)`.
+        model: A functional or Sequential model of one volume input, shape `(N, D, H, W, C)`.
 
     Returns:
-        A functional `keras.Model` of the same input and output. A model without volumes is rebuilt as it is.
+        A functional model of the same input and output. A model without volumes is copied.
 
     Raises:
         InputError: If a layer cannot be lowered; the message names it.
@@ -126,7 +129,7 @@ def lower_3d(model):
 
 
 class _Lowering:
-    """Builds the new model step by step; a volume is a tensor of slices, whose depth is kept beside it."""
+    """Builds the new model step by step; a volume is a tensor of slices, and `depths` has its depth by number."""
 
     def __init__(self, model):
         self.graph, self.name = read_graph(model), f"{model.name}_2d"
@@ -148,17 +151,17 @@ class _Lowering:
         return keras.Model(images, output, name=self.name)
 
     def _slices(self, number):
-        """A tensor, a volume's slices in its batch."""
+        """A tensor; a volume as a batch of slices."""
         tensor = self.tensors[number]
         if len(tensor.shape) == 5:
             tensor = self.tensors[number] = Regroup(tensor.shape[2:], name=f"{tensor.name}_slices")(tensor)
         return tensor
 
     def _take(self, step):
-        """The tensor that a step makes, and its depth; None for what is no volume."""
+        """The output tensor of a step, and its depth, which is None unless it is a volume."""
         layer, number = step.layer, step.inputs[0]
         if isinstance(layer, layers.Rescaling) and number == 0:
-            # Of the input itself, so that it costs nothing in an integer file.
+            # Applied to the input itself, where it costs nothing in an integer file.
             return self._copied(layer, self.tensors[0]), self.depths.get(0)
         tensor, depth = self._slices(number), self.depths.get(number)
         if isinstance(layer, MERGES):
@@ -181,7 +184,7 @@ class _Lowering:
             stack = StackDepth(depth, 1, padding=front, name=f"{layer.name}_depth")
             return stack(tensor), stack.depth_out
         if isinstance(layer, layers.SpatialDropout3D):
-            # Of a slice, not of the whole volume: one channel is as good as another.
+            # Drops channels of a slice, not of the whole volume.
             return layers.SpatialDropout2D(layer.rate, seed=layer.seed, name=layer.name)(tensor), depth
         if isinstance(layer, layers.BatchNormalization) and layer.axis not in (-1, 4):
             raise _refusal(layer, f" with axis {layer.axis}")
@@ -194,9 +197,9 @@ class _Lowering:
         if isinstance(layer, layers.BatchNormalization):
             config["axis"] = -1
         copy = type(layer).from_config(config)
-        made = copy(tensor)
+        output = copy(tensor)
         copy.set_weights(layer.get_weights())
-        return made
+        return output
 
     def _merge(self, layer, step):
         parts = [self._slices(number) for number in step.inputs]
@@ -226,23 +229,23 @@ class _Lowering:
             use_bias=layer.use_bias,
             name=layer.name,
         )
-        # A kernel of one slice and step needs no stacking.
-        made = convolution(tensor if (size, step) == (1, 1) else stack(tensor))
+        # A kernel of one slice with a step of one needs no stacking.
+        output = convolution(tensor if (size, step) == (1, 1) else stack(tensor))
         kernel, *bias = layer.get_weights()
         depth_size, height, width, channels, filters = kernel.shape
         flat = np.moveaxis(kernel, 0, 2).reshape(height, width, depth_size * channels, filters)
         convolution.set_weights([flat, *bias])
-        return made, stack.depth_out
+        return output, stack.depth_out
 
     def _pooling(self, layer, tensor, depth):
         kind = POOLS[type(layer)]
         size, *window = layer.pool_size
         step, *strides = layer.strides
-        made = kind(window, strides=strides, padding=layer.padding, name=layer.name)(tensor)
+        output = kind(window, strides=strides, padding=layer.padding, name=layer.name)(tensor)
         if (size, step) == (1, 1):
-            return made, depth
-        height, width, channels = made.shape[1:]
-        rows = Regroup((depth, height * width, channels), name=f"{layer.name}_rows")(made)
+            return output, depth
+        height, width, channels = output.shape[1:]
+        rows = Regroup((depth, height * width, channels), name=f"{layer.name}_rows")(output)
         pooled = kind((size, 1), strides=(step, 1), padding=layer.padding, name=f"{layer.name}_depth")(rows)
         return Regroup((height, width, channels), name=f"{layer.name}_slices")(pooled), pooled.shape[1]
 
@@ -255,7 +258,7 @@ class _Lowering:
 
 
 def _padding(padding, depth, size, step):
-    """Slices of zeros before and after a volume, as Keras pads for `same`."""
+    """Slices of zeros before and after a volume, as in Keras's padding `same`."""
     if padding == "valid":
         return 0, 0
     total = max((-(-depth // step) - 1) * step + size - depth, 0)

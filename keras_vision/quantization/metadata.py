@@ -1,18 +1,19 @@
-"""TensorFlow Lite metadata: what a phone's library needs beside the numbers, carried inside the file.
+"""TensorFlow Lite metadata: class names and input normalization inside the file, for phones' libraries.
 
 Field numbers are those of the public schema, `metadata_schema.fbs`:
 https://github.com/tensorflow/tflite-support/blob/master/tensorflow_lite_support/metadata/metadata_schema.fbs
-The labels are a text file in a zip archive behind the model, where every reader of the format looks for them.
+The labels are a text file in a zip archive appended to the model, where readers of the format look for them.
 """
 
 import io
 import zipfile
 from dataclasses import dataclass
+from os import PathLike
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from flatbuffers import number_types
+from flatbuffers import encode, number_types, packer
 from flatbuffers.table import Table
 
 from keras_vision.quantization.flatbuffer import pack, unpack
@@ -30,16 +31,16 @@ _RGB, _GRAYSCALE = 1, 2
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says of itself.
+    """A file's description of itself.
 
     Attributes:
         name: Name of the model.
         description: A sentence or two.
         version: Version of the model.
         licence: Licence of the model.
-        labels: Names of the classes, in the order of the scores.
-        mean, std: `(pixel - mean) / std` is what a float input takes; pixels are 0 to 255. One number for all channels,
-            or one for each; None where a file does not say.
+        labels: Class names, in the order of the scores.
+        mean, std: A float input takes `(pixel - mean) / std`, with pixels from 0 to 255. One number for all channels,
+            or one per channel; None, both, if the file has no normalization.
     """
 
     name: str
@@ -51,10 +52,10 @@ class Metadata:
     std: float | tuple[float, ...] | None = 1.0
 
 
-def input_range(metadata):
-    """What a float input takes for the pixel values 0 and 255: two numbers, or two arrays over the channels.
+def input_range(metadata: Metadata) -> tuple[float, float] | tuple[np.ndarray, np.ndarray] | None:
+    """The values of a float input for the pixel values 0 and 255: two numbers, or two arrays over the channels.
 
-    None where the metadata does not say.
+    None if the metadata has no normalization.
     """
     if metadata.mean is None or metadata.std is None:
         return None
@@ -63,12 +64,11 @@ def input_range(metadata):
     return (float(low), float(high)) if low.ndim == 0 else (low, high)
 
 
-def add_metadata(content, metadata):
-    """A file's bytes with metadata, the labels zipped behind it.
+def add_metadata(content: bytes, metadata: Metadata) -> bytes:
+    """A file's bytes with metadata inside and the zipped labels appended.
 
     Args:
         content: Bytes of a .tflite file with one input and one output.
-        metadata: A `Metadata`.
 
     Raises:
         InputError: If the bytes are no TensorFlow Lite file.
@@ -85,8 +85,11 @@ def add_metadata(content, metadata):
     return file.getvalue()
 
 
-def read_metadata(content, where="The file"):
-    """The metadata of a file's bytes, or None where there is none.
+def read_metadata(content: bytes, where: str | PathLike = "The file") -> Metadata | None:
+    """The metadata of a file's bytes, or None if it has none.
+
+    Args:
+        where: Name of the file in error messages.
 
     Raises:
         InputError: If the bytes are no TensorFlow Lite file.
@@ -96,15 +99,18 @@ def read_metadata(content, where="The file"):
     if not buffers:
         return None
     packed = bytes(model.buffers[buffers[0]].data)
-    root = _Reader(packed, flatbuffers.encode.Get(flatbuffers.packer.uoffset, packed, 0))
-    graph = root.tables(3)[0]
+    root = _Reader(packed, encode.Get(packer.uoffset, packed, 0))
+    # Other writers leave out what they do not know.
+    graphs = root.tables(3)[:1]
+    inputs = [tensor for graph in graphs for tensor in graph.tables(2)[:1]]
+    outputs = [tensor for graph in graphs for tensor in graph.tables(3)]
     mean = std = None
-    for unit in graph.tables(2)[0].tables(4):
+    for unit in (unit for tensor in inputs for unit in tensor.tables(4)):
         if unit.byte(0) == _NORMALIZATION_OPTIONS:
             options = unit.table(1)
             mean, std = (_one_or_each(options.floats(field)) for field in (0, 1))
     labels = ()
-    files = [file for tensor in graph.tables(3) for file in tensor.tables(6) if file.byte(2) == _TENSOR_AXIS_LABELS]
+    files = [file for tensor in outputs for file in tensor.tables(6) if file.byte(2) == _TENSOR_AXIS_LABELS]
     if files and zipfile.is_zipfile(io.BytesIO(content)):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             labels = tuple(archive.read(files[0].string(0)).decode("utf-8").splitlines())
@@ -112,7 +118,7 @@ def read_metadata(content, where="The file"):
 
 
 def _one_or_each(values):
-    return values[0] if len(set(values)) == 1 else tuple(values)
+    return values[0] if len(set(values)) == 1 else tuple(values) or None
 
 
 def _text(name):
@@ -124,10 +130,13 @@ def _pack_metadata(metadata, graph):
     shape = graph.tensors[graph.inputs[0]].shape
     quantized = graph.tensors[graph.inputs[0]].type != schema.TensorType.FLOAT32
     image = _tensor(builder, "image", "The picture, pixels from 0 to 255.", _image(builder, shape))
-    image["process_units"] = _vector(builder, [_normalization(builder, metadata)])
-    # Bytes are what they are; the bounds of a float input follow from its normalization.
-    bounds = (0.0, 255.0) if quantized else input_range(metadata)
-    image["stats"] = _stats(builder, *bounds)
+    values = input_range(metadata)
+    if values is not None:
+        image["process_units"] = _vector(builder, [_normalization(builder, metadata)])
+    # Bytes are pixel values; the bounds of a float input follow from its normalization.
+    bounds = (0.0, 255.0) if quantized else values
+    if bounds is not None:
+        image["stats"] = _stats(builder, *bounds)
     labels = _table(
         builder,
         {
@@ -174,7 +183,7 @@ def _floats(builder, values):
 
 
 def _table(builder, places, byte=None):
-    """A table from its fields' places, and perhaps one field of one byte, `(field, value)`."""
+    """A table from the places of its fields by number; `byte` is `(field, value)` of a field of one byte."""
     builder.StartObject(10)
     for field, place in places.items():
         builder.PrependUOffsetTRelativeSlot(field, place, 0)
@@ -188,7 +197,7 @@ def _tensor(builder, name, description, content):
 
 
 def _image(builder, shape):
-    """Content of an image tensor: its colours and its size; of a volume, those of a slice."""
+    """Content of an image tensor: its colours and its size; for a volume, those of a slice."""
     *_, height, width, channels = (int(side) for side in shape)
     builder.StartObject(2)
     builder.PrependUint32Slot(0, width, 0)
@@ -208,31 +217,36 @@ def _stats(builder, low, high):
 
 
 class _Reader(Table):
-    """A table of a flatbuffer, field by field number."""
+    """A table of a flatbuffer, read by field number."""
+
+    Pos: int
+    Bytes: bytes
 
     def _place(self, field):
         return self.Offset(4 + 2 * field)
 
-    def byte(self, field):
+    def byte(self, field: int) -> int:
         place = self._place(field)
         return self.Get(number_types.Uint8Flags, self.Pos + place) if place else 0
 
-    def string(self, field):
+    def string(self, field: int) -> str:
         place = self._place(field)
         return self.String(self.Pos + place).decode("utf-8") if place else ""
 
-    def table(self, field):
+    def table(self, field: int) -> "_Reader":
         place = self._place(field)
         return _Reader(self.Bytes, self.Indirect(self.Pos + place))
 
-    def tables(self, field):
+    def tables(self, field: int) -> list["_Reader"]:
         place = self._place(field)
         if not place:
             return []
         start = self.Vector(place)
         return [_Reader(self.Bytes, self.Indirect(start + 4 * index)) for index in range(self.VectorLen(place))]
 
-    def floats(self, field):
+    def floats(self, field: int) -> list[float]:
         place = self._place(field)
+        if not place:
+            return []
         start = self.Vector(place)
         return [self.Get(number_types.Float32Flags, start + 4 * index) for index in range(self.VectorLen(place))]

@@ -1,32 +1,38 @@
-"""The ranges of a fake-quantized model: set from what the float model shows on some images, read, frozen."""
+"""The ranges of a fake-quantized model: set from the float model's tensors on some images, read, and frozen."""
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
 from keras_vision.keras_internals.graph import read_graph
-from keras_vision.keras_internals.nodes import first_input, first_output, maker
+from keras_vision.keras_internals.nodes import first_output, maker
 from keras_vision.quantization.quantized_layers import FakeQuantize, quantizers, range_of
 from keras_vision.quantization.ranges import logits_range
 from keras_vision.quantization.rewriting import SAME_RANGE, with_fake_quantization
 
 
-def set_ranges(quantized, model, images, *, logits=False, batch_size=32):
-    """Sets every range of a fake-quantized model to what the float model shows on some images.
+def set_ranges(
+    quantized: keras.Model, model: keras.Model, images: Any, *, logits: bool = False, batch_size: int = 32
+) -> None:
+    """Sets every range of a fake-quantized model to that of the float model's values on some images.
 
     Args:
-        quantized: What `with_fake_quantization(model)` returned.
+        quantized: The result of `with_fake_quantization(model)`.
         model: The float model.
         images: Representative images, shape `(N, H, W, C)`.
-        logits: Whether the model's logits themselves are wanted; else their range is the one that is best for the
-            probabilities, and stays.
+        logits: Whether the file will end in logits, so that their whole range matters; else it is the one that is best
+            for the probabilities, and fixed.
     """
     taps, names = _taps(model)
     last = maker(quantized.output)
-    lows, highs, last_values = {}, {}, []
+    lows: dict[str, float] = {}
+    highs: dict[str, float] = {}
+    last_values = []
     for start in range(0, len(images), batch_size):
-        found = taps.predict_on_batch(np.asarray(images[start : start + batch_size], "float32"))
-        for name, values in zip(names, found, strict=True):
+        tensors = taps.predict_on_batch(np.asarray(images[start : start + batch_size], "float32"))
+        for name, values in zip(names, tensors, strict=True):
             lows[name] = min(lows.get(name, 0.0), float(np.min(values)))
             highs[name] = max(highs.get(name, 0.0), float(np.max(values)))
             if name == _tensor_name(last):
@@ -42,28 +48,28 @@ def set_ranges(quantized, model, images, *, logits=False, batch_size=32):
         quantizer.high.assign(high)
 
 
-def float_tensors(model, images):
-    """What a model without rounding has where its file has integers.
+def float_tensors(model: keras.Model, images: Any) -> dict[str, np.ndarray]:
+    """The float values, without any rounding, of every tensor that is rounded in a model's file.
 
     Args:
-        model: A float model, or a fake-quantized one, whose rounding is then left out.
+        model: A float model, or a fake-quantized one, whose rounding is then switched off.
         images: Shape `(N, H, W, C)`.
 
     Returns:
         `{name of the tensor: values, shape (N, ...)}`.
     """
     taps, names = _taps(model)
-    found = taps.predict_on_batch(np.asarray(images, "float32"))
-    return {name: np.asarray(values) for name, values in zip(names, found, strict=True)}
+    tensors = taps.predict_on_batch(np.asarray(images, "float32"))
+    return {name: np.asarray(values) for name, values in zip(names, tensors, strict=True)}
 
 
 def _taps(model):
-    """A model without rounding whose outputs are all tensors that are rounded elsewhere, and these tensors' names."""
-    twin = _without_rounding(model) if quantizers(model) else with_fake_quantization(model, simulate=False)
-    marks = quantizers(twin)
+    """A model without rounding that outputs every tensor that is rounded in the file, and their names."""
+    unrounded = _without_rounding(model) if quantizers(model) else with_fake_quantization(model, simulate=False)
+    places = quantizers(unrounded)
     # A layer's first call is the one that the file's tensor is named after; average pooling calls it again.
-    taps = keras.Model(twin.input, [first_output(mark) for mark in marks])
-    return taps, [_tensor_name(mark) for mark in marks]
+    taps = keras.Model(unrounded.input, [first_output(layer) for layer in places])
+    return taps, [_tensor_name(layer) for layer in places]
 
 
 def _without_rounding(quantized):
@@ -71,25 +77,17 @@ def _without_rounding(quantized):
         config = layer.get_config()
         return type(layer).from_config({**config, "simulate": False} if "simulate" in config else config)
 
-    twin = keras.models.clone_model(quantized, clone_function=copied)
-    twin.set_weights(quantized.get_weights())
-    return twin
+    unrounded = keras.models.clone_model(quantized, clone_function=copied)
+    unrounded.set_weights(quantized.get_weights())
+    return unrounded
 
 
 def _tensor_name(quantizer):
     return quantizer.name.removesuffix("_range")
 
 
-def without_last_rounding(quantized):
-    """The model up to the rounding of its logits: one that was cut off there has no gradient, and so no heatmap."""
-    last = maker(quantized.output)
-    if not isinstance(last, FakeQuantize):
-        return quantized
-    return keras.Model(quantized.input, first_input(last), name=quantized.name)
-
-
-def freeze(quantized):
-    """Stops the statistics of a fake-quantized model's normalizations and its ranges; its weights go on learning.
+def freeze(quantized: keras.Model) -> None:
+    """Freezes the ranges and the BatchNormalization layers of a fake-quantized model; other weights stay trainable.
 
     Compile the model again afterwards.
     """
@@ -98,15 +96,11 @@ def freeze(quantized):
             layer.trainable = False
 
 
-def output_range(quantized):
+def output_range(quantized: keras.Model) -> tuple[np.float32, int]:
     """Scale and zero point of a fake-quantized model's output."""
-    return range_of(_last(read_graph(quantized), SAME_RANGE))
-
-
-def _last(graph, passed):
-    """The layer that made a model's output, with layers of some kinds passed over."""
+    graph = read_graph(quantized)
     makers = {step.output: step for step in graph.steps}
     step = makers[graph.output]
-    while isinstance(step.layer, passed):
+    while isinstance(step.layer, SAME_RANGE):
         step = makers[step.inputs[0]]
-    return step.layer
+    return range_of(step.layer)

@@ -1,4 +1,4 @@
-"""Real ranges as LiteRT's 8-bit integers have them: `real = scale * (integer - zero_point)`.
+"""Scales and zero points of real ranges for LiteRT's 8-bit integers: `real = scale * (integer - zero_point)`.
 
 Source: https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec
 """
@@ -8,32 +8,30 @@ from scipy.special import expit, softmax
 
 LOWEST, HIGHEST = -128, 127
 NARROW = 127  # Weights are symmetric and leave -128 out.
-SOFTMAX_RANGE = (
-    0.0,
-    255 / 256,
-)  # LiteRT fixes the outputs of SOFTMAX and LOGISTIC at 1/256 and those of TANH at 1/128.
+# LiteRT fixes the steps of SOFTMAX and LOGISTIC outputs at 1/256 and those of TANH at 1/128.
+SOFTMAX_RANGE = (0.0, 255 / 256)
 TANH_RANGE = (-1.0, 127 / 128)
 
 
-def parameters(low, high):
-    """Scale and zero point of a range, which is widened to hold zero.
+def parameters(low: float, high: float) -> tuple[np.float32, int]:
+    """Scale and zero point of a range, which is widened to include zero.
 
     Returns:
-        `(scale, zero_point)`: float32 and int.
+        `(scale, zero_point)`.
     """
-    low, high = np.float32(min(low, 0.0)), np.float32(max(high, 0.0))
-    scale = np.maximum((high - low) / np.float32(HIGHEST - LOWEST), np.float32(1e-8))
-    return scale, int(np.clip(np.round(LOWEST - low / scale), LOWEST, HIGHEST))
+    lowest, highest = np.float32(min(low, 0.0)), np.float32(max(high, 0.0))
+    scale = np.maximum((highest - lowest) / np.float32(HIGHEST - LOWEST), np.float32(1e-8))
+    return scale, int(np.clip(np.round(LOWEST - lowest / scale), LOWEST, HIGHEST))
 
 
-def logits_range(logits):
-    """The range of 8-bit logits that keeps the probabilities nearest to those of the floats.
+def logits_range(logits: np.ndarray) -> tuple[float, float]:
+    """The range of 8-bit logits whose probabilities differ least from the float ones.
 
-    Most of what logits span is far below the largest of an image, where probabilities are nothing: cutting it off makes
-    the steps finer where it counts.
+    Most of the range of logits is far below the largest of an image, where probabilities are almost 0: cutting it off
+    makes the steps finer where they matter.
 
     Args:
-        logits: Float array, shape `(N, K)`.
+        logits: Shape `(N, K)`.
 
     Returns:
         `(low, high)`.
@@ -51,14 +49,14 @@ def logits_range(logits):
     return best[1:]
 
 
-def weight_scales(kernel, bias, input_scale):
+def weight_scales(kernel: np.ndarray, bias: np.ndarray, input_scale: float) -> np.ndarray:
     """Scale of each output channel, the last axis of a kernel: its largest weight becomes 127.
 
-    A channel whose weights are nearly nothing beside its bias has a larger one: the bias is stored in 32 bits, in
-    steps of input scale times weight scale.
+    A channel whose weights are tiny compared with its bias has a larger scale: the bias is stored in 32 bits, in steps
+    of input scale times weight scale.
 
     Returns:
-        Float32 array, shape `(channels,)`.
+        Float32, shape `(channels,)`.
     """
     largest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1)))
     return np.maximum(np.maximum(largest, 1e-8) / NARROW, np.abs(bias) * 2.0**-30 / input_scale).astype(np.float32)

@@ -1,14 +1,17 @@
 """A copy of a model that computes as its integer file will, for quantization-aware training and for writing the file.
 
-A BatchNormalization stays a layer of its own after its convolution, because that is the same as folding it: scaling a
-channel scales its largest weight, and so its step, alike. So its statistics can be learnt until they are frozen.
+A BatchNormalization stays a separate layer after its convolution, because that equals folding it: scaling a channel
+scales its largest weight, and so its step, alike. Its statistics can be trained until they are frozen.
 """
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
 from keras_vision.keras_internals.graph import read_graph
+from keras_vision.keras_internals.nodes import first_input, maker
 from keras_vision.quantization.lowering import Regroup, StackDepth
 from keras_vision.quantization.quantized_layers import (
     FakeQuantize,
@@ -20,7 +23,7 @@ from keras_vision.quantization.ranges import SOFTMAX_RANGE, TANH_RANGE
 from keras_vision.recipe import InputError
 
 DROPOUT = (layers.Dropout, layers.SpatialDropout2D)
-# Layers that move values and make no new ones: their output has their input's range.
+# Layers that move values without changing them: their output has the range of their input.
 SAME_RANGE = (
     layers.MaxPooling2D,
     layers.GlobalMaxPooling2D,
@@ -31,7 +34,7 @@ SAME_RANGE = (
     StackDepth,
     *DROPOUT,
 )
-# Activations that need a range of their own before and after; those with a fixed range have it in LiteRT's kernels.
+# Activations that need ranges before and after them, with the range that LiteRT's kernel fixes for the output, if any.
 ACTIVATION_RANGES = {
     "sigmoid": SOFTMAX_RANGE,
     "softmax": SOFTMAX_RANGE,
@@ -52,17 +55,23 @@ SUPPORTED = (
 )
 
 
-def with_fake_quantization(model, *, input_range=(0.0, 255.0), dropout=True, simulate=True):
+def with_fake_quantization(
+    model: keras.Model,
+    *,
+    input_range: tuple[float, float] = (0.0, 255.0),
+    dropout: bool = True,
+    simulate: bool = True,
+) -> keras.Model:
     """A copy of a model that computes as its integer file will and trains on every backend.
 
     Args:
-        model: A functional or built Sequential `keras.Model` with one image input; it stays as it is.
+        model: A functional or built Sequential model with one image input; it is not changed.
         input_range: `(low, high)` of the images that the model takes.
-        dropout: False leaves Dropout layers out, for learning from a teacher that answers without them.
-        simulate: False gives the same model without any rounding.
+        dropout: False removes Dropout layers, for training towards the predictions of a teacher without dropout.
+        simulate: False returns the same model without any rounding.
 
     Returns:
-        A functional `keras.Model` of the same input and output. Its ranges are unset; `set_ranges` sets them.
+        A functional model of the same input and output. Its ranges are unset; `set_ranges` sets them.
 
     Raises:
         InputError: If the model has a layer that cannot be quantized; the message names it.
@@ -70,22 +79,30 @@ def with_fake_quantization(model, *, input_range=(0.0, 255.0), dropout=True, sim
     return _Rewriting(model, input_range, dropout, simulate).model()
 
 
+def without_last_rounding(quantized: keras.Model) -> keras.Model:
+    """The model up to the rounding of its logits: where logits are clipped they have no gradient, and so no heatmap."""
+    last = maker(quantized.output)
+    if not isinstance(last, FakeQuantize):
+        return quantized
+    return keras.Model(quantized.input, first_input(last), name=quantized.name)
+
+
 class _Value:
     """A tensor of the new model.
 
     Attributes:
         tensor: The tensor.
-        quantizer: The layer that rounded it, or None while something may still be fused into what made it.
-        fuses: Names of what may be fused: "normalization", "activation".
+        quantizer: The layer that rounded it, or None while other layers may still be fused into the one that made it.
+        fuses: Kinds of layers that may be fused: "normalization", "activation".
         name: Name of the layer that made it.
     """
 
-    def __init__(self, tensor, name, quantizer=None, fuses=()):
+    def __init__(self, tensor: Any, name: str, quantizer: Any = None, fuses: tuple[str, ...] = ()):
         self.tensor, self.name, self.quantizer, self.fuses = tensor, name, quantizer, fuses
 
 
 class _Rewriting:
-    """Builds the new model step by step; a tensor is rounded only when somebody needs it whole."""
+    """Builds the new model step by step; a tensor is rounded when a layer that cannot be fused takes it."""
 
     def __init__(self, model, input_range, dropout, simulate):
         self.graph = read_graph(model)
@@ -121,8 +138,8 @@ class _Rewriting:
         if isinstance(layer, layers.Resizing) and not _plainly_bilinear(layer):
             raise self._refusal(layer, " other than bilinear")
         if isinstance(layer, (layers.AveragePooling2D, layers.Resizing)):
-            # LiteRT's average pooling and resizing keep their input's scale. XNNPACK resizes with weights that are
-            # multiples of 1/2048: where the true ones are none, some values are a step away.
+            # LiteRT's average pooling and resizing keep their input's scale. XNNPACK rounds the weights of resizing to
+            # multiples of 1/2048: where that changes them, some values differ by a step.
             rounded = self._rounded(step.inputs[0])
             halves = "up" if isinstance(layer, layers.Resizing) else "away"
             averages = self._copy(layer)(rounded.tensor)
@@ -159,7 +176,7 @@ class _Rewriting:
         return value
 
     def _input_rescaling(self, layer):
-        """Pixels are whole numbers, so a scale costs nothing, and an offset is rounded to a whole pixel value.
+        """Pixels are integers, so a scale costs nothing, and an offset is rounded to a whole pixel value.
 
         Zero must be a whole number for padding to mean what it does in the float model.
         """
@@ -205,7 +222,7 @@ class _Rewriting:
         if kind is QuantizedDense and len(value.tensor.shape) != 2:
             raise self._refusal(layer, f" on tensors of rank {len(value.tensor.shape)}")
         config = {**layer.get_config(), "activation": "linear", "dtype": "float32", "simulate": self.simulate}
-        # A kernel that Keras itself quantizes has more weights than these.
+        # A kernel that Keras itself quantizes would have more weights than the layer's.
         config.pop("quantization_config", None)
         copy = kind.from_config(config)
         tensor = copy(value.tensor)
@@ -260,8 +277,8 @@ class _Rewriting:
         if activation not in (*FUSED_ACTIVATIONS, *ACTIVATION_RANGES):
             raise self._refusal(layer, "" if activation is None else f" with activation {activation}")
         rounded = self._rounded(number)
-        # LiteRT has no operator for silu: values times their sigmoid. TensorFlow 2.21 cannot run what it makes of that
-        # without the rounding in between, before a LeakyReLU.
+        # LiteRT has no operator for silu: values times their sigmoid. Without rounding it stays one layer, because
+        # TensorFlow 2.21 cannot run the two before a LeakyReLU.
         if activation == "silu" and self.simulate:
             gate = layers.Activation("sigmoid", name=f"{name}_gate")(rounded.tensor)
             gate = self._round(gate, f"{name}_gate", SOFTMAX_RANGE)
@@ -271,8 +288,8 @@ class _Rewriting:
         return self._round(tensor, name, fixed) if fixed else _Value(tensor, name)
 
 
-def activation_of(layer):
-    """Name of the activation that a layer is or ends in; None for a layer that is none of these."""
+def activation_of(layer: Any) -> str | None:
+    """Name of the activation that a layer is or ends in; None for other layers."""
     if isinstance(layer, layers.ReLU):
         if layer.threshold:
             return "thresholded relu"
@@ -308,15 +325,17 @@ def _plainly_bilinear(layer):
 def _scale_and_offset(layer):
     if isinstance(layer, layers.Rescaling):
         return layer.scale, layer.offset
-    mean, variance = (keras.ops.convert_to_numpy(part).reshape(-1) for part in (layer.mean, layer.variance))
+    mean, variance = (np.ravel(_array(part)) for part in (layer.mean, layer.variance))
     deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
     return (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
 
 
-def normalization_parts(layer):
+def normalization_parts(layer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | float]:
     """Mean, factor and offset of each channel, float64, of a BatchNormalization in inference."""
-    mean, variance = (
-        np.float64(keras.ops.convert_to_numpy(part)) for part in (layer.moving_mean, layer.moving_variance)
-    )
-    factor = (keras.ops.convert_to_numpy(layer.gamma) if layer.scale else 1) / np.sqrt(variance + layer.epsilon)
-    return mean, factor, keras.ops.convert_to_numpy(layer.beta) if layer.center else 0.0
+    mean, variance = (np.asarray(_array(part), np.float64) for part in (layer.moving_mean, layer.moving_variance))
+    factor = (_array(layer.gamma) if layer.scale else 1) / np.sqrt(variance + layer.epsilon)
+    return mean, factor, _array(layer.beta) if layer.center else 0.0
+
+
+def _array(variable) -> Any:
+    return keras.ops.convert_to_numpy(variable)

@@ -1,10 +1,12 @@
-"""Running finished files with LiteRT: scores, speed, and where the integers leave the floats."""
+"""Runs finished files with LiteRT: scores, feature maps, latency, and the error of each tensor."""
 
 import functools
 import statistics
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -15,38 +17,93 @@ from keras_vision.recipe import InputError
 
 
 class Runner:
-    """A file ready to run, one image at a time.
+    """A file that is ready to run, one image at a time.
 
     Args:
         content: Bytes of a .tflite file with one input and one output.
         threads: Threads of the interpreter.
-        keep_tensors: Whether the tensors between the operators can be read afterwards; slower.
-        input_range: What the file takes for the pixel values 0 and 255, numbers or arrays over the channels. None gives
-            pixel values as they are: as floats, or as the bytes of an 8-bit input.
+        keep_tensors: Whether the tensors between the operators can be read after a run; slower.
+        input_range: The input's values for the pixel values 0 and 255, numbers or arrays over the channels. None passes
+            pixel values on unscaled: as floats, or as the bytes of an 8-bit input.
     """
 
-    def __init__(self, content, threads=1, *, keep_tensors=False, input_range=None):
-        self.input_range, self._content = input_range, content
-        keep = {"experimental_preserve_all_tensors": True} if keep_tensors else {}
+    def __init__(
+        self,
+        content: bytes,
+        threads: int = 1,
+        *,
+        keep_tensors: bool = False,
+        input_range: tuple[Any, Any] | None = None,
+    ):
+        self.input_range, self._content, self._keeps_tensors = input_range, content, keep_tensors
         with warnings.catch_warnings():
-            # Keeping tensors is for debugging, LiteRT warns: so it is here.
+            # LiteRT warns that keeping tensors is for debugging, which is its use here.
             warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve", UserWarning)
-            self.interpreter = Interpreter(model_content=bytes(content), num_threads=threads, **keep)
+            self.interpreter = Interpreter(
+                model_content=bytes(content), num_threads=threads, experimental_preserve_all_tensors=keep_tensors
+            )
         self.interpreter.allocate_tensors()
         self._input, self._output = self.interpreter.get_input_details()[0], self.interpreter.get_output_details()[0]
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, ...]:
         """Shape of the images that the file takes, `(H, W, C)`."""
         return tuple(int(side) for side in self._input["shape"][1:])
 
     @property
-    def num_classes(self):
-        """Number of the scores."""
+    def num_classes(self) -> int:
+        """Number of scores; a file with one score has two classes."""
         return int(self._output["shape"][-1])
 
-    def set_image(self, image):
-        """Hands over an image with pixel values from 0 to 255, in the type and range that the file takes."""
+    @property
+    def input_type(self) -> str:
+        """Type of the input, such as `uint8`."""
+        return np.dtype(self._input["dtype"]).name
+
+    @property
+    def representable(self) -> tuple[float, float] | None:
+        """The lowest and the highest real value of a quantized input; None for a float input."""
+        scale, zero_point = self._input["quantization"]
+        if not scale:
+            return None
+        limits = np.iinfo(self._input["dtype"])
+        return float((limits.min - zero_point) * scale), float((limits.max - zero_point) * scale)
+
+    @functools.cached_property
+    def ends_in(self) -> str | None:
+        """`SOFTMAX` or `LOGISTIC` if the scores are probabilities; None if they are logits."""
+        model = unpack(self._content)
+        names = [operator_name(model, item) for item in model.subgraphs[0].operators]
+        last = next((name for name in reversed(names) if name not in ("QUANTIZE", "DEQUANTIZE", "RESHAPE")), None)
+        return last if last in ("SOFTMAX", "LOGISTIC") else None
+
+    def __call__(self, images: Any) -> np.ndarray:
+        """Scores of images: probabilities or logits, whichever the file ends in.
+
+        Args:
+            images: In `[0, 255]`, shape `(N, H, W, C)`.
+
+        Returns:
+            Float32 array, shape `(N, K)`.
+        """
+        return np.array([self._run(image, self._output) for image in images])
+
+    def probabilities(self, images: Any) -> np.ndarray:
+        """Class probabilities of images, from a file that ends in probabilities or in logits.
+
+        Args:
+            images: In `[0, 255]`, shape `(N, H, W, C)`.
+
+        Returns:
+            Float64 array, shape `(N, K)`. A file with one score has two classes, and its score is the second's.
+        """
+        scores = np.asarray(self(images), np.float64)
+        if self.ends_in is None:
+            scores = softmax(scores, axis=-1) if self.num_classes > 1 else expit(scores)
+        return scores if self.num_classes > 1 else np.concatenate([1 - scores, scores], axis=-1)
+
+    def set_image(self, image: Any) -> None:
+        """Sets the input to an image with pixel values from 0 to 255, in the type and range that the file takes."""
         kind = self._input["dtype"]
         if self.input_range is not None:
             low, high = (np.float32(end) for end in self.input_range)
@@ -54,6 +111,50 @@ class Runner:
         elif kind == np.int8:
             image = np.asarray(image, np.int16) - 128
         self.interpreter.set_tensor(self._input["index"], np.asarray(image, kind)[np.newaxis])
+
+    def scores(self) -> np.ndarray:
+        """The last run's scores, float32, shape `(K,)`."""
+        return self._values(self._output)[0]
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Every 8-bit tensor of the last run, dequantized: `{name: array}`; needs `keep_tensors`."""
+        items = (item for item in self.interpreter.get_tensor_details() if item["dtype"] == np.int8)
+        return {item["name"]: self._values(item) for item in items if item["quantization"][0]}
+
+    def feature_shapes(self) -> list[tuple[str, tuple[int, ...], bool]]:
+        """`(name, shape without the batch, whether a convolution makes it)` of each operator's output, in order."""
+        return [
+            (item["name"], tuple(int(side) for side in item["shape"][1:]), operator.endswith("CONV_2D"))
+            for operator, item in self._operators()
+        ]
+
+    def feature_maps(self, images: Any, layer: str) -> np.ndarray:
+        """Feature maps of images.
+
+        Args:
+            images: In `[0, 255]`, shape `(N, H, W, C)`.
+            layer: Name of a tensor in `feature_shapes`.
+
+        Returns:
+            Float32 array, shape `(N, height, width, channels)`.
+
+        Raises:
+            InputError: If there are no such feature maps.
+            ValueError: If the runner does not keep tensors.
+        """
+        maps = {item["name"]: item for _, item in self._operators() if len(item["shape"]) == 4}
+        if layer not in maps:
+            names = ", ".join(list(maps)[-5:]) or "none"
+            raise InputError(f"The file has no feature maps called {layer!r}. Its last ones: {names}.")
+        if not self._keeps_tensors:
+            raise ValueError("Feature maps can be read only with keep_tensors=True. Received: keep_tensors=False.")
+        return np.array([self._run(image, maps[layer]) for image in images])
+
+    def _run(self, image, item):
+        """The values of one tensor for one image."""
+        self.set_image(image)
+        self.interpreter.invoke()
+        return self._values(item)[0]
 
     def _stored(self, values):
         """Real values as the input stores them."""
@@ -63,110 +164,23 @@ class Runner:
         limits = np.iinfo(self._input["dtype"])
         return np.clip(np.round(values / scale) + zero_point, limits.min, limits.max)
 
-    @property
-    def input_type(self):
-        """Type of the input, such as `uint8`."""
-        return np.dtype(self._input["dtype"]).name
-
-    @property
-    def representable(self):
-        """The lowest and the highest real value of a quantized input; None for a float input."""
-        scale, zero_point = self._input["quantization"]
-        if not scale:
-            return None
-        limits = np.iinfo(self._input["dtype"])
-        return tuple(float((limit - zero_point) * scale) for limit in (limits.min, limits.max))
-
-    @functools.cached_property
-    def ends_in(self):
-        """`SOFTMAX` or `LOGISTIC` where the outputs are probabilities; None where they are logits."""
-        model = unpack(self._content)
-        names = [operator_name(model, item) for item in model.subgraphs[0].operators]
-        last = next((name for name in reversed(names) if name not in ("QUANTIZE", "DEQUANTIZE", "RESHAPE")), None)
-        return last if last in ("SOFTMAX", "LOGISTIC") else None
-
-    def scores(self):
-        """The last invocation's scores as floats, shape `(K,)`."""
-        return self._values(self._output)[0]
-
-    def __call__(self, images):
-        """Scores of images.
-
-        Args:
-            images: In `[0, 255]`, shape `(N, H, W, C)`.
-
-        Returns:
-            Float32 array, shape `(N, K)`.
-        """
-        rows = []
-        for image in images:
-            self.set_image(image)
-            self.interpreter.invoke()
-            rows.append(self.scores())
-        return np.array(rows)
-
-    def tensors(self):
-        """Every 8-bit tensor of the last invocation, dequantized: `{name: array}`."""
-        items = (item for item in self.interpreter.get_tensor_details() if item["dtype"] == np.int8)
-        return {item["name"]: self._values(item) for item in items if item["quantization"][0]}
-
     def _values(self, item):
         values = self.interpreter.get_tensor(item["index"]).astype(np.float32)
         scale, zero_point = item["quantization"]
         return (values - zero_point) * np.float32(scale) if scale else values
 
-    def feature_shapes(self):
-        """`(name, shape, whether a convolution makes it)` of every tensor between the operators, as they run."""
-        return [(item["name"], tuple(item["shape"][1:]), name.endswith("CONV_2D")) for name, item in self._made()]
-
-    def feature_maps(self, images, layer):
-        """Feature maps of images; needs `keep_tensors`.
-
-        Args:
-            images: In `[0, 255]`, shape `(N, H, W, C)`.
-            layer: Name of a tensor, one of `feature_shapes`.
-
-        Returns:
-            Float32 array, shape `(N, height, width, channels)`.
-
-        Raises:
-            InputError: If there is no such tensor.
-        """
-        maps = [item for _, item in self._made() if len(item["shape"]) == 4]
-        found = [item for item in maps if item["name"] == layer]
-        if not found:
-            names = ", ".join(item["name"] for item in maps[-5:]) or "none"
-            raise InputError(f"The file has no feature maps called {layer!r}. Its last ones: {names}.")
-        item, rows = found[-1], []
-        for image in images:
-            self.set_image(image)
-            self.interpreter.invoke()
-            rows.append(self._values(item)[0])
-        return np.array(rows)
-
-    def _made(self):
-        """Name of each operator, and its first output."""
+    def _operators(self):
+        """Name and first output of each operator of the file."""
         details = {item["index"]: item for item in self.interpreter.get_tensor_details()}
-        # LiteRT has no public way to list the operators; Keras's signature of a file names only its inputs and outputs.
-        return [(item["op_name"], details[item["outputs"][0]]) for item in self.interpreter._get_ops_details()]
-
-    def probabilities(self, images):
-        """Class probabilities of images, whether the file returns them or logits; one output means two classes.
-
-        Args:
-            images: In `[0, 255]`, shape `(N, H, W, C)`.
-
-        Returns:
-            Float array, shape `(N, K)`.
-        """
-        scores = np.float64(self(images))
-        if self.ends_in is None:
-            scores = softmax(scores, axis=-1) if scores.shape[-1] > 1 else expit(scores)
-        return np.concatenate([1 - scores, scores], axis=-1) if scores.shape[-1] == 1 else scores
+        # LiteRT has no public way to list the operators. Delegates repeat those of the file that they run.
+        operators = (item for item in self.interpreter._get_ops_details() if item["op_name"] != "DELEGATE")
+        return [(item["op_name"], details[item["outputs"][0]]) for item in operators]
 
 
-def latencies(contents, image, *, threads=1, rounds=15, calls=20):
-    """Milliseconds for one image, file by file, measured in turns so that a busy machine hurts all alike.
+def latencies(
+    contents: Mapping[str, bytes], image: Any, *, threads: int = 1, rounds: int = 15, calls: int = 20
+) -> dict[str, float]:
+    """Milliseconds per image of each file, measured in turns so that other load on the machine affects all alike.
 
     Args:
         contents: `{name: bytes of a file}`.
@@ -189,19 +203,19 @@ def latencies(contents, image, *, threads=1, rounds=15, calls=20):
 
 @dataclass(frozen=True)
 class TensorError:
-    """How far a tensor of an integer file is from the float model's.
+    """Error of one tensor of an integer file.
 
     Attributes:
         tensor: Its name.
-        relative_error: Root mean square of the difference, divided by that of the float values.
+        relative_error: Root mean square of the difference from the float values, divided by that of the float values.
     """
 
     tensor: str
     relative_error: float
 
 
-def tensor_errors(content, images, float_tensors):
-    """How far each tensor of an integer file is from the float model's.
+def tensor_errors(content: bytes, images: Any, float_tensors: Mapping[str, np.ndarray]) -> list[TensorError]:
+    """Error of each tensor of an integer file, relative to the float model.
 
     Args:
         content: Bytes of the file.
@@ -209,7 +223,7 @@ def tensor_errors(content, images, float_tensors):
         float_tensors: `{name: float values, shape (N, ...)}`.
 
     Returns:
-        A `TensorError` per tensor, the worst first.
+        A `TensorError` per tensor, largest first.
     """
     runner = Runner(content, keep_tensors=True)
     squares = {}

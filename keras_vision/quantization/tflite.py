@@ -54,23 +54,26 @@ class _Converter:
     """The child process, started when it is needed and again when it has ended."""
 
     def __init__(self):
-        self.lock, self.process, self.errors = threading.Lock(), None, None
+        self.lock = threading.Lock()
+        self.process: Any = None
 
     def ask(self, request):
         """Has a model converted; returns the reason where that fails, else None."""
         with self.lock:
-            for _ in range(2):  # It may end between two requests.
-                process = self._running()
-                with contextlib.suppress(BrokenPipeError):
-                    process.stdin.write(json.dumps(request) + "\n")
-                    process.stdin.flush()
-                    break
-                self.close()
-            answer = process.stdout.readline()
-            if answer:
-                return json.loads(answer)["reason"]
-            self.close()
-            return f"its process ended with status {process.returncode}"
+            try:
+                for _ in range(2):  # It may end by itself between two requests.
+                    process = self._running()
+                    with contextlib.suppress(BrokenPipeError):
+                        process.stdin.write(json.dumps(request) + "\n")
+                        process.stdin.flush()
+                        if answer := process.stdout.readline():
+                            return json.loads(answer)["reason"]
+                    self.close()
+                return f"its process ended with status {process.returncode}"
+            except BaseException:
+                # An answer that comes later must not be taken for that of the next request.
+                self.close(kill=True)
+                raise
 
     def _running(self):
         if self.process is None or self.process.poll() is not None:
@@ -86,9 +89,11 @@ class _Converter:
             )
         return self.process
 
-    def close(self):
+    def close(self, *, kill=False):
         """Ends the process."""
         if self.process is not None:
+            if kill:
+                self.process.kill()
             with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.close()
             self.process.stdout.close()
@@ -150,10 +155,16 @@ def _convert_file(source, target, dynamic, logits):
         model: Any = keras.saving.load_model(source, compile=False)
         Path(target).write_bytes(_convert(model, dynamic, logits))
     except Exception as error:  # Said by the parent; this process goes on.
-        return first_line(error.__cause__ or error)
+        return _reason(error.__cause__ or error)
     finally:
         keras.backend.clear_session()
     return None
+
+
+def _reason(error):
+    """An exception's message without the model's configuration, in which Keras wraps the real cause."""
+    message = str(error).rpartition("Exception encountered: ")[2].partition(" Full object config")[0]
+    return message.strip().partition("\n")[0] or type(error).__name__
 
 
 if __name__ == "__main__":

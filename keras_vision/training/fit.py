@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_vision.recipe import InputError, TrainingSpec
 from keras_vision.training.class_weights import class_weights
+from keras_vision.training.direct_batches import direct_batches
 from keras_vision.training.history import History
 from keras_vision.training.native_operations import native_operations
 
@@ -51,13 +52,15 @@ def fit(
     started = time.perf_counter()
     # A progress bar on a terminal, elsewhere one line per epoch. Keras's annotation has only "auto".
     verbose: Any = 1 if sys.stdout.isatty() else 2
-    with native_operations(model, enabled=spec.native_operations):
+    # After mixup, Keras uses the weight of the class with the larger share, see `data/mixup.py`.
+    weights = class_weights(labels, num_classes, spec.class_weight)
+    native = spec.native_operations
+    with native_operations(model, enabled=native), direct_batches(model, train, weights, enabled=native):
         model.fit(
             train,
             validation_data=val,
             epochs=spec.epochs,
-            # After mixup, Keras uses the weight of the class with the larger share, see `data/mixup.py`.
-            class_weight=class_weights(labels, num_classes, spec.class_weight),
+            class_weight=weights,
             callbacks=[_StartEpoch(train), log, *_callbacks(spec, log_dir), *callbacks],
             verbose=verbose,
             shuffle=False,

@@ -1,15 +1,12 @@
 """Learning-rate range test: a few steps at rising rates show which rates a network learns at; it is not changed."""
 
-import contextlib
-import itertools
 import sys
 from typing import Any, Literal
 
 import keras
 import numpy as np
 
-from keras_vision.keras_internals.trainer import copy_weight_decay_exclusions, other_optimizer
-from keras_vision.training import torch_state
+from keras_vision.training.borrowing import borrowed, endless
 from keras_vision.training.native_operations import native_operations
 from keras_vision.training.rate_curve import MIN_POINTS, RateCurve, RunningLoss, read_curve
 
@@ -67,7 +64,7 @@ def range_test(
     rates, losses = SWEEPS[sweep](low, high, steps), []
     running = RunningLoss(smoothing, divergence)
     bar = keras.utils.Progbar(steps) if (sys.stdout.isatty() if verbose == "auto" else verbose) else None
-    with native_operations(model, enabled=native), _borrowed(model) as optimizer, _endless(batches) as stream:
+    with native_operations(model, enabled=native), borrowed(model) as optimizer, endless(batches) as stream:
         # With gradient accumulation, the weights change only every so many batches.
         every = getattr(optimizer, "inner_optimizer", optimizer).gradient_accumulation_steps or 1
         # A batch's loss is measured before its step, so the loss of a rate is that of the next batch.
@@ -105,55 +102,3 @@ def _check(model, low, high, steps, sweep, smoothing, divergence):
 
 def _step(model, batch, class_weight):
     return model.train_on_batch(*batch, class_weight=class_weight, return_dict=True)["loss"]
-
-
-@contextlib.contextmanager
-def _endless(batches):
-    """A stream of batches, epoch after epoch; the block ends with the first epoch restarted."""
-    start = getattr(batches, "start_epoch", lambda epoch: None)
-
-    def stream():
-        for epoch in itertools.count():
-            start(epoch)
-            count = 0
-            # Iterating over a PyDataset does not end.
-            sized = isinstance(batches, keras.utils.PyDataset)
-            for batch in map(batches.__getitem__, range(len(batches))) if sized else batches:
-                count += 1
-                yield batch
-            if not count:
-                raise ValueError(f"A range test needs batches that can be restarted. Epoch {epoch + 1} had none.")
-
-    try:
-        yield stream()
-    finally:
-        start(0)
-
-
-@contextlib.contextmanager
-def _borrowed(model):
-    """A second optimizer to train the model with; the block ends with everything restored that it changed."""
-    variables = [*model.variables, *model.metrics_variables]
-    values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-    optimizer = _like(model.optimizer)
-    optimizer.build(model.trainable_variables)
-    on_torch = keras.backend.backend() == "torch"
-    kept = torch_state.kept(model.trainable_variables) if on_torch else contextlib.nullcontext()
-    try:
-        with other_optimizer(model, optimizer), kept:
-            yield optimizer
-    finally:
-        model.reset_metrics()  # Some of the loss's and the metrics' variables may be created by the sweep.
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-
-
-def _like(optimizer):
-    """An optimizer with the same settings and empty slots, whose learning rate is a variable."""
-    config = optimizer.get_config()
-    if hasattr(optimizer, "inner_optimizer"):  # Keras's loss scaling for half precision.
-        del config["inner_optimizer"]
-        return type(optimizer)(_like(optimizer.inner_optimizer), **config)
-    twin = type(optimizer).from_config({**config, "learning_rate": 0.0})
-    copy_weight_decay_exclusions(optimizer, twin)
-    return twin

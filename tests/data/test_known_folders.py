@@ -36,6 +36,7 @@ def caches(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("color", "channels"), [("rgb", 3), ("gray", 1)])
+@pytest.mark.slow
 def test_synthetic_images_are_read_through_folders(caches, color, channels):
     spec = DataSpec(data="synthetic-folders", size=28, color=color, limit=70)
     splits = data.load_splits(spec, seed=3)
@@ -59,6 +60,7 @@ def test_synthetic_folders_that_cannot_be_written_name_the_remedy(tmp_path, monk
         data.load_splits(DataSpec(data="synthetic-folders", size=16))
 
 
+@pytest.mark.slow
 def test_synthetic_folders_that_another_run_finished_first_are_used(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     spec, write = DataSpec(data="synthetic-folders", size=16, limit=60), synthetic_folders._write

@@ -93,6 +93,7 @@ def test_copies_are_all_found_even_if_more_than_the_allowed_misses(scenes):
     assert {leak.rows[0] for leak in found} == set(range(5, 13))
 
 
+@pytest.mark.slow
 def test_different_images_are_no_leaks(scenes, lesions):
     assert not leaks.find(splits_of(scenes[:30], scenes[30:40], scenes[40:]))
     assert not leaks.find(lesions)

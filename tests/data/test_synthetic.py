@@ -16,6 +16,7 @@ def test_lesions_are_as_imbalanced_as_dermamnist(lesions):
     assert 0.6 < counts.max() / counts.sum() < 0.72
 
 
+@pytest.mark.slow
 def test_the_seed_decides_every_image(lesions):
     again, other = synthetic.lesions(seed=0), synthetic.lesions(seed=1)
     assert np.array_equal(lesions.train.images, again.train.images)
@@ -23,6 +24,7 @@ def test_the_seed_decides_every_image(lesions):
 
 
 @pytest.mark.parametrize("size", [8, 64, 224])
+@pytest.mark.slow
 def test_any_size_shows_the_same_images(lesions, size):
     splits = data.load_splits(DataSpec(data="synthetic", size=size))
     assert splits.image_shape == (size, size, 3)

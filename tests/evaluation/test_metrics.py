@@ -1,4 +1,4 @@
-"""Hand calculations first, then scikit-learn and MedMNIST's own evaluator as judges."""
+"""Metrics by hand, then compared with scikit-learn and MedMNIST's own evaluator."""
 
 import medmnist
 import numpy as np
@@ -12,27 +12,27 @@ AVERAGES = ("macro", "weighted")
 
 
 @pytest.fixture(params=[2, 3, 7])
-def answers(request):
-    """Labels and probabilities of a classifier that is right more often than not; with ties."""
+def classified(request):
+    """Labels and probabilities, with ties, of a classifier whose accuracy is better than chance."""
     rng = np.random.default_rng(request.param)
     labels = rng.choice(request.param, 300, p=np.arange(1, request.param + 1) / np.arange(1, request.param + 1).sum())
     logits = rng.normal(0, 1, (300, request.param)) + 1.2 * np.eye(request.param)[labels]
     return labels, evaluation.softmax(np.round(logits, 1))
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     # True classes 0 0 0 1 1 2; predicted 0 0 1 1 0 2.
     # Recalls 2/3, 1/2, 1; precisions 2/3, 1/2, 1; the same F1s.
     probabilities = np.eye(3)[[0, 0, 1, 1, 0, 2]]
-    figures = evaluation.judge(np.array([0, 0, 0, 1, 1, 2]), probabilities, resamples=10).metrics
-    assert figures["accuracy"][0] == pytest.approx(4 / 6)
+    metrics = evaluation.judge(np.array([0, 0, 0, 1, 1, 2]), probabilities, resamples=10).metrics
+    assert metrics["accuracy"][0] == pytest.approx(4 / 6)
     for name in ("balanced_accuracy", "macro_f1", "macro_precision"):
-        assert figures[name][0] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
-    assert figures["weighted_f1"][0] == pytest.approx((3 * 2 / 3 + 2 * 1 / 2 + 1) / 6)
+        assert metrics[name][0] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+    assert metrics["weighted_f1"][0] == pytest.approx((3 * 2 / 3 + 2 * 1 / 2 + 1) / 6)
 
 
 def test_auc_by_hand():
-    # Scores .1 .4 | .35 .8 (positives last): of the 4 pairs, (.1,.35) (.1,.8) (.4,.8) are in order: 3/4.
+    # Scores .1 .4 | .35 .8 (positives last): of the 4 pairs, (.1,.35) (.1,.8) (.4,.8) are in the right order: 3/4.
     scores = np.array([0.1, 0.4, 0.35, 0.8])
     labels = np.array([0, 0, 1, 1])
     assert class_auc(labels, np.stack([1 - scores, scores], axis=1), np.ones((1, 4))).tolist() == [[0.75, 0.75]]
@@ -40,8 +40,8 @@ def test_auc_by_hand():
     assert class_auc(labels, np.full((4, 2), 0.5), np.ones((1, 4))).tolist() == [[0.5, 0.5]]
 
 
-def test_figures_equal_scikit_learns(answers):
-    labels, probabilities = answers
+def test_metrics_equal_scikit_learns(classified):
+    labels, probabilities = classified
     predicted = probabilities.argmax(axis=1)
     recalls = {f"{kind}_recall": sklearn_metrics.recall_score(labels, predicted, average=kind) for kind in AVERAGES}
     expected = {
@@ -53,22 +53,22 @@ def test_figures_equal_scikit_learns(answers):
         "macro_precision": sklearn_metrics.precision_score(labels, predicted, average="macro"),
         "weighted_precision": sklearn_metrics.precision_score(labels, predicted, average="weighted"),
     }
-    figures = evaluation.judge(labels, probabilities, resamples=10).metrics
-    assert {name: figures[name][0] for name in METRICS} == pytest.approx(expected)
+    metrics = evaluation.judge(labels, probabilities, resamples=10).metrics
+    assert {name: metrics[name][0] for name in METRICS} == pytest.approx(expected)
     matrix = confusion_matrix(labels, predicted, probabilities.shape[1])
     assert np.array_equal(matrix, sklearn_metrics.confusion_matrix(labels, predicted))
 
 
-def test_accuracy_and_auc_equal_medmnists_evaluator(answers):
-    labels, probabilities = answers
+def test_accuracy_and_auc_equal_medmnists_evaluator(classified):
+    labels, probabilities = classified
     task = "binary-class" if probabilities.shape[1] == 2 else "multi-class"
-    figures = evaluation.judge(labels, probabilities, resamples=10).metrics
-    assert figures["accuracy"][0] == pytest.approx(medmnist.evaluator.getACC(labels, probabilities, task))
-    assert figures["auc"][0] == pytest.approx(medmnist.evaluator.getAUC(labels, probabilities, task))
+    metrics = evaluation.judge(labels, probabilities, resamples=10).metrics
+    assert metrics["accuracy"][0] == pytest.approx(medmnist.evaluator.getACC(labels, probabilities, task))
+    assert metrics["auc"][0] == pytest.approx(medmnist.evaluator.getAUC(labels, probabilities, task))
 
 
-def test_each_class_equals_scikit_learns(answers):
-    labels, probabilities = answers
+def test_each_class_equals_scikit_learns(classified):
+    labels, probabilities = classified
     expected = sklearn_metrics.classification_report(labels, probabilities.argmax(axis=1), output_dict=True)
     for k, row in enumerate(evaluation.judge(labels, probabilities, resamples=10).classes):
         for ours, theirs in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
@@ -77,15 +77,15 @@ def test_each_class_equals_scikit_learns(answers):
         assert row.auc.value == pytest.approx(sklearn_metrics.roc_auc_score(labels == k, probabilities[:, k]))
 
 
-def test_a_weight_counts_like_a_copy(answers):
-    labels, probabilities = answers
+def test_a_weight_counts_like_copies_of_the_image(classified):
+    labels, probabilities = classified
     weights = np.random.default_rng(0).integers(0, 3, len(labels))
     copied = np.repeat(np.arange(len(labels)), weights)
     plain = class_auc(labels[copied], probabilities[copied], np.ones((1, len(copied))))
     np.testing.assert_allclose(class_auc(labels, probabilities, weights[np.newaxis].astype(float)), plain)
 
 
-def test_an_interval_of_accuracy_is_the_binomials():
+def test_the_interval_of_accuracy_matches_the_normal_approximation():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 1000)
     predicted = np.where(rng.random(1000) < 0.8, labels, 1 - labels)
@@ -95,18 +95,18 @@ def test_an_interval_of_accuracy_is_the_binomials():
     assert high == pytest.approx(value + spread, abs=0.004)
 
 
-def test_every_figure_lies_in_its_interval(answers):
-    judgement = evaluation.judge(*answers, resamples=200)
+def test_every_metric_is_inside_its_interval(classified):
+    judgement = evaluation.judge(*classified, resamples=200)
     for name, (value, low, high) in judgement.metrics.items():
-        if name != "expected_calibration_error":  # Resampling can only make bins noisier, so its interval lies higher.
+        if name != "expected_calibration_error":  # Resampling makes bins noisier, which raises this interval.
             assert low <= value <= high, name
 
 
-def test_intervals_can_be_repeated(answers):
-    assert evaluation.judge(*answers, seed=3).metrics == evaluation.judge(*answers, seed=3).metrics
+def test_equal_seeds_give_equal_intervals(classified):
+    assert evaluation.judge(*classified, seed=3).metrics == evaluation.judge(*classified, seed=3).metrics
 
 
-def test_a_class_that_is_absent_or_never_predicted_breaks_nothing():
+def test_absent_and_never_predicted_classes_are_handled():
     labels = np.array([0, 0, 1, 1])
     probabilities = np.array([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.9, 0.1, 0.0]])
     judgement = evaluation.judge(labels, probabilities, resamples=50)
@@ -114,12 +114,12 @@ def test_a_class_that_is_absent_or_never_predicted_breaks_nothing():
     assert judgement.classes[1].precision.value == 0
     assert np.isnan(judgement.classes[2].auc).all()
     assert np.isnan(judgement.classes[2].recall).all()
-    alone = evaluation.judge(np.zeros(4, int), probabilities, resamples=20).metrics["auc"]
-    assert np.isnan(alone).all()
+    single_class = evaluation.judge(np.zeros(4, int), probabilities, resamples=20).metrics["auc"]
+    assert np.isnan(single_class).all()
 
 
 def test_calibration_by_hand():
-    # Two images at 90 %, one right: gap .4. Two at 60 %, both right: gap .4.
+    # Two images at 90 %, one correct: gap .4. Two at 60 %, both correct: gap .4.
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
     curve = evaluation.reliability(np.array([0, 1, 0, 0]), probabilities)
     assert curve.confidence.tolist() == pytest.approx([0.6, 0.9])
@@ -128,15 +128,15 @@ def test_calibration_by_hand():
     assert curve.expected_calibration_error == pytest.approx(0.4)
 
 
-def test_the_judged_calibration_error_is_the_curves(answers):
-    judgement = evaluation.judge(*answers, resamples=10)
+def test_the_calibration_error_of_judge_is_that_of_the_curve(classified):
+    judgement = evaluation.judge(*classified, resamples=10)
     assert judgement.metrics["expected_calibration_error"][0] == pytest.approx(
         judgement.calibration.expected_calibration_error
     )
 
 
 def test_mcnemar_by_hand():
-    # 9 images that only the first got right, 1 that only the second did: p = 2 * (1 + 10) / 2^10.
+    # 9 images that only the first classifies correctly, 1 that only the second does: p = 2 * (1 + 10) / 2^10.
     first = np.array([True] * 9 + [False] + [True] * 50)
     second = np.array([False] * 9 + [True] + [True] * 50)
     assert evaluation.mcnemar(first, second) == (9, 1, pytest.approx(22 / 1024))

@@ -1,4 +1,4 @@
-"""Two networks: one small enough to be worked through in NumPy, one with a backbone inside."""
+"""Two networks: one small enough to recompute in NumPy, one with a nested backbone."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ def tiny_images():
 
 @pytest.fixture(scope="package")
 def tiny_model():
-    """Per-pixel convolution, ReLU, 2 x 2 means, per-pixel convolution with a ReLU, mean of the places, three logits."""
+    """1 x 1 convolution, ReLU, 2 x 2 means, 1 x 1 convolution, ReLU, global average pooling, two dense layers."""
     images = keras.Input((8, 6, 3))
     x = layers.Rescaling(1 / 255)(images)
     x = layers.Conv2D(4, 1, name="first")(x)
@@ -24,7 +24,7 @@ def tiny_model():
     x = layers.Dense(6, activation="relu")(x)
     model = keras.Model(images, layers.Dense(3)(x))
     rng = np.random.default_rng(1)
-    # A little above zero on average, or hardly a unit passes its ReLU.
+    # A positive mean, or hardly any unit would pass its ReLU.
     model.set_weights([rng.normal(0.2, 0.7, weight.shape) for weight in model.get_weights()])
     return model
 

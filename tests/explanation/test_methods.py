@@ -1,4 +1,4 @@
-"""The methods against arithmetic: by hand, in NumPy, and on networks whose answer is known."""
+"""The methods by hand, compared with NumPy, and on networks whose explanation is known."""
 
 import gc
 import weakref
@@ -50,8 +50,8 @@ def tiny_forward(model, images):
 
 
 def expected_map(method, maps, gradients):
-    """The papers' formulas, written down once more, in loops over images and channels."""
-    found = np.zeros(maps.shape[:-1])
+    """The papers' formulas in loops over images and channels."""
+    combined = np.zeros(maps.shape[:-1])
     for n in range(len(maps)):
         for c in range(maps.shape[-1]):
             a, g = maps[n, ..., c], gradients[n, ..., c]
@@ -62,24 +62,26 @@ def expected_map(method, maps, gradients):
                 "hires-cam": g,
                 "layer-cam": relu(g),
             }[method]
-            found[n] += weight * a
-    return found
+            combined[n] += weight * a
+    return combined
 
 
 @pytest.mark.parametrize("method", BY_GRADIENT)
-def test_heatmaps_are_those_of_numpy_on_every_backend(method, tiny_model, tiny_images):
+def test_heatmaps_equal_numpys_on_every_backend(method, tiny_model, tiny_images):
     first, second, _, by_first, by_second = tiny_forward(tiny_model, tiny_images)
     targets = [0, 2, 1, 1, 0]
-    found = explanation.METHODS[method](tiny_model, tiny_images, targets, layers=["first_relu", "second"], batch_size=2)
+    actual = explanation.METHODS[method](
+        tiny_model, tiny_images, targets, layers=["first_relu", "second"], batch_size=2
+    )
     rows = np.arange(5)
-    for heat, maps, gradients in zip(found, (first, second), (by_first, by_second), strict=True):
+    for heat, maps, gradients in zip(actual, (first, second), (by_first, by_second), strict=True):
         expected = heatmaps(expected_map(method, maps, gradients[targets, rows]), (8, 6))
         assert heat.dtype == np.float32
         assert expected.any(axis=(1, 2)).sum() >= 3
         np.testing.assert_allclose(heat, expected, atol=1e-4)
 
 
-def test_score_cam_is_that_of_numpy_on_every_backend(tiny_model, tiny_images):
+def test_score_cam_equals_numpys_on_every_backend(tiny_model, tiny_images):
     _, second, logits, *_ = tiny_forward(tiny_model, tiny_images)
     expected = []
     for image, maps, target in zip(tiny_images, second, logits.argmax(axis=1), strict=True):
@@ -92,25 +94,25 @@ def test_score_cam_is_that_of_numpy_on_every_backend(tiny_model, tiny_images):
                 scores = tiny_forward(tiny_model, (image * mask[..., np.newaxis])[np.newaxis])[2][0]
                 total = total + maps[..., c] * np.exp(scores[target]) / np.exp(scores).sum()
         expected.append(total)
-    found = explanation.score_cam(tiny_model, tiny_images, batch_size=2)
-    np.testing.assert_allclose(found, heatmaps(np.array(expected), (8, 6)), atol=1e-4)
+    actual = explanation.score_cam(tiny_model, tiny_images, batch_size=2)
+    np.testing.assert_allclose(actual, heatmaps(np.array(expected), (8, 6)), atol=1e-4)
 
 
-def test_attributions_add_up_to_what_the_logit_gains(tiny_model, tiny_images):
+def test_attributions_add_up_to_the_difference_of_the_logits(tiny_model, tiny_images):
     baseline = np.full((8, 6, 3), 30.0)
     logits = tiny_forward(tiny_model, tiny_images)[2]
     start = tiny_forward(tiny_model, baseline[np.newaxis])[2]
-    for given, target in ((None, logits.argmax(axis=1)), (1, [1] * 5)):
-        found = explanation.attributions(tiny_model, tiny_images, given, baseline=baseline, steps=256)
-        gained = (logits - start)[np.arange(5), target]
-        np.testing.assert_allclose(found.sum(axis=(1, 2, 3)), gained, atol=0.01 * np.abs(logits).max())
+    for target_classes, target in ((None, logits.argmax(axis=1)), (1, [1] * 5)):
+        actual = explanation.attributions(tiny_model, tiny_images, target_classes, baseline=baseline, steps=256)
+        difference = (logits - start)[np.arange(5), target]
+        np.testing.assert_allclose(actual.sum(axis=(1, 2, 3)), difference, atol=0.01 * np.abs(logits).max())
 
 
 def test_integrated_gradients_of_a_linear_model_are_weights_times_pixels():
     model = keras.Sequential([keras.Input((2, 2, 1)), layers.Flatten(), layers.Dense(2, use_bias=False)])
     model.set_weights([np.array([[0, 3], [0, -1], [0, 1], [0, 2]])])
-    found = explanation.integrated_gradients(model, np.full((1, 2, 2, 1), 50, np.uint8), 1)
-    np.testing.assert_allclose(found[0], [[1, 0], [1 / 3, 2 / 3]], atol=1e-6)
+    actual = explanation.integrated_gradients(model, np.full((1, 2, 2, 1), 50, np.uint8), 1)
+    np.testing.assert_allclose(actual[0], [[1, 0], [1 / 3, 2 / 3]], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +126,12 @@ def test_integrated_gradients_of_a_linear_model_are_weights_times_pixels():
     ],
 )
 def test_two_channels_by_hand(combine, expected):
-    maps = np.array([[[1.0, 0.0], [2.0, 1.0]]])  # One image, two places, two channels.
+    maps = np.array([[[1.0, 0.0], [2.0, 1.0]]])  # One image, two positions, two channels.
     gradients = np.array([[[3.0, -2.0], [1.0, -4.0]]])
     np.testing.assert_allclose(combine(maps, gradients), [expected], rtol=1e-5)
 
 
-def test_grad_cam_is_cam_where_pooled_maps_meet_one_dense_layer():
+def test_grad_cam_equals_cam_before_pooling_and_one_dense_layer():
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -153,7 +155,7 @@ def test_grad_cam_is_cam_where_pooled_maps_meet_one_dense_layer():
 
 
 def half_model(rank):
-    """Class 1 is light in one corner (for two axes: in the right half), class 0 elsewhere."""
+    """Class 1 is brightness in one corner (in 2D: in the right half), class 0 is brightness elsewhere."""
     convolution = {2: layers.Conv2D, 3: layers.Conv3D}[rank]
     images = keras.Input((8,) * rank + (1,))
     x = layers.Rescaling(1 / 255)(images)
@@ -168,16 +170,16 @@ def half_model(rank):
 
 @pytest.mark.parametrize("rank", [2, 3])
 @pytest.mark.parametrize("method", ["hires-cam", "layer-cam", "integrated-gradients"])
-def test_heatmap_lies_where_the_class_does(method, rank):
+def test_the_heatmap_is_where_the_class_is(method, rank):
     model, counted = half_model(rank)
     images = np.full((2, *counted.shape, 1), 180, np.uint8)
-    found = explanation.METHODS[method](model, images, [1, 0])
-    np.testing.assert_allclose(found[0], counted, atol=1e-6)
-    np.testing.assert_allclose(found[1], ~counted, atol=1e-6)
+    actual = explanation.METHODS[method](model, images, [1, 0])
+    np.testing.assert_allclose(actual[0], counted, atol=1e-6)
+    np.testing.assert_allclose(actual[1], ~counted, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", list(explanation.METHODS))
-def test_volumes_are_explained_by_the_octant_that_is_bright(method):
+def test_volumes_are_explained_by_the_bright_octant(method):
     keras.utils.set_random_seed(0)
     pooled = [layers.AveragePooling3D(2), layers.Conv3D(2, 1, name="maps"), layers.GlobalMaxPooling3D()]
     model = keras.Sequential([keras.Input((8, 8, 8, 1)), layers.Rescaling(1 / 255), *pooled, layers.Dense(2)])
@@ -190,7 +192,7 @@ def test_volumes_are_explained_by_the_octant_that_is_bright(method):
     assert np.unravel_index(heat.argmax(), heat.shape) >= (4, 0, 4)
 
 
-def test_new_weights_are_seen(tiny_model, tiny_images):
+def test_changed_weights_change_the_heatmaps(tiny_model, tiny_images):
     before = explanation.grad_cam(tiny_model, tiny_images, 0)
     old = tiny_model.get_weights()
     try:
@@ -206,7 +208,7 @@ def test_new_weights_are_seen(tiny_model, tiny_images):
 
 
 @pytest.mark.parametrize("method", list(explanation.METHODS))
-def test_a_class_that_nothing_speaks_for_has_an_empty_heatmap(method):
+def test_a_class_without_evidence_has_an_empty_heatmap(method):
     model = keras.Sequential(
         [
             keras.Input((4, 4, 1)),
@@ -255,7 +257,7 @@ def test_a_single_sigmoid_is_two_classes():
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "float16"])
-def test_half_precision_models_are_explained_as_their_float32_twins(policy, tiny_model, tiny_images):
+def test_half_precision_models_have_the_heatmaps_of_their_float32_twins(policy, tiny_model, tiny_images):
     config = tiny_model.get_config()
     for layer in config["layers"][1:]:
         layer["config"]["dtype"] = policy
@@ -267,31 +269,31 @@ def test_half_precision_models_are_explained_as_their_float32_twins(policy, tiny
     targets = [0, 2, 1, 1, 0]
     policies = [layer.dtype_policy.name for layer in half.layers]
     for method in ("hires-cam", "layer-cam", "integrated-gradients"):
-        found = explanation.METHODS[method](half, tiny_images, targets)
-        assert found.dtype == np.float32
-        assert found.any()
-        np.testing.assert_allclose(found, explanation.METHODS[method](twin, tiny_images, targets), atol=1e-4)
+        actual = explanation.METHODS[method](half, tiny_images, targets)
+        assert actual.dtype == np.float32
+        assert actual.any()
+        np.testing.assert_allclose(actual, explanation.METHODS[method](twin, tiny_images, targets), atol=1e-4)
     assert [layer.dtype_policy.name for layer in half.layers] == policies
     assert np.isfinite(explanation.score_cam(half, tiny_images)).all()
 
 
-def test_a_model_is_forgotten_once_nobody_has_it():
+def test_the_cache_does_not_keep_a_model_alive():
     model = keras.Sequential([keras.Input((4, 4, 1)), layers.Conv2D(2, 1), layers.Flatten(), layers.Dense(2)])
     explanation.grad_cam(model, np.zeros((1, 4, 4, 1)))
     assert network_of(model) is network_of(model)
-    seen = weakref.ref(model)
+    reference = weakref.ref(model)
     del model
     gc.collect()
-    assert seen() is None
+    assert reference() is None
 
 
-def test_batches_do_not_change_heatmaps(tiny_model, tiny_images):
-    whole = explanation.grad_cam(tiny_model, tiny_images, batch_size=32)
-    np.testing.assert_allclose(explanation.grad_cam(tiny_model, tiny_images, batch_size=2), whole, atol=1e-6)
-    np.testing.assert_allclose(explanation.grad_cam(tiny_model, tiny_images / 1.0, batch_size=2), whole, atol=1e-6)
+def test_the_batch_size_does_not_change_heatmaps(tiny_model, tiny_images):
+    expected = explanation.grad_cam(tiny_model, tiny_images, batch_size=32)
+    np.testing.assert_allclose(explanation.grad_cam(tiny_model, tiny_images, batch_size=2), expected, atol=1e-6)
+    np.testing.assert_allclose(explanation.grad_cam(tiny_model, tiny_images / 1.0, batch_size=2), expected, atol=1e-6)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="The other backends compile what they differentiate.")
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="The other backends compile their gradients.")
 def test_torch_keeps_no_feature_maps_before_the_explained_ones(tiny_model, tiny_images):
     import torch
 
@@ -310,16 +312,16 @@ def test_torch_keeps_no_feature_maps_before_the_explained_ones(tiny_model, tiny_
 def test_fake_quantized_models_are_explained(tiny_model, tiny_images):
     quantized = quantization.with_fake_quantization(tiny_model)
     quantization.set_ranges(quantized, tiny_model, tiny_images)
-    found = explanation.layer_cam(quantized, tiny_images, 0)
+    actual = explanation.layer_cam(quantized, tiny_images, 0)
     assert network_of(quantized).steps((8, 6, 3), None)[0].path == "second_relu_range"
     expected = explanation.layer_cam(tiny_model, tiny_images, 0)
-    # Where rounding turns off the unit that a heatmap hangs on, that heatmap is empty; most are not touched.
-    assert np.median(np.abs(found - expected).max(axis=(1, 2))) < 0.1
+    # Where rounding turns off the only unit of a heatmap, that heatmap is empty; most are not affected.
+    assert np.median(np.abs(actual - expected).max(axis=(1, 2))) < 0.1
 
 
-def test_score_cam_takes_anything_with_feature_maps_and_probabilities():
+def test_score_cam_accepts_anything_with_feature_maps_and_probabilities():
     class Halves:
-        """Channel 0 looks at the left half, channel 1 at the right; class 1 is light on the right."""
+        """Channel 0 is the left half, channel 1 the right; class 1 is brightness in the right half."""
 
         def feature_maps(self, images, layer):
             assert layer == "halves"

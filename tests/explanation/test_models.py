@@ -1,4 +1,4 @@
-"""Models of every build are explained, and what cannot be is refused in a sentence."""
+"""Models of every structure are explained; the errors for those that cannot be."""
 
 import keras
 import numpy as np
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.backend
 def test_nested_and_frozen_backbones_need_no_preparation(nested):
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     names = ["block_12_expand_relu", "block_1_expand_relu", "block_6_depthwise_relu"]
-    found = explanation.layer_cam(nested, images, 1, layers=names)
-    assert [heat.shape for heat in found] == [(2, 32, 32)] * 3
-    assert all(np.isfinite(heat).all() and heat.max() == 1 for heat in found)
+    actual = explanation.layer_cam(nested, images, 1, layers=names)
+    assert [heat.shape for heat in actual] == [(2, 32, 32)] * 3
+    assert all(np.isfinite(heat).all() and heat.max() == 1 for heat in actual)
 
 
-def test_networks_of_any_image_size_are_explained():
+def test_networks_for_any_image_size_are_explained():
     model = keras.Sequential(
         [keras.Input((None, None, 1)), layers.Conv2D(2, 3, strides=2), layers.GlobalMaxPooling2D(), layers.Dense(2)]
     )
@@ -28,19 +28,19 @@ def test_networks_of_any_image_size_are_explained():
         assert explanation.hires_cam(model, np.ones((2, *size, 1))).shape == (2, *size)
 
 
-def test_calls_keep_their_lists_their_keywords_and_their_operations():
+def test_calls_keep_their_lists_keywords_and_operations():
     images = keras.Input((4, 4, 2))
     x = layers.Conv2D(2, 1, name="maps")(images)
     tokens = layers.Reshape((16, 2))(x)
     tokens = layers.MultiHeadAttention(1, 2)(tokens, value=tokens)
     x = layers.Add()([x, layers.Reshape((4, 4, 2))(tokens)]) * 2 + keras.ops.mean(x, axis=(1, 2), keepdims=True)
     model = keras.Model(images, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
-    pictures = np.random.default_rng(0).normal(size=(3, 4, 4, 2)).astype(np.float32)
-    found = read_graph(model).run(keras.ops.convert_to_tensor(pictures))
-    expected = model(pictures)
-    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (found, expected)), rtol=1e-5)
+    batch = np.random.default_rng(0).normal(size=(3, 4, 4, 2)).astype(np.float32)
+    actual = read_graph(model).run(keras.ops.convert_to_tensor(batch))
+    expected = model(batch)
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (actual, expected)), rtol=1e-5)
     assert read_graph(model).run(keras.Input((4, 4, 2))).shape == (None, 3)
-    assert explanation.grad_cam(model, pictures, layers="maps").shape == (3, 4, 4)
+    assert explanation.grad_cam(model, batch, layers="maps").shape == (3, 4, 4)
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +66,10 @@ def model():
     ],
 )
 @pytest.mark.parametrize("method", ["grad-cam", "score-cam"])
-def test_a_mistake_is_told_in_a_sentence(method, change, message, model):
-    given = {"model": model, "images": np.zeros((2, 6, 6, 1)), **change}
+def test_the_error_names_the_mistake(method, change, message, model):
+    arguments = {"model": model, "images": np.zeros((2, 6, 6, 1)), **change}
     with pytest.raises(InputError, match=message):
-        explanation.METHODS[method](**given)
+        explanation.METHODS[method](**arguments)
 
 
 def test_models_without_a_graph_and_without_feature_maps_are_refused(model):

@@ -1,4 +1,4 @@
-"""The package `grad-cam`, for torch, as outside judge; it comes with `pip install --no-deps grad-cam ttach`."""
+"""Heatmaps compared with those of the torch package `grad-cam`: `pip install --no-deps grad-cam ttach`."""
 
 import importlib.util
 import warnings
@@ -18,7 +18,7 @@ NAMES = {"grad-cam": "GradCAM", "grad-cam++": "GradCAMPlusPlus", "hires-cam": "H
 
 @pytest.fixture(scope="module")
 def judge(torchvision):
-    del torchvision  # The judge imports it.
+    del torchvision  # `pytorch_grad_cam` imports it.
     if importlib.util.find_spec("pytorch_grad_cam") is None:
         pytest.skip("needs the package grad-cam")
     with warnings.catch_warnings():
@@ -38,7 +38,7 @@ def model():
         layers.Dense(4, activation="softmax"),
     ]
     model = keras.Sequential([keras.Input((12, 12, 3)), layers.Rescaling(1 / 255), *parts])
-    # Weights so large that Grad-CAM++'s epsilon does not settle everything.
+    # Weights so large that Grad-CAM++'s epsilon does not dominate.
     model.set_weights([2 * weight for weight in model.get_weights()])
     return model
 
@@ -51,7 +51,7 @@ def torch_twin(model):
     with torch.no_grad():
         for part in (*convolutions, *dense):
             kernel, bias = next(weights), next(weights)
-            if part is dense[0]:  # Flattened here with the channels last, there with the channels first.
+            if part is dense[0]:  # Keras flattens channels last, torch channels first.
                 kernel = kernel.reshape(6, 6, 8, 12).transpose(2, 0, 1, 3).reshape(-1, 12)
             kernel = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
             part.weight.copy_(torch.from_numpy(np.ascontiguousarray(kernel)))
@@ -65,7 +65,7 @@ def torch_twin(model):
 
 @pytest.mark.parametrize("method", list(NAMES))
 @pytest.mark.parametrize("layer", ["early", "late"])
-def test_heatmaps_are_those_of_the_package_for_torch(method, layer, judge, model):
+def test_heatmaps_equal_those_of_the_torch_package(method, layer, judge, model):
     images = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3), dtype=np.uint8)
     targets = [0, 1, 2, 3]
     twin, early, late = torch_twin(model)
@@ -77,9 +77,9 @@ def test_heatmaps_are_those_of_the_package_for_torch(method, layer, judge, model
             [part.detach().cpu().numpy() for part in parts]
             for parts in (cam.activations_and_grads.activations, cam.activations_and_grads.gradients)
         )
-        # At the feature maps' size: the judge rescales each map before it enlarges it, and once more after.
+        # At the feature maps' size, because the package rescales each map before and after it resizes it.
         expected = cam.get_cam_image(inputs, None, outputs, maps[0], gradients[0], False)
     expected = heatmaps(np.maximum(expected, 0), (12, 12))
     assert expected.any(axis=(1, 2)).sum() >= 3
-    found = explanation.METHODS[method](model, images, targets, layers=layer)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    actual = explanation.METHODS[method](model, images, targets, layers=layer)
+    np.testing.assert_allclose(actual, expected, atol=1e-4)

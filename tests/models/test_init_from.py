@@ -103,6 +103,7 @@ def test_a_model_that_carries_code_is_not_run(tmp_path):
         models.build(spec(init_from=str(tmp_path / "model.keras")), (32, 32, 3), 4)
 
 
+@pytest.mark.slow
 def test_from_a_gray_run_to_one_in_colour(write_npz, tmp_path, capsys):
     """On the command line: the second run starts from the first run's folder."""
     small = ["--recipe", "resnet18", "--epochs", "1", "--width", "2", "--bootstrap", "10", "--explain", "none"]

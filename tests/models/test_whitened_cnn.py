@@ -85,6 +85,7 @@ def test_an_integer_file_predicts_as_its_simulation(images):
     assert quantization.audit(content).kind == "full-integer"
 
 
+@pytest.mark.slow
 def test_the_file_opens_in_a_process_that_has_not_built_the_network(tmp_path):
     models.build(SPEC, (16, 16, 3), 2).save(tmp_path / "model.keras")
     code = "import sys, keras; keras.saving.load_model(sys.argv[1])"

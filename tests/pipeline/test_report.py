@@ -1,6 +1,7 @@
 """What a report says of a run: only what a test of the numbers shows, and in plain words."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from keras_vision import evaluation
 from keras_vision.data.data_report import DataReport, LeakRecord
 from keras_vision.pipeline.report import Report
-from keras_vision.pipeline.report_page import report_page
+from keras_vision.pipeline.report_page import report_page, write_report
 from keras_vision.recipe import Recipe
+from keras_vision.training import Profile
 
 
 def split(count, correct, classes=3):
@@ -110,7 +112,7 @@ def test_leaks_are_reported_until_they_are_dropped():
 
 def test_the_page_is_titled_by_the_data_and_shows_no_tag_of_a_class_name(tmp_path):
     found = report()
-    found.write(tmp_path)
+    write_report(found, tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "<h1>dogs</h1>" in page
     assert "<title>dogs</title>" in page
@@ -123,6 +125,20 @@ def test_the_page_is_titled_by_the_data_and_shows_no_tag_of_a_class_name(tmp_pat
     assert links
     assert all(f'<section id="{link}">' in page for link in links)
     assert "<script" not in page
+
+
+def test_a_profile_is_in_the_page_the_json_and_the_summary(tmp_path):
+    profile = Profile((30.0,) * 5, (10.0,) * 5, (0.0,) * 5, 0.0, 0.0, 5)
+    found = report(profile=profile)
+    write_report(found, tmp_path)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "<h3>Where the time of an epoch goes</h3>" in page
+    assert profile.summary() in page
+    assert "75.0%" in page
+    assert (tmp_path / "plots" / "profile.png").stat().st_size > 0
+    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["profile"] == profile.to_dict()
+    assert profile.summary() in found.summary().splitlines()
+    assert report().to_dict()["profile"] is None
 
 
 def test_sections_without_content_are_left_out():

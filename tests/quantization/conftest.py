@@ -1,4 +1,4 @@
-"""What the tests of files share: a network of every supported kind of layer, and a training for integers."""
+"""Shared fixtures: a network with every supported kind of layer, and one trained for integers."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from keras_vision import data, models, quantization, training
 from keras_vision.pipeline import tflite_files
 from keras_vision.recipe import Recipe, override
 
-# Smoothed labels keep the probabilities away from 0 and 1, where integers can do no harm that would be seen.
+# Smoothed labels keep the probabilities away from 0 and 1, where errors of integers would not show.
 RECIPE = override(
     Recipe(),
     width=8,
@@ -25,7 +25,7 @@ RECIPE = override(
 
 @pytest.fixture(scope="session")
 def train_for_integers(lesions):
-    """Trains by a seed: the float network, the one that was trained on for integers, and representative images."""
+    """Trains from a seed: the float network, the one that was fine-tuned for integers, and representative images."""
 
     def train(seed):
         keras.utils.set_random_seed(seed)
@@ -46,7 +46,7 @@ def zoo_images():
 
 @pytest.fixture(scope="package")
 def zoo_model():
-    """Its weights and statistics are not their first ones."""
+    """A network whose statistics are not their initial ones."""
     keras.utils.set_random_seed(0)
     images = keras.Input((20, 20, 3))
     x = layers.Rescaling(1 / 127.5, offset=-1)(images)

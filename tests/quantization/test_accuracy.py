@@ -1,4 +1,4 @@
-"""The comparison that the package exists for: what a trained network loses on its way into each file."""
+"""The comparison that the package exists for: what a trained network loses in each file."""
 
 import keras
 import numpy as np
@@ -6,12 +6,12 @@ import pytest
 
 from keras_vision import evaluation, quantization
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
 def trained(lesions, train_for_integers):
-    """A trained network, the splits, and what each file says of the test split."""
+    """A trained network, its files, and their scores on the test split."""
     model, tuned, representative = train_for_integers(0)
     files = {
         scheme: quantization.convert(tuned if scheme == "qat" else model, scheme, representative)
@@ -19,27 +19,27 @@ def trained(lesions, train_for_integers):
     }
     expected = evaluation.softmax(model.predict(lesions.test.images, verbose=0))
     scores = {scheme: quantization.Runner(content)(lesions.test.images) for scheme, content in files.items()}
-    found = {
-        scheme: evaluation.agreement(lesions.test.labels, expected, answers, resamples=10)
-        for scheme, answers in scores.items()
+    agreements = {
+        scheme: evaluation.agreement(lesions.test.labels, expected, probabilities, resamples=10)
+        for scheme, probabilities in scores.items()
     }
-    return model, tuned, files, expected, scores, found
+    return model, tuned, files, expected, scores, agreements
 
 
-def test_the_float_network_has_learnt_something(trained):
-    found = trained[-1]
-    # The largest class alone would give .66 of the images.
-    assert found["float32"].judgement.metrics["accuracy"][0] > 0.75
-    assert found["float32"].changed == 0
+def test_the_float_network_is_better_than_its_largest_class(trained):
+    agreements = trained[-1]
+    # The largest class has .66 of the images.
+    assert agreements["float32"].judgement.metrics["accuracy"][0] > 0.75
+    assert agreements["float32"].changed == 0
 
 
 @pytest.mark.parametrize(
     ("scheme", "points", "distance"), [("dynamic", 1.0, 0.002), ("int8", 2.0, 0.006), ("qat", 2.0, 0.0025)]
 )
 def test_no_scheme_loses_more_than_its_share(trained, scheme, points, distance):
-    """On 400 images a quarter of a point is one image, so the probabilities tell more than the classes do."""
-    _, _, _, expected, scores, found = trained
-    assert found[scheme].accuracy_drop <= points
+    """On 400 images one image is a quarter of a point, so probabilities are a finer measure than classes."""
+    _, _, _, expected, scores, agreements = trained
+    assert agreements[scheme].accuracy_drop <= points
     assert np.mean(np.abs(scores[scheme] - expected)) <= distance
 
 
@@ -50,13 +50,13 @@ def test_a_trained_networks_file_and_its_simulation_agree(trained, lesions, sche
         representative = quantization.representative(lesions.train.images, lesions.train.labels, 128)
         tuned = quantization.with_fake_quantization(model)
         quantization.set_ranges(tuned, model, representative)
-    found = quantization.simulation_agreement(tuned, lesions.test.images, scores[scheme])
-    assert found.same_class >= 0.995
-    assert found.within_a_step >= 0.99
+    agreement = quantization.simulation_agreement(tuned, lesions.test.images, scores[scheme])
+    assert agreement.same_class >= 0.995
+    assert agreement.within_a_step >= 0.99
 
 
 def test_normalizations_are_folded_into_the_convolutions(trained):
-    """One left outside would be a MUL and an ADD, or a depthwise convolution of its own."""
+    """Otherwise it would be a MUL and an ADD, or a depthwise convolution."""
     files = trained[2]
     for scheme in quantization.INTEGER_SCHEMES:
         names = [item.name for item in quantization.audit(files[scheme]).operators]
@@ -64,19 +64,19 @@ def test_normalizations_are_folded_into_the_convolutions(trained):
         assert {"MUL", "ADD", "DEPTHWISE_CONV_2D"}.isdisjoint(names)
 
 
-def test_a_file_with_statistics_that_were_not_folded_right_would_be_noticed(trained, lesions):
-    """The same comparison fails for a network whose normalization is left out of its file."""
+def test_wrongly_folded_statistics_would_be_noticed(trained, lesions):
+    """The same comparison fails for a network with other statistics than its file."""
     _, tuned, _, _, scores, _ = trained
     broken = keras.models.clone_model(tuned)
     broken.set_weights(tuned.get_weights())
     norm = broken.get_layer("block2_norm")
     norm.moving_mean.assign(norm.moving_mean * 0)
-    found = quantization.simulation_agreement(broken, lesions.test.images, scores["qat"])
-    assert found.same_class < 0.995
-    assert found.within_a_step < 0.99
+    agreement = quantization.simulation_agreement(broken, lesions.test.images, scores["qat"])
+    assert agreement.same_class < 0.995
+    assert agreement.within_a_step < 0.99
 
 
-def test_fine_tuning_leaves_the_float_network_alone(trained):
+def test_fine_tuning_does_not_change_the_float_network(trained):
     model, tuned = trained[:2]
     assert all(layer.trainable for layer in model.layers)
     kernel = {one.name: one.get_layer("block1_conv").get_weights()[0] for one in (model, tuned)}

@@ -1,12 +1,15 @@
-"""That training for integers is worth it."""
+"""Quantization-aware training brings the predictions nearer to the float network's."""
 
 import numpy as np
+import pytest
 
 from keras_vision import evaluation, quantization
 
+pytestmark = pytest.mark.slow
 
-def test_training_for_it_brings_the_answers_nearer_to_the_float_networks(lesions, train_for_integers):
-    """Before the scores are rounded, which costs every file the same; one network can lie near by luck, so three."""
+
+def test_training_for_integers_brings_predictions_nearer_to_the_float_networks(lesions, train_for_integers):
+    """Before the scores are rounded, which costs every file the same; three networks, as one may be near by chance."""
     images = lesions.test.images
     distances = []
     for seed in range(3):

@@ -1,4 +1,4 @@
-"""One layer at a time, in every shape that it comes in: the file says what its simulation says."""
+"""One layer at a time, with all its options: the file computes what its simulation does."""
 
 import keras
 import numpy as np
@@ -67,9 +67,9 @@ def test_resizing(size):
 
 
 def test_resizing_gives_the_same_integers_as_the_file():
-    """Twice the side makes quarters and halves of steps; these alone could be rounded another way."""
+    """Twice the side makes quarters and halves of steps, which could be rounded another way."""
     model = model_of(layers.Resizing(18, 22), layers.Conv2D(3, 1, use_bias=False), layers.Flatten())
-    model.layers[-2].set_weights([np.eye(3).reshape(1, 1, 3, 3)])  # Which a file needs to have a range.
+    model.layers[-2].set_weights([np.eye(3).reshape(1, 1, 3, 3)])  # The identity, so that the output has a range.
     quantized = quantization.with_fake_quantization(model)
     quantization.set_ranges(quantized, model, IMAGES, logits=True)
     found = quantization.Runner(quantization.convert(quantized, "qat", logits=True))(IMAGES)
@@ -99,7 +99,7 @@ def test_a_rescaling_that_fits_costs_nothing():
 
 
 @pytest.mark.parametrize(("shape", "classes"), [((9, 11, 1), 2), ((9, 11, 3), 2), ((9, 11, 3), 1)])
-def test_gray_pictures_and_few_classes(shape, classes):
+def test_gray_images_and_few_classes(shape, classes):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input(shape), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(classes)])
     images = np.random.default_rng(0).integers(0, 256, (8, *shape), dtype=np.uint8)

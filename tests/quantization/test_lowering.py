@@ -81,7 +81,7 @@ def test_a_lowered_network_is_saved_and_read_again(residual_network, tmp_path):
 
 
 @pytest.mark.parametrize(("scheme", "io"), [("float32", "float32"), ("int8", "uint8"), ("int8", "float32")])
-def test_files_of_a_lowered_network_have_builtin_operators_alone(residual_network, scheme, io):
+def test_files_of_a_lowered_network_have_only_builtin_operators(residual_network, scheme, io):
     volumes = np.random.default_rng(1).integers(0, 256, (16, 8, 8, 8, 1), dtype=np.uint8)
     lowered = quantization.lower_3d(residual_network)
     content = quantization.convert(lowered, scheme, volumes, io)

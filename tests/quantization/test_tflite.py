@@ -1,0 +1,69 @@
+"""The process in which TensorFlow converts models of other backends: it is reused, and its end loses nothing."""
+
+import keras
+import pytest
+from keras import layers
+
+from keras_vision import quantization
+from keras_vision.quantization import tflite
+from keras_vision.recipe import InputError
+
+pytestmark = [
+    pytest.mark.backend,
+    pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow converts in its own process"),
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    images = keras.Input((8, 8, 3))
+    return keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255)(images))))
+
+
+def process():
+    return tflite._CONVERTER.process.pid
+
+
+def test_one_process_serves_several_conversions(model):
+    first = quantization.convert(model, "float32")
+    number = process()
+    assert quantization.convert(model, "float32") == first
+    assert quantization.convert(model, "dynamic") != first
+    assert process() == number
+
+
+def test_a_process_that_has_ended_is_replaced(model):
+    first = quantization.convert(model, "float32")
+    number = process()
+    tflite._CONVERTER.process.kill()
+    assert quantization.convert(model, "float32") == first
+    assert process() != number
+
+
+def test_an_interruption_leaves_no_answer_for_the_next_request(model, monkeypatch):
+    quantization.convert(model, "float32")
+    number = process()
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tflite._CONVERTER.process.stdout, "readline", interrupted, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        quantization.convert(model, "dynamic")
+    assert quantization.audit(quantization.convert(model, "float32")).kind == "float"
+    assert process() != number
+
+
+def test_what_cannot_be_converted_is_reported_with_its_reason(model):
+    @keras.saving.register_keras_serializable("elsewhere")
+    class Own(layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    images = keras.Input((8, 8, 3))
+    unknown = keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling2D()(Own()(images))))
+    quantization.convert(model, "float32")
+    number = process()
+    with pytest.raises(InputError, match="TensorFlow's converter failed on .*Could not locate class 'Own'"):
+        quantization.convert(unknown, "float32")
+    assert process() == number
