@@ -1,12 +1,13 @@
 # %% [markdown]
 # # From images to a file for a phone: what does it take?
 #
-# A recipe says which data, which network and which training; one call runs it through all stages and leaves a folder
-# with the model, a report and files for phones. This notebook looks at each stage of one small run.
+# A recipe says which data, which network and which training; one call runs it through all stages
+# and leaves a folder with the model, a report and files for phones. This notebook looks at each
+# stage of one small run.
 
 # %%
-# Not installed? Remove the "# " before %pip. In a clone of the repository ".." is right; elsewhere, as in Colab, put
-# "git+" and the address of the repository in its place.
+# Not installed? Remove "# " before %pip. This is for a clone of the repository; elsewhere, as in
+# Colab, "git+" and the address of the repository take the place of the two dots.
 # # %pip install --quiet ..
 # %matplotlib inline
 import os
@@ -18,13 +19,13 @@ from keras_vision.pipeline import plots, tables, tflite_files
 
 # %% [markdown]
 # ## The recipe
-# The track `derma` is for skin lesions. Its baseline is overridden here: images that the package generates, a small
-# network and few epochs, so that the run takes seconds.
+# The track `derma` is for skin lesions. Its baseline is overridden here: images that the package
+# generates, a small network and few epochs, so that the run takes seconds.
 
 # %%
 recipe = kv.override(
     kv.recipe("derma"),
-    data="synthetic",  # For real data: "dermamnist", or a folder with one folder of images per class.
+    data="synthetic",  # For real data: "dermamnist", or a folder with a folder per class.
     architecture="basic_cnn",
     width=8,
     epochs=15,
@@ -39,19 +40,22 @@ recipe = kv.override(
 
 # %% [markdown]
 # ## The data
-# Three splits: the network learns from `train`, choices are made on `val`, and `test` is used once, at the end.
+# Three splits: the network learns from `train`, choices are made on `val`, and `test` is used
+# once, at the end.
 
 # %%
 splits = kv.data.load_splits(recipe.data, recipe.seed)
 plots.class_balance(splits.counts(), splits.class_names)
 
 # %%
-plots.gallery(splits.train.images[:16], [splits.class_names[label] for label in splits.train.labels[:16]])
+plots.gallery(
+    splits.train.images[:16], [splits.class_names[label] for label in splits.train.labels[:16]]
+)
 
 # %% [markdown]
 # ## The run
-# All stages in one call: training, evaluation, heatmaps, and conversion to `.tflite` files. Without the first line of
-# the cell you see its progress.
+# All stages in one call: training, evaluation, heatmaps, and conversion to `.tflite` files.
+# Without the first line of the cell you see its progress.
 
 # %%
 # %%capture
@@ -82,7 +86,8 @@ report.heatmap_plots["heatmaps"]
 
 # %%
 head, rows = tflite_files.files_table(report.files)
-print(tables.text_table(*tables.transposed(head[:-2], [row[:-2] for row in rows])))  # The last two are milliseconds.
+# The last two columns are milliseconds, which differ from machine to machine.
+print(tables.text_table(*tables.transposed(head[:-2], [row[:-2] for row in rows])))
 
 # %%
 phone = kv.Classifier.open("runs/data-to-phone/tflite/int8.tflite")
@@ -92,6 +97,7 @@ plots.gallery(images, captions)
 
 # %% [markdown]
 # ## Answer
-# One recipe and one call. The folder has the model, the report and the files, and the integer file predicts the same
-# class as the float network for nearly every test image, at about a third of its size. What the network itself gets
-# wrong, the phone gets wrong, too: see the classes with few images in the confusion matrix.
+# One recipe and one call. The folder has the model, the report and the files, and the integer
+# file predicts the same class as the float network for nearly every test image, at about a third
+# of its size. What the network itself gets wrong, the phone gets wrong, too: see the classes with
+# few images in the confusion matrix.

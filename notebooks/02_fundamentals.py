@@ -1,12 +1,13 @@
 # %% [markdown]
 # # When does a network learn too little, and when too much?
 #
-# A network has *parameters*, which training changes, and a training has *hyperparameters*, which you choose before it.
-# This notebook counts both, and then changes two of the choices: how wide the network is, and how many images it sees.
+# A network has *parameters*, which training changes, and a training has *hyperparameters*, which
+# you choose before it. This notebook counts both, and then changes two of the choices: how wide
+# the network is, and how many images it sees.
 
 # %%
-# Not installed? Remove the "# " before %pip. In a clone of the repository ".." is right; elsewhere, as in Colab, put
-# "git+" and the address of the repository in its place.
+# Not installed? Remove "# " before %pip. This is for a clone of the repository; elsewhere, as in
+# Colab, "git+" and the address of the repository take the place of the two dots.
 # # %pip install --quiet ..
 # %matplotlib inline
 import os
@@ -24,16 +25,19 @@ recipe = kv.override(
     size=20,
     width=16,
     dropout_scale=0.0,
-    batch_size=10,
+    batch_size=20,
     learning_rate=0.003,
 )
 everything = kv.data.load_splits(recipe.data)
-splits = dataclasses.replace(everything, train=everything.limited(200).train)
-plots.gallery(splits.train.images[:8], [splits.class_names[label] for label in splits.train.labels[:8]])
+splits = dataclasses.replace(everything, train=everything.limited(100).train)
+plots.gallery(
+    splits.train.images[:8], [splits.class_names[label] for label in splits.train.labels[:8]]
+)
 
 # %% [markdown]
 # ## Parameters and hyperparameters
-# The parameters are the numbers in the layers. The recipe holds the hyperparameters, and `kv.override` changes them.
+# The parameters are the numbers in the layers. The recipe holds the hyperparameters, and
+# `kv.override` changes them.
 
 # %%
 model = track.network(recipe, splits)
@@ -46,25 +50,27 @@ print(tables.text_table(["hyperparameter", "value"], dataclasses.asdict(recipe.t
 
 # %% [markdown]
 # ## Epochs, batches, iterations
-# The training images are cut into batches. One iteration is one step of the optimizer on one batch; one epoch is all
-# batches once.
+# The training images are cut into batches. One iteration is one step of the optimizer on one
+# batch; one epoch is all batches once.
 
 # %%
 batches = track.train_batches(recipe, splits)
 images, labels = batches[0]
-print(f"{len(splits.train)} images in batches of {recipe.training.batch_size} are {len(batches)} iterations per epoch.")
-print(f"One batch: images {images.shape}, labels {labels.shape}. 24 epochs are {24 * len(batches)} iterations.")
+print(f"{len(splits.train)} images in batches of {recipe.training.batch_size}:", end=" ")
+print(f"{len(batches)} iterations per epoch, {80 * len(batches)} in 80 epochs.")
+print(f"One batch: images {images.shape}, labels {labels.shape}.")
 
 # %% [markdown]
 # ## Width
-# The same 200 images and 24 epochs, with networks of 1, 4 and 16 filters in the first layer. Dashed lines are the
-# training images, solid lines the validation images, which the network never trains on.
+# The same images, about 100, and 80 epochs, with networks of 1, 4 and 16 filters in the first
+# layer. Dashed lines are the training images, solid lines the validation images, which the
+# network never trains on.
 
 # %%
 # %%capture
 widths = {}
 for width in (1, 4, 16):
-    model, history = track.train(kv.override(recipe, width=width, epochs=24), splits)
+    model, history = track.train(kv.override(recipe, width=width, epochs=80), splits)
     widths[width] = history.epochs
 
 # %%
@@ -74,18 +80,19 @@ plots.learning_curves({f"width {width}": epochs for width, epochs in widths.item
 plots.last_epochs(widths, "width")
 
 # %% [markdown]
-# The narrowest network **underfits**: even on the images it trains on, its loss stays high. The widest one
-# **overfits**: it fits its 200 images better and better, while the validation loss, after a minimum, rises.
+# The narrowest network **underfits**: even on the images it trains on, its loss stays high. The
+# widest one **overfits**: it fits its images better and better, while the validation loss, after
+# a minimum, rises.
 
 # %% [markdown]
 # ## Number of images
-# Now the width is 16 throughout, and the number of images changes. All three trainings have about 450 iterations, so
-# fewer images are seen more often.
+# Now the width is 16 throughout, and the number of images changes. All three trainings have about
+# 400 iterations, so fewer images are seen more often.
 
 # %%
 # %%capture
-counts = {200: widths[16]}
-for count, epochs in ((50, 96), (1400, 3)):
+counts = {100: widths[16]}
+for count, epochs in ((400, 20), (1400, 6)):
     fewer = dataclasses.replace(everything, train=everything.limited(count).train)
     counts[count] = track.train(kv.override(recipe, epochs=epochs), fewer)[1].epochs
 
@@ -94,7 +101,8 @@ plots.last_epochs(dict(sorted(counts.items())), "training images")
 
 # %% [markdown]
 # ## Answer
-# Too little, when the network is too narrow for the data: training and validation loss are both high. Too much, when it
-# is wide and the images are few: the training loss goes to zero and the validation loss grows. With 1,400 images in
-# place of 50, the same network with the same number of iterations has nearly the same loss on both, so more images
-# cure overfitting without touching the network.
+# Too little, when the network is too narrow for the data: training and validation loss are both
+# high. Too much, when it is wide and the images are few: the training loss goes to zero and the
+# validation loss grows. With 1,400 images in place of 100, the same network with the same number
+# of iterations has nearly the same loss on both, so more images cure overfitting without touching
+# the network.

@@ -1,12 +1,13 @@
 # %% [markdown]
 # # What does `fit` do?
 #
-# The same training three ways: with `fit`, batch by batch with `train_on_batch`, and with a loop of your own on the
-# backend, where you compute the loss, its gradient and the step. All three end with the same weights.
+# The same training three ways: with `fit`, batch by batch with `train_on_batch`, and with a loop
+# of your own on the backend, where you compute the loss, its gradient and the step. All three end
+# with the same weights.
 
 # %%
-# Not installed? Remove the "# " before %pip. In a clone of the repository ".." is right; elsewhere, as in Colab, put
-# "git+" and the address of the repository in its place.
+# Not installed? Remove "# " before %pip. This is for a clone of the repository; elsewhere, as in
+# Colab, "git+" and the address of the repository take the place of the two dots.
 # # %pip install --quiet ..
 # %matplotlib inline
 import os
@@ -29,18 +30,21 @@ recipe = kv.override(
     limit=200,
     width=8,
     dropout_scale=0.0,  # Without randomness inside the network, the three can agree.
-    batch_size=25,
-    optimizer="sgd",
-    learning_rate=0.05,
-    epochs=10,
+    batch_size=20,
+    learning_rate=0.003,
+    epochs=30,
 )
 splits = kv.data.load_splits(recipe.data)
-train, val = track.train_batches(recipe, splits), kv.data.Batches(splits.val, splits.num_classes, 200)
+train, val = (
+    track.train_batches(recipe, splits),
+    kv.data.Batches(splits.val, splits.num_classes, 200),
+)
 
 # %% [markdown]
 # ## One: `fit`
-# `training.fit` compiles the model with the recipe's optimizer and loss, calls Keras's `fit`, and keeps a log of the
-# epochs. A copy of the first weights lets the other two begin at the same point.
+# `training.fit` compiles the model with the recipe's optimizer and loss, calls Keras's `fit`, and
+# keeps a log of the epochs. A copy of the first weights lets the other two begin at the same
+# point.
 
 # %%
 # %%capture
@@ -52,8 +56,9 @@ history = kv.training.fit(models["fit"], train, val, recipe.training)
 
 # %% [markdown]
 # ## Two: `train_on_batch`
-# Here the loop over epochs and batches is ours, and Keras makes the step. `start_epoch` decides the order of the images
-# from the seed and the number of the epoch, so that it is the order that `fit` had.
+# Here the loop over epochs and batches is ours, and Keras makes the step. `start_epoch` decides
+# the order of the images from the seed and the number of the epoch, so that it is the order that
+# `fit` had.
 
 # %%
 model = models["train_on_batch"]
@@ -64,7 +69,8 @@ for epoch in range(recipe.training.epochs):
 
 # %% [markdown]
 # ## Three: a loop of your own
-# Each backend has its way to a gradient. This is the step on the backend that runs now; the package has one for each.
+# Each backend has its way to a gradient. This is the step on the backend that runs now; the
+# package has one for each.
 
 # %%
 make_step = kv.training.STEPS[keras.backend.backend()]
@@ -85,42 +91,46 @@ for epoch in range(recipe.training.epochs):
 # %%
 for name in ("train_on_batch", "own loop"):
     pairs = zip(models[name].get_weights(), models["fit"].get_weights(), strict=True)
-    print(f"{name}: within 1e-6 of fit's weights:", all(np.allclose(a, b, rtol=0, atol=1e-6) for a, b in pairs))
+    assert all(np.allclose(own, fitted, rtol=0, atol=1e-6) for own, fitted in pairs), name
+print("The weights of all three differ by less than 0.000001.")
 
 # %% [markdown]
 # ## Batch log and epoch log
-# The loop of our own kept the loss of every batch. The mean over an epoch's batches is what `fit` reports as `loss`.
+# The loop of our own kept the loss of every batch. The mean over an epoch's batches is what `fit`
+# reports as `loss`.
 
 # %%
 per_epoch = np.reshape(batch_log, (recipe.training.epochs, len(train))).mean(axis=1)
 ends = len(train) * np.arange(1, recipe.training.epochs + 1)
 figure, axes = plt.subplots(figsize=(8, 3.2))
 axes.plot(np.arange(1, len(batch_log) + 1), batch_log, ".", alpha=0.5, label="each batch, own loop")
-axes.plot(ends, per_epoch, "o", markersize=9, markerfacecolor="none", label="mean of an epoch, own loop")
+axes.plot(ends, per_epoch, "o", markersize=9, fillstyle="none", label="mean of an epoch, own loop")
 axes.plot(ends, [epoch["loss"] for epoch in history.epochs], "x", label="loss in fit's log")
-axes.plot(ends, [epoch["val_loss"] for epoch in history.epochs], label="validation loss in fit's log")
+axes.plot(ends, [epoch["val_loss"] for epoch in history.epochs], label="validation loss, fit's log")
 axes.set(xlabel="iteration", ylabel="loss")
 axes.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
 # ## Evaluation without gradients
-# Evaluating needs no gradients, and on torch they would cost memory. Dropout and batch normalization must be in their
-# evaluation mode, too: `training=False`.
+# Evaluating needs no gradients, and on torch they would cost memory. Dropout and batch
+# normalization must be in their evaluation mode, too: `training=False`.
 
 # %%
 make_predict = kv.training.PREDICTIONS[keras.backend.backend()]
 print(inspect.getsource(make_predict))
 images, labels = val[0]
 logits = make_predict(models["own loop"])(images)
-print("As model.predict:", np.allclose(logits, models["own loop"].predict(images, verbose=0), atol=1e-4))
+assert np.allclose(logits, models["own loop"].predict(images, verbose=0), atol=1e-4)
 accuracy = np.mean(logits.argmax(axis=1) == labels.argmax(axis=1))
-print(f"Accuracy {accuracy:.3f}, in fit's log {history.epochs[-1]['val_accuracy']:.3f}")
+print("The logits are those of model.predict.")
+print(f"Accuracy {accuracy:.3f}, in fit's log {history.epochs[-1]['val_accuracy']:.3f}.")
 
 # %% [markdown]
 # ## Where the device is chosen
-# Keras uses the first accelerator that the backend finds. To choose, set an environment variable before the import
-# (`CUDA_VISIBLE_DEVICES`, or `JAX_PLATFORMS=cpu`), or name the device for a block of code. The loops stay the same.
+# Keras uses the first accelerator that the backend finds. To choose, set an environment variable
+# before the import (`CUDA_VISIBLE_DEVICES`, or `JAX_PLATFORMS=cpu`), or name the device for a
+# block of code. The loops stay the same.
 
 # %%
 with keras.device("cpu:0"):
@@ -129,6 +139,6 @@ print(keras.backend.backend(), "tensor on", str(tensor.device).lower().rpartitio
 
 # %% [markdown]
 # ## Answer
-# For every batch, `fit` computes the loss, its gradient with respect to the parameters, and a step of the optimizer;
-# the rest is loops and logs. Written out, with the same first weights and the same order, the three trainings end
-# with the same weights to a millionth.
+# For every batch, `fit` computes the loss, its gradient with respect to the parameters, and a
+# step of the optimizer; the rest is loops and logs. Written out, with the same first weights and
+# the same order, the three trainings end with the same weights to a millionth.

@@ -1,37 +1,40 @@
 # %% [markdown]
 # # What does augmentation change: in the images, and in the training?
 #
-# Augmentation shows the network a random version of each image in each epoch. First every change as a picture, then
-# what some of them do to the validation curve.
+# Augmentation shows the network a random version of each image in each epoch. First every change
+# as a picture, then what some of them do to the validation curve.
 
 # %%
-# Not installed? Remove the "# " before %pip. In a clone of the repository ".." is right; elsewhere, as in Colab, put
-# "git+" and the address of the repository in its place.
+# Not installed? Remove "# " before %pip. This is for a clone of the repository; elsewhere, as in
+# Colab, "git+" and the address of the repository take the place of the two dots.
 # # %pip install --quiet ..
 # %matplotlib inline
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # Or "torch" or "tensorflow".
 
+import dataclasses
+
 import keras_vision as kv
-from keras_vision.pipeline import plots, track
+from keras_vision.pipeline import plots, tables, track
 
 recipe = kv.override(
     kv.recipe("plants"),
     data="synthetic",  # For real data: a folder with one folder of images per class.
-    limit=200,
     size=20,
     width=16,
     dropout_scale=0.0,
-    batch_size=10,
+    batch_size=20,
     learning_rate=0.003,
-    epochs=30,
+    epochs=80,
 )
-shown = kv.data.load_splits(kv.override(recipe, size=28, limit=8).data)
+shown = kv.data.load_splits(kv.override(recipe, size=24, limit=8).data)
+five = shown.train.spread(5)
 
 # %% [markdown]
 # ## Changes that move pixels
-# The first row is unchanged. Each other row has one change at a strength that is easy to see; trainings use less.
+# The first row is unchanged. Each other row has one change at a strength that is easy to see;
+# trainings use less.
 
 # %%
 moves = {
@@ -51,7 +54,7 @@ moves = {
     "fill_mode wrap": {"rotation_range": 45, "fill_mode": "wrap"},
 }
 specs = {name: kv.AugmentationSpec(**values) for name, values in moves.items()}
-plots.augmentations(shown.train, shown.num_classes, specs)
+plots.augmentations(five, shown.num_classes, specs)
 
 # %% [markdown]
 # ## Changes of colour, and images that lose a part
@@ -70,32 +73,42 @@ colours = {
     "mixup": {"mixup": 1.0},
 }
 specs = {name: kv.AugmentationSpec(**values) for name, values in colours.items()}
-plots.augmentations(shown.train, shown.num_classes, specs)
+plots.augmentations(five, shown.num_classes, specs)
 
 # %% [markdown]
 # ## What it does to a validation curve
-# A lesion has no up and no left, and lies anywhere in its image: flips, rotations and shifts keep its class. Its colour
-# tells the class, so the third training, which changes the hue at random, takes information away.
+# Few images, about 100, so that there is something to memorize. A lesion has no up and no left,
+# and may be anywhere in its image: flips, rotations and shifts keep its class. Its colour tells
+# the class, so the third training, which changes the hue at random, takes information away.
 
 # %%
 # %%capture
-splits = kv.data.load_splits(recipe.data)
-places = kv.AugmentationSpec(horizontal_flip=True, vertical_flip=True, rotation_range=180, width_shift_range=0.1)
-choices = {"none": None, "flips, rotation, shifts": places, "hue": kv.AugmentationSpec(hue=0.5)}
+everything = kv.data.load_splits(recipe.data)
+splits = dataclasses.replace(everything, train=everything.limited(100).train)
+places = kv.AugmentationSpec(
+    horizontal_flip=True, vertical_flip=True, rotation_range=180, width_shift_range=0.1
+)
+choices = {
+    "none": {},
+    "flips, rotation, shifts": {"augment": True, "augmentation": places},
+    "hue": {"augment": True, "augmentation": kv.AugmentationSpec(hue=0.5)},
+}
 curves = {}
-for name, spec in choices.items():
-    chosen = kv.override(recipe, augment=spec is not None, augmentation=spec or kv.AugmentationSpec())
-    curves[name] = track.train(chosen, splits)[1].epochs
+for name, changes in choices.items():
+    curves[name] = track.train(kv.override(recipe, **changes), splits)[1].epochs
 
 # %%
 plots.learning_curves(curves)
 
 # %%
-for name, epochs in curves.items():
-    print(f"{name:>25}: loss {epochs[-1]['loss']:.2f} on training, {epochs[-1]['val_loss']:.2f} on validation images")
+head = ["", "loss", "val_loss"]
+rows = [[name, *(f"{run[-1][key]:.2f}" for key in head[1:])] for name, run in curves.items()]
+print(tables.text_table(head, rows))
 
 # %% [markdown]
 # ## Answer
-# Without augmentation the validation loss falls, turns, and climbs while the training loss goes on falling. With flips,
-# rotations and shifts the training images are harder, and the two losses stay close together: the validation loss ends
-# far lower. Changes must keep the class: random hues take away what the classes differ in.
+# Without augmentation the validation loss falls and turns while the training loss goes on
+# falling. With flips, rotations and shifts the training images are harder, and the two losses
+# stay close together: the validation loss ends far lower. Changes must keep the class: random
+# hues take away what the classes differ in, and that validation loss is no lower than without
+# augmentation.

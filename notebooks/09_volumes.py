@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Can the same recipe classify volumes?
 #
-# A CT scan is a stack of slices. A 3D network looks at all of them at once, with kernels that reach across slices. Its
-# files for phones are all 2D operators, since phones have no 3D ones.
+# A CT scan is a stack of slices. A 3D network looks at all of them at once, with kernels that
+# reach across slices. Its files for phones are all 2D operators, since phones have no 3D ones.
 
 # %%
-# Not installed? Remove the "# " before %pip. In a clone of the repository ".." is right; elsewhere, as in Colab, put
-# "git+" and the address of the repository in its place.
+# Not installed? Remove "# " before %pip. This is for a clone of the repository; elsewhere, as in
+# Colab, "git+" and the address of the repository take the place of the two dots.
 # # %pip install --quiet ..
 # %matplotlib inline
 import os
@@ -34,11 +34,14 @@ recipe = kv.override(
 
 # %% [markdown]
 # ## The volumes
-# Three slices of each, at a quarter, half and three quarters of the depth: a rib with one of three kinds of break.
+# Three slices of each, at a quarter, half and three quarters of the depth: a rib with one of
+# three kinds of break.
 
 # %%
 splits = kv.data.load_splits(recipe.data, recipe.seed)
-plots.gallery(splits.train.images[:8], [splits.class_names[label] for label in splits.train.labels[:8]])
+plots.gallery(
+    splits.train.images[:8], [splits.class_names[label] for label in splits.train.labels[:8]]
+)
 
 # %% [markdown]
 # ## The run
@@ -57,18 +60,21 @@ plots.confusion(report.judgement.confusion, report.class_names)
 
 # %% [markdown]
 # ## Heatmaps, slice by slice
-# The heatmap of a volume is a volume. Upper rows are slices, lower rows the same with the heatmap over them.
+# The heatmap of a volume is a volume. Upper rows are slices, lower rows the same with the heatmap
+# over them.
 
 # %%
 report.heatmap_plots["heatmaps"]
 
 # %% [markdown]
 # ## The integer file
-# Each 3D convolution became 2D convolutions of the slices and sums of them, which give the same numbers.
+# Each 3D convolution became 2D convolutions of the slices and sums of them, which give the same
+# numbers.
 
 # %%
 head, rows = tflite_files.files_table(report.files)
-print(tables.text_table(*tables.transposed(head[:-2], [row[:-2] for row in rows])))  # The last two are milliseconds.
+# The last two columns are milliseconds, which differ from machine to machine.
+print(tables.text_table(*tables.transposed(head[:-2], [row[:-2] for row in rows])))
 
 # %%
 audit = report.files[-1].audit
@@ -77,5 +83,6 @@ print("Operators:", ", ".join(sorted({operator.name for operator in audit.operat
 
 # %% [markdown]
 # ## Answer
-# Yes: the recipe names a 3D network and 3D data, and the stages are the same. On these volumes the network is clearly
-# better than chance, and its all-integer file has only operators that phones run, with few predictions changed.
+# Yes: the recipe names a 3D network and 3D data, and the stages are the same. On these volumes
+# the network is clearly better than chance, and its all-integer file has only operators that
+# phones run, with few predictions changed.

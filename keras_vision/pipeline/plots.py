@@ -188,7 +188,9 @@ def augmentations(split: Split, num_classes: int, changes: dict[str, Augmentatio
     for places, (name, spec) in zip(grid, rows.items(), strict=True):
         images, _ = Batches(split, num_classes, len(split), augmentation=spec, seed=seed)[0]
         for axes, image in zip(places, images, strict=True):
-            axes.imshow(np.rint(image).astype(np.uint8).squeeze(), cmap="gray", vmin=0, vmax=255)
+            axes.imshow(
+                np.rint(image).astype(np.uint8).squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest"
+            )
             axes.set(xticks=[], yticks=[])
         places[0].set_ylabel(literal(name), rotation=0, ha="right", va="center", fontsize=8)
     return figure
@@ -207,7 +209,7 @@ def tensor_errors(files: dict[str, Any]) -> Figure:
         names = [operator.output for operator in file.audit.operators if operator.output in errors]
         axes.plot(np.arange(len(names)), [errors[name] for name in names], "o-", label=literal(label))
         axes.set_xticks(np.arange(len(names)), [shorten(name) for name in names], rotation=40, ha="right", fontsize=7)
-    axes.set(ylabel="relative error", ylim=(0, None))
+    axes.set(ylabel="relative error", yscale="log")
     axes.legend(fontsize=8)
     axes.grid(alpha=0.25)
     return figure
