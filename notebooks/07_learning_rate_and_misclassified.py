@@ -52,12 +52,11 @@ curve.plot()
 
 # %%
 # %%capture
-middle = np.sqrt(curve.steepest * curve.valley)
+middle = float(np.sqrt(curve.steepest * curve.valley))
 trained = {}
 for rate in (middle / 10, middle, middle * 10):
-    trained[f"rate {rate:.1g}"] = track.train(
-        kv.override(recipe, learning_rate=float(rate)), splits
-    )
+    chosen = kv.override(recipe, learning_rate=rate)
+    trained[f"rate {rate:.1g}"] = track.train(chosen, splits)
 
 # %%
 figure = plots.learning_curves({name: history.epochs for name, (_, history) in trained.items()})

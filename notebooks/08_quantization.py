@@ -65,18 +65,17 @@ plots.tensor_errors({scheme: files[scheme] for scheme in ("int8", "qat")})
 # than a step may get the same one.
 
 # %%
-images = kv.data.load_splits(recipe.data, recipe.seed).test.images
-opened = {
-    scheme: kv.Classifier.open(f"runs/quantization/tflite/{scheme}.tflite")
-    for scheme in ("float32", "int8")
-}
-scores = {scheme: classifier.probabilities(images)[:, 5] for scheme, classifier in opened.items()}
+splits = kv.data.load_splits(recipe.data, recipe.seed)
+images = splits.test.images
+nevus = splits.class_names.index("nevus")
+scores = {}
+for scheme in ("float32", "int8"):
+    path = f"runs/quantization/tflite/{scheme}.tflite"
+    scores[scheme] = kv.Classifier.open(path).probabilities(images)[:, nevus]
 for scheme, values in scores.items():
     print(f"{scheme}: {len(values)} images, {len(np.unique(values))} different scores for 'nevus'")
-print(
-    "int8 scores times 256 are whole numbers:",
-    np.allclose(scores["int8"] * 256, np.rint(scores["int8"] * 256)),
-)
+steps = scores["int8"] * 256
+print("int8 scores times 256 are whole numbers:", np.allclose(steps, np.rint(steps)))
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")

@@ -33,7 +33,7 @@ FOR_DOCS = {"05": 1, "07": 2}  # Which picture the docs show; of the others it i
 SECONDS_PER_CELL = 300
 FORBIDDEN = {
     "a path": re.compile(r"(?<![\w.])/(home|root|tmp|work|Users|usr)\b"),
-    "a time": re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\bm?s/(step|epoch)\b"),
+    "a time": re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d|(\d|\b)m?s/(step|epoch)\b"),
     "an address in memory": re.compile(r"\bat 0x[0-9a-f]{6,}"),
 }
 
