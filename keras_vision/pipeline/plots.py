@@ -116,7 +116,7 @@ def class_balance(counts: dict[str, list[int]], class_names: Sequence[str]) -> F
     else:
         axes.set(xlabel="images")
     axes.margins(x=0.1)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
