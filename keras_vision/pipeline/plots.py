@@ -40,7 +40,7 @@ def learning_curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
         axes.set(xlabel="epoch", ylabel=metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
-    figure.axes[0].legend(fontsize=8)
+    figure.axes[0].legend(fontsize=8, loc="upper right")
     return figure
 
 
@@ -79,7 +79,7 @@ def reliability_curve(calibration: Reliability) -> Figure:
     upper.plot([0, 1], [0, 1], ":", color="gray", label="perfect")
     upper.plot(calibration.confidence, calibration.accuracy, "o-", label="this model")
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-    upper.legend(fontsize=8)
+    upper.legend(fontsize=8, loc="upper left")
     upper.grid(alpha=0.25)
     lower.bar(calibration.confidence, calibration.count, width=0.05)
     lower.set(xlabel="confidence", ylabel="images")
