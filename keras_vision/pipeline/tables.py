@@ -28,6 +28,8 @@ def shown(values: Interval) -> str:
 
 def duration(seconds: float) -> str:
     """A time as a person says it: `42 seconds` or `7.5 minutes`."""
+    if seconds < 1:
+        return "under a second"
     return counted(round(seconds), "second") if seconds < 100 else f"{seconds / 60:.1f} minutes"
 
 
