@@ -6,13 +6,14 @@ TESTS := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(B
 # The file is there where the process ended in the midst of a test.
 TELL = { status=$$?; cat .pytest_cache/running-$(1) 2>/dev/null; exit $$status; }
 
-.PHONY: demo test test-quick lint types format clean help
+.PHONY: demo test test-quick lint types format clean help notebooks
 .PHONY: test-once test-tensorflow test-jax test-torch test-others
 
 help:
 	@echo "make demo        train, evaluate and report on drawn images; no network needed after the install"
 	@echo "make test        every test: once what needs no backend, then on TensorFlow, JAX and torch; 2 processes"
 	@echo "make test-quick  on torch, without the tests that take more than a second"
+	@echo "make notebooks   run the notebooks on JAX and write their outputs, and docs/notebooks/"
 	@echo "make lint        ruff;  make types: pyright;  make format: ruff, fixing what it can"
 
 .venv/installed: pyproject.toml constraints.txt
@@ -44,6 +45,9 @@ test-tensorflow test-jax test-torch: test-%:
 
 test-quick: .venv/installed-dev
 	KERAS_BACKEND=torch $(TESTS) -m "not slow" || $(call TELL,torch)
+
+notebooks: .venv/installed-dev
+	KERAS_BACKEND=$${KERAS_BACKEND:-jax} $(BIN)/python notebooks/build.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -27,6 +27,7 @@ FRAMEWORKS = {
     "quantization/tflite.py": {"tensorflow"},
     "training/direct_batches.py": {"tensorflow"},
     "training/native_operations.py": {"tensorflow", "torch"},
+    "training/own_loop.py": {"tensorflow", "jax", "torch"},
     "training/torch_state.py": {"torch"},
 }
 # Modules that may use a private name of a library other than Keras, and which.

@@ -3,7 +3,8 @@
 from keras_vision.data.albumentations_adapter import Albumentations
 from keras_vision.data.augmentation import augment
 from keras_vision.data.batches import Batches
+from keras_vision.data.slow_images import SlowImages
 from keras_vision.data.sources import load_splits
 from keras_vision.data.splits import Source, Split, Splits
 
-__all__ = ["Albumentations", "Batches", "Source", "Split", "Splits", "augment", "load_splits"]
+__all__ = ["Albumentations", "Batches", "SlowImages", "Source", "Split", "Splits", "augment", "load_splits"]

@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from keras_vision.data import Batches, Split
 from keras_vision.evaluation import OperatingPoint, Reliability
+from keras_vision.recipe import AugmentationSpec
 
 DOTS_PER_INCH = 110
 UNEVEN = 30  # Ratio of the longest to the shortest bar from which the short one can hardly be seen on a linear axis.
@@ -41,6 +43,26 @@ def learning_curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
     figure.axes[0].legend(fontsize=8, loc="upper right")
+    return figure
+
+
+def last_epochs(runs: dict[float, Sequence[dict[str, float]]], hyperparameter: str) -> Figure:
+    """Loss and accuracy after the last epoch over one hyperparameter, training dashed and validation solid.
+
+    Args:
+        runs: `{value of the hyperparameter: the epochs of a run's history}`.
+        hyperparameter: Its name.
+    """
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for prefix, style, label in (("", "o--", "training"), ("val_", "o-", "validation")):
+            last = [epochs[-1][f"{prefix}{metric}"] for epochs in runs.values()]
+            axes.plot(list(runs), last, style, color="C0" if prefix else "C1", label=label)
+        axes.set(xlabel=hyperparameter, ylabel=f"{metric} after the last epoch", xscale="log")
+        axes.set_xticks(list(runs), [f"{value:g}" for value in runs])
+        axes.minorticks_off()
+        axes.grid(alpha=0.25)
+    figure.axes[0].legend(fontsize=8)
     return figure
 
 
@@ -149,6 +171,48 @@ def pairs(images: np.ndarray, captions: Sequence[str], columns: int = 3) -> Figu
     rows = -(-len(both) // columns)
     figure = Figure(figsize=(3.2 * columns, 2.1 * rows), layout="constrained")
     return _captioned(figure, rows, columns, both, captions)
+
+
+def augmentations(split: Split, num_classes: int, changes: dict[str, AugmentationSpec], *, seed: int = 0) -> Figure:
+    """Images in the first row and, below, the same images after each change, a row per change.
+
+    Args:
+        split: The images, two or more, a column each.
+        num_classes: Number of classes.
+        changes: `{name: the changes of its row}`.
+        seed: Seed of the changes.
+    """
+    rows: dict[str, Any] = {"unchanged": None, **changes}
+    figure = Figure(figsize=(0.62 * len(split) + 1.5, 0.64 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(split), squeeze=False)
+    for places, (name, spec) in zip(grid, rows.items(), strict=True):
+        images, _ = Batches(split, num_classes, len(split), augmentation=spec, seed=seed)[0]
+        for axes, image in zip(places, images, strict=True):
+            axes.imshow(
+                np.rint(image).astype(np.uint8).squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest"
+            )
+            axes.set(xticks=[], yticks=[])
+        places[0].set_ylabel(literal(name), rotation=0, ha="right", va="center", fontsize=8)
+    return figure
+
+
+def tensor_errors(files: dict[str, Any]) -> Figure:
+    """Relative error of each tensor of integer files, in the order in which the file computes them.
+
+    Args:
+        files: `{label: FileResult}`, of networks of the same layers.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for label, file in files.items():
+        errors = {error.tensor: error.relative_error for error in file.tensor_errors}
+        names = [operator.output for operator in file.audit.operators if operator.output in errors]
+        axes.plot(np.arange(len(names)), [errors[name] for name in names], "o-", label=literal(label))
+        axes.set_xticks(np.arange(len(names)), [shorten(name) for name in names], rotation=40, ha="right", fontsize=7)
+    axes.set(ylabel="relative error", yscale="log")
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.25)
+    return figure
 
 
 def _captioned(figure, rows, columns, images, captions):

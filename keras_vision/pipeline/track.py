@@ -93,6 +93,18 @@ def run(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False) -> R
     return RunResult(Path(out), model, history, report)
 
 
+def train(recipe: Recipe, splits: data.Splits) -> tuple[keras.Model, training.History]:
+    """Only the training of a recipe, on splits in memory: no folder, no evaluation.
+
+    Returns:
+        The model, with the weights that `run` would keep, and its history.
+    """
+    seed_everything(recipe.seed)
+    train, val, _ = _batches(recipe, splits)
+    model = network(recipe, splits)
+    return model, training.fit(model, train, val, recipe.training)
+
+
 def seed_everything(seed: int) -> None:
     """Seeds Python, NumPy and the backend."""
     with backend.native_noise_held():  # Keras seeds TensorFlow too, where it is installed, and imports it for that.

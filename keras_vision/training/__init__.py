@@ -4,11 +4,14 @@ from keras_vision.training.class_weights import class_weights
 from keras_vision.training.distillation import student_of
 from keras_vision.training.fit import compile_model, fit
 from keras_vision.training.history import History
+from keras_vision.training.own_loop import PREDICTIONS, STEPS
 from keras_vision.training.profile import Profile, profile
 from keras_vision.training.range_test import range_test
 from keras_vision.training.rate_curve import RateCurve, read_curve
 
 __all__ = [
+    "PREDICTIONS",
+    "STEPS",
     "History",
     "Profile",
     "RateCurve",
