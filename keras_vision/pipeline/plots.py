@@ -62,7 +62,7 @@ def last_epochs(runs: dict[float, Sequence[dict[str, float]]], hyperparameter: s
         axes.set_xticks(list(runs), [f"{value:g}" for value in runs])
         axes.minorticks_off()
         axes.grid(alpha=0.25)
-    figure.axes[0].legend(fontsize=8)
+    figure.axes[0].legend(fontsize=8, loc="upper right")
     return figure
 
 
@@ -210,7 +210,7 @@ def tensor_errors(files: dict[str, Any]) -> Figure:
         axes.plot(np.arange(len(names)), [errors[name] for name in names], "o-", label=literal(label))
         axes.set_xticks(np.arange(len(names)), [shorten(name) for name in names], rotation=40, ha="right", fontsize=7)
     axes.set(ylabel="relative error", yscale="log")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left")
     axes.grid(alpha=0.25)
     return figure
 
