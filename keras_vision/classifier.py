@@ -6,6 +6,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,18 @@ from keras_vision.pipeline import folder as run_folder
 from keras_vision.recipe import InputError, first_line
 
 DECODERS = 4
-BATCH = 256
+# Images at once, and values of images at once: feature maps of large images are what needs memory.
+BATCH, BATCH_VALUES = 256, 2**21
+RESIZES = image_files.RESIZES
 PIXELS = (0.0, 255.0)
 USUAL_RANGES = (PIXELS, (0.0, 1.0), (-1.0, 1.0))
 # A model that scales pixels by itself brings them to about -3 to 3; ImageNet's mean and deviation give -2.1 to 2.6.
 LARGEST_SCALED = 10.0
+# Layers that neither scale nor shift values in inference; besides those whose names begin with Random.
+KEEPS_RANGE = {
+    *("InputLayer", "Identity", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"),
+    *("Resizing", "CenterCrop", "Cropping2D", "ZeroPadding2D", "Concatenate", "ActivityRegularization"),
+}
 
 
 class Classifier:
@@ -85,6 +93,8 @@ class Classifier:
                 not known.
         """
         path = Path(os.path.expanduser(path))
+        if resize not in (None, *RESIZES):
+            raise InputError(f"resize is one of {', '.join(RESIZES)}. Received: {resize!r}.")
         resize = resize or run_folder.data_of(path).get("resize", "stretch")
         if path.suffix == ".tflite":
             return _open_tflite(cls, path, class_names, input_range, resize, threads, keep_tensors)
@@ -112,14 +122,20 @@ class Classifier:
             raise InputError(
                 f"{self.path} takes images of shape {('N', *self.image_shape)}. Received: shape {images.shape}."
             )
-        return np.concatenate([self._of_batch(images[start : start + BATCH]) for start in range(0, len(images), BATCH)])
+        found = [self._of_batch(images[start : start + self.batch]) for start in range(0, len(images), self.batch)]
+        return np.concatenate(found) if found else np.zeros((0, len(self.class_names)))
 
     def _of_batch(self, images):
         if self.is_tflite:
             return self.model.probabilities(images)
         from keras_vision import explanation
 
-        return explanation.probabilities(self.model, self.as_input(images), batch_size=BATCH)
+        return explanation.probabilities(self.model, self.as_input(images), batch_size=self.batch)
+
+    @property
+    def batch(self) -> int:
+        """Images that the model is given at once."""
+        return max(1, min(BATCH, BATCH_VALUES // int(np.prod(self.image_shape))))
 
     def as_input(self, images: np.ndarray) -> np.ndarray:
         """Images with pixel values from 0 to 255 in the range that the model takes."""
@@ -135,10 +151,12 @@ class Classifier:
         except image_files.UnreadableError:
             return None
 
-    def predict(self, paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | None]]:
+    def predict(
+        self, paths: Iterable[str | os.PathLike] | str | os.PathLike
+    ) -> Iterator[tuple[Path, np.ndarray | None]]:
         """Probabilities of image files, in order; None for a file that cannot be read. Files are decoded in threads."""
-        paths = list(paths)
-        size = 1 if self.is_tflite else BATCH
+        paths = [Path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+        size = 1 if self.is_tflite else self.batch
         with ThreadPoolExecutor(DECODERS) as pool:
             for start in range(0, len(paths), BATCH):
                 part = paths[start : start + BATCH]
@@ -161,7 +179,7 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
         InputError: If it cannot be read, or is empty.
     """
     try:
-        names = tuple(Path(path).read_text("utf-8-sig", "replace").splitlines())
+        names = tuple(Path(path).read_text("utf-8-sig", "replace").rstrip().splitlines())
     except (OSError, ValueError) as error:
         raise InputError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
     if not names:
@@ -185,14 +203,73 @@ def _open_tflite(cls, path, class_names, input_range, resize, threads, keep_tens
             runner = Runner(content, threads, keep_tensors=keep_tensors)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{path} cannot be run: {first_line(error)}") from error
+    if complaint := runner.complaint():
+        raise InputError(f"{path} {complaint}, so it does not classify images of one size.")
     shape = runner.image_shape
-    if len(shape) not in (3, 4):
-        raise InputError(f"{path} takes inputs of shape {shape}; images are (height, width, channels).")
-    if input_range is None:
-        input_range = _stated_range(path, runner, metadata)
-    runner.input_range = input_range
+    stated = _stated_range(runner, metadata)
+    chosen = _chosen_range(
+        path, stated, input_range, f"takes {runner.input_type} images, and no metadata says in which range"
+    )
+    # Bytes are handed over as they are.
+    runner.input_range = None if stated is not None and stated.as_bytes else chosen
     names = class_names if class_names is not None else (metadata.labels if metadata else None) or None
-    return cls(path, runner, shape, runner.num_classes, names, input_range or PIXELS, resize)
+    return cls(path, runner, shape, runner.num_classes, names, chosen, resize)
+
+
+@dataclass(frozen=True)
+class _StatedRange:
+    """The input range that a model's file states.
+
+    Attributes:
+        low, high: What it takes for the pixel values 0 and 255, numbers or arrays over the channels.
+        as_bytes: Whether it takes the pixels' bytes.
+        also: Another range by which people may call the same.
+        certain: Whether it follows from the model itself, and not from metadata, which may be wrong.
+    """
+
+    low: Any
+    high: Any
+    as_bytes: bool = False
+    also: tuple[float, float] | None = None
+    certain: bool = True
+
+
+def _chosen_range(path, stated: Any, input_range: Any, unknown):
+    """The input range to use, from what a file states and what the user says.
+
+    Raises:
+        InputError: If neither says it, or they contradict each other.
+    """
+    if input_range is None and stated is None:
+        raise InputError(
+            f"{path} {unknown}. Pass --input-range 0 1, --input-range -1 1 or --input-range 0 255, whichever it was "
+            "trained with."
+        )
+    if input_range is None:
+        return stated.low, stated.high
+    if np.any(np.asarray(input_range[0]) >= np.asarray(input_range[1])):
+        raise InputError(f"--input-range takes the lower value first. Received: {_words(input_range)}.")
+    if (
+        stated is not None
+        and stated.certain
+        and not any(
+            _same_range(input_range, known) for known in ((stated.low, stated.high), stated.also) if known is not None
+        )
+    ):
+        raise InputError(
+            f"{path} takes images in the range {_words((stated.low, stated.high))}, which --input-range "
+            f"{_words(input_range)} contradicts. Leave the flag out."
+        )
+    return input_range
+
+
+def _words(input_range):
+    return " ".join(" ".join(f"{value:g}" for value in np.ravel(end)) for end in input_range)
+
+
+def _same_range(first, second):
+    width = np.max(np.subtract(second[1], second[0]))
+    return all(np.allclose(one, other, atol=0.02 * width) for one, other in zip(first, second, strict=True))
 
 
 def _is_pixels(input_range):
@@ -200,30 +277,18 @@ def _is_pixels(input_range):
     return bool(np.all(np.asarray(low) == PIXELS[0]) and np.all(np.asarray(high) == PIXELS[1]))
 
 
-def _stated_range(path, runner, metadata):
-    """The input range of a .tflite file by its metadata; None for an 8-bit input that takes the pixels' bytes.
-
-    Raises:
-        InputError: If nothing in the file says it.
-    """
+def _stated_range(runner, metadata):
+    """The input range of a .tflite file by its metadata or by the range of its 8-bit input; None if neither says it."""
     from keras_vision.quantization.metadata import input_range
 
     stated = None if metadata is None else input_range(metadata)
+    eight_bit = runner.input_type in ("uint8", "int8")
+    usual = [known for known in USUAL_RANGES if eight_bit and _same_range(runner.representable or PIXELS, known)]
     # Phones' libraries give a uint8 input the pixels' bytes, whatever its metadata says of normalization.
-    if runner.input_type == "uint8" and stated is not None:
-        return None
-    if runner.input_type == "int8" and stated is not None and _is_pixels(stated):
-        return None
-    if stated is None and runner.input_type in ("uint8", "int8"):
-        low, high = runner.representable or (0.0, 0.0)
-        if any(np.allclose((low, high), usual, atol=0.02 * (usual[1] - usual[0])) for usual in USUAL_RANGES):
-            return None
-    if stated is None:
-        raise InputError(
-            f"{path} takes {runner.input_type} images, and no metadata says in which range. Pass --input-range 0 1, "
-            "--input-range -1 1 or --input-range 0 255, whichever it was trained with."
-        )
-    return stated
+    bytes_by_metadata = stated is not None and (runner.input_type == "uint8" or (eight_bit and _is_pixels(stated)))
+    if bytes_by_metadata or (stated is None and usual):
+        return _StatedRange(*PIXELS, as_bytes=True, also=runner.representable)
+    return None if stated is None else _StatedRange(*stated, certain=False)
 
 
 def _open_keras(cls, path, class_names, input_range, resize):
@@ -241,9 +306,10 @@ def _open_keras(cls, path, class_names, input_range, resize):
     labels = run_folder.labels_beside(file)
     if class_names is None and labels is not None:
         class_names = read_class_names(labels)
-    if input_range is None:
-        input_range = PIXELS if (file.parent / run_folder.RECIPE).is_file() else _own_range(file, model)
-    return cls(path, model, shape, num_outputs, class_names, input_range, resize)
+    stated = _StatedRange(*PIXELS) if (file.parent / run_folder.RECIPE).is_file() else _own_range(model)
+    unknown = "does not begin with a layer that scales pixels from 0..255, so its input range is not known"
+    chosen = _chosen_range(file, stated, input_range, unknown)
+    return cls(path, model, shape, num_outputs, class_names, chosen, resize)
 
 
 def _ends(file, model):
@@ -261,25 +327,30 @@ def _ends(file, model):
     return shape, output[0]
 
 
-def _own_range(file, model):
-    """The input range of a model that scales pixels itself.
+def _own_range(model):
+    """The input range of a model that scales pixels itself; None for another.
 
-    Raises:
-        InputError: If it does not.
+    Layers before the scaling that leave the range as it is, such as augmentation and resizing, are passed over.
     """
     from keras_vision.keras_internals.graph import read_graph
 
-    layer: Any = next((step.layer for step in read_graph(model).steps if 0 in step.inputs), None)
-    kind = type(layer).__name__
-    scaled = []
+    layer: Any = None
+    tensor = 0
+    try:
+        steps = read_graph(model).steps
+    except InputError:  # A model that is no plain graph may still be used with a range that the user states.
+        return None
+    for step in steps:
+        if tensor in step.inputs:
+            layer, tensor = step.layer, step.output
+            if not (type(layer).__name__.startswith("Random") or type(layer).__name__ in KEEPS_RANGE):
+                break
+    kind, scaled = type(layer).__name__, []
     if kind == "Rescaling":
         scaled = np.ravel([np.asarray(layer.scale) * pixel + np.asarray(layer.offset) for pixel in PIXELS])
     elif kind == "Normalization" and not layer.invert:
         mean, variance = (np.asarray(part, np.float64) for part in (layer.mean, layer.variance))
         scaled = np.ravel([(pixel - mean) / np.maximum(np.sqrt(variance), 1e-7) for pixel in PIXELS])
     if len(scaled) and np.ptp(scaled) > 0.5 and np.abs(scaled).max() <= LARGEST_SCALED:
-        return PIXELS
-    raise InputError(
-        f"{file} does not begin with a layer that scales pixels from 0..255, so its input range is not known. "
-        "Pass --input-range 0 1, --input-range -1 1 or --input-range 0 255, whichever it was trained with."
-    )
+        return _StatedRange(*PIXELS)
+    return None

@@ -7,6 +7,7 @@ error answer at once and `KERAS_BACKEND` is set before Keras is imported.
 import argparse
 import contextlib
 import dataclasses
+import difflib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ COMMANDS = ("predict", "explain", "audit", "compare")
 STEPS, SMOKE_STEPS = 100, 12
 # Flags of a track that are not knobs of its recipe.
 OWN_FLAGS = ("recipe", "backend", "out", "overwrite", "smoke", "find_learning_rate")
+OFF = (0, None, "none")
 # Specs of what follows a training, which a learning-rate range test does not reach.
 AFTER_TRAINING = ("evaluation", "explanation", "quantization")
 
@@ -42,13 +44,13 @@ def run_track(
     """
     with exit_status() as status:
         options, recipe = parse(track, named_recipes, description, argv)
+        _find_files(recipe)
         from keras_vision.pipeline import folder as run_folder
 
         find_rate = options.find_learning_rate
         out = Path(options.out or Path("runs") / run_name(track, named_recipes, recipe, options.smoke, find_rate))
         record = run_folder.RANGE_TEST if find_rate else run_folder.REPORT
         run_folder.check(out, overwrite=options.overwrite, record=record)
-        _find_files(recipe)
         backend.choose_backend(options.backend)
 
         if find_rate:
@@ -57,7 +59,8 @@ def run_track(
             range_test.find(recipe, out, overwrite=options.overwrite, steps=steps)
         else:
             result = backend.import_quietly("keras_vision.pipeline.track").run(recipe, out, overwrite=options.overwrite)
-            print("\n".join(_next_commands(result.folder, recipe)))
+            volumes = result.report.images.ndim == 5
+            print("\n".join(_next_commands(result.folder, recipe, volumes=volumes)))
     return status.code
 
 
@@ -75,8 +78,10 @@ def _find_files(recipe: Recipe) -> None:
         run_folder.model_file(recipe.model.init_from)
 
 
-def _next_commands(run: Path, recipe: Recipe) -> Iterator[str]:
-    """What to do with a finished run, a command per line."""
+def _next_commands(run: Path, recipe: Recipe, *, volumes: bool) -> Iterator[str]:
+    """What to do with a finished run, a command per line; image files are not volumes."""
+    if volumes:
+        return
     yield f"Next: {program('predict')} {run} IMAGE|FOLDER"
     yield f"      {program('explain')} {run} IMAGE|FOLDER"
     if not (recipe.quantization.tflite or recipe.quantization.qat):
@@ -99,6 +104,9 @@ def exit_status() -> Iterator[_Status]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status.code = 130
+    except BrokenPipeError:
+        # Whoever reads the output, `head` say, has enough. What is flushed at the end must go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def program(name: str) -> str:
@@ -133,7 +141,12 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        print(f"error: {message} (see {self.prog} --help)", file=sys.stderr)
+        flags = [name for action in self._actions for name in action.option_strings]
+        typed = message.partition("unrecognized arguments: ")[2].partition(" ")[0]
+        near = difflib.get_close_matches(typed, flags, n=1) if typed.startswith("--") else []
+        hint = f"did you mean {near[0]}? " if near else ""
+        every = "--help-all" if "--help-all" in flags else "--help"
+        print(f"error: {message} ({hint}see {self.prog} {every})", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -195,7 +208,7 @@ def _parser(
         choices=backend.BACKENDS,
         default=None,
         metavar="NAME",
-        help="tensorflow, jax or torch (default: KERAS_BACKEND)",
+        help="tensorflow, jax or torch (default: KERAS_BACKEND, else tensorflow)",
     )
     parser.add_argument("--out", metavar="DIR", default=None, help=f"folder of the run (default: runs/{track}...)")
     parser.add_argument("--overwrite", action="store_true", default=False, help="replace a finished run")
@@ -239,11 +252,13 @@ def _recipe(base: Recipe, options: argparse.Namespace) -> Recipe:
         if name not in OWN_FLAGS
     }
     implied = {}
-    if {item.name for item in dataclasses.fields(base.augmentation)} & typed.keys():
+    if any(typed.get(item.name) not in OFF for item in dataclasses.fields(base.augmentation)):
         implied["augment"] = True
     if typed.get("explain") == "integrated-gradients":
         implied["explained_layer"] = None  # The recipe's own is for methods that have one.
-    recipe = override(smoke(base) if options.smoke else base, **implied | typed)
+    recipe = override(base, **implied | typed)
+    if options.smoke:
+        recipe = override(smoke(recipe), **typed)
     _refuse_unread(recipe, typed, find_rate=options.find_learning_rate)
     return recipe
 
@@ -256,7 +271,7 @@ def _refuse_unread(recipe: Recipe, typed: Mapping[str, Any], *, find_rate: bool)
         readers |= dict.fromkeys([*later, "profile"], "a training; leave out --find-learning-rate")
     for name, value in typed.items():
         # To switch off what is not on is true as well.
-        if name in readers and value not in (0, None):
+        if name in readers and value not in OFF:
             raise InputError(f"{flag(name)} has no effect in this run. It is used with {readers[name]}.")
 
 

@@ -97,7 +97,10 @@ def _explain_all(options, model, targets):
         target = int(scores.argmax()) if chosen is None else chosen
         # A .tflite file brings pixels into its range by itself.
         given = image[None] if model.is_tflite else model.as_input(image[None])
-        heatmap = method(model.model, given, [target], layers=options.layer)[0]
+        # Black, from which integrated gradients start and behind which Score-CAM masks, in the model's range.
+        name = options.method or ""
+        black = {} if model.is_tflite else {"integrated-gradients": {"baseline": model.input_range[0]}}.get(name, {})
+        heatmap = method(model.model, given, [target], layers=options.layer, **black)[0]
         place.parent.mkdir(parents=True, exist_ok=True)
         _write(place, full, heatmap, options)
         print(f"{path!s:<{width}}  {model.class_names[target]} {scores[target]:.3f}  {place}")

@@ -145,6 +145,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with cli.exit_status() as status:
         if options.top < 1 or options.threads < 1:
             raise InputError("--top and --threads take a number of at least 1.")
+        if options.threads > 1 and Path(options.model).suffix != ".tflite":
+            raise InputError("--threads is for .tflite files; Keras's backends choose their threads themselves.")
         images = find_images(options.images)
         model = open_model(options, threads=options.threads)
         rows, unread = [], []

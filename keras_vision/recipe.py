@@ -106,7 +106,7 @@ class DataSpec(_Checked):
         common=True,
     )
     size: int = knob(
-        28, "side of the images in pixels, for MedMNIST names, folders and synthetic data", low=8, high=512
+        28, "side of the images in pixels (not for .npz files)", low=8, high=512, metavar="PIXELS", common=True
     )
     color: str = knob("rgb", "channels of the images of a folder", choices=("rgb", "gray"))
     resize: str = knob(
@@ -160,7 +160,7 @@ class DataSpec(_Checked):
         if os.path.isdir(self.path or self.data):
             return "folder"
         if self.path:
-            return "npz"
+            return "npz" if self.path.suffix == ".npz" else "unknown"
         return "medmnist" if self.data.removesuffix("3d").endswith("mnist") else "unknown"
 
     def images_at_most(self, values: int) -> int | None:
@@ -285,7 +285,7 @@ VOLUMES_ONLY = ("depth_shift_range", "depth_flip", "rotate_cube")
 
 @dataclass(frozen=True)
 class AugmentationSpec(_Checked):
-    """Random changes of the training images, with the names and meaning of Keras's ImageDataGenerator.
+    """Random changes of the training images, as in Keras's ImageDataGenerator; each flag implies --augment.
 
     A range is symmetric about the unchanged image, as there; 0 is off. Only brightness is given as
     `(darkest, brightest)` factors. Contrast, saturation and hue are those of torchvision's ColorJitter. Volumes have

@@ -31,7 +31,11 @@ FRAMEWORKS = {
     "training/torch_state.py": {"torch"},
 }
 # Modules that may use a private name of a library other than Keras, and which.
-OTHER_PRIVATE_NAMES = {"quantization/runtime.py": {"_get_ops_details"}, "quantization/tflite.py": {"_exit"}}
+OTHER_PRIVATE_NAMES = {
+    "cli.py": {"_actions"},  # argparse
+    "quantization/runtime.py": {"_get_ops_details"},  # LiteRT
+    "quantization/tflite.py": {"_exit"},  # os
+}
 
 
 @functools.cache

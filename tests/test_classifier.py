@@ -61,6 +61,60 @@ def test_a_model_that_scales_pixels_takes_them_as_they_are(tmp_path, images):
     np.testing.assert_allclose(found.probabilities(images), softmax(model.predict(images, verbose=0)), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "before",
+    [[layers.RandomFlip()], [layers.RandomRotation(0.1), layers.GaussianNoise(0.1)], [layers.Resizing(9, 9)]],
+)
+def test_layers_that_keep_the_range_may_come_before_the_scaling(before, tmp_path, images):
+    """As Keras's tutorials write them."""
+    model = network(*before, layers.Rescaling(1 / 255))
+    found = Classifier.open(saved(model, tmp_path))
+    assert found.input_range == (0.0, 255.0)
+    np.testing.assert_allclose(found.probabilities(images), softmax(model.predict(images, verbose=0)), atol=1e-5)
+
+
+def test_a_range_that_contradicts_the_file_is_refused(tmp_path, images, photo, capsys):
+    """Its answers would look right."""
+    scaled, bare = network(layers.Rescaling(1 / 255)), network()
+    of_run = tmp_path / "run"
+    of_run.mkdir()
+    (of_run / "recipe.json").write_text("{}")
+    saved(network(layers.Rescaling(1 / 255)), of_run, "model.keras")
+    files = [saved(scaled, tmp_path), of_run, written(scaled, tmp_path, "int8", images=images)]
+    # The file's bytes stand for 0..1, so by that name they are the same.
+    same = Classifier.open(files[2], input_range=(0, 1)).probabilities(images)
+    np.testing.assert_array_equal(same, Classifier.open(files[2]).probabilities(images))
+    for file in files:
+        assert predict.main([str(file), photo, "--input-range", "-5", "5"]) == 2
+        error = capsys.readouterr().err
+        assert "--input-range -5 5 contradicts. Leave the flag out" in error
+        assert error.count("\n") == 1
+        same = Classifier.open(file, input_range=(0, 255), class_names=("a", "b", "c")).probabilities(images)
+        np.testing.assert_array_equal(same, Classifier.open(file).probabilities(images))
+    assert predict.main([str(saved(bare, tmp_path, "bare.keras")), photo, "--input-range", "1", "0"]) == 2
+    assert "takes the lower value first. Received: 1 0" in capsys.readouterr().err
+
+
+def test_metadata_may_be_wrong_and_the_user_knows_better(tmp_path, images):
+    model = network()
+    file = written(model, tmp_path, mean=127.5, std=127.5)
+    expected = softmax(model.predict(images / np.float32(255), verbose=0))
+    np.testing.assert_allclose(Classifier.open(file, input_range=(0, 1)).probabilities(images), expected, atol=1e-5)
+
+
+def test_tflite_files_that_do_not_classify_images_of_one_size_are_refused(tmp_path, photo, capsys):
+    one = keras.Input(SIZE)
+    maps = layers.Conv2D(4, 3)(layers.Rescaling(1 / 255)(one))
+    (tmp_path / "maps.tflite").write_bytes(quantization.convert(keras.Model(one, maps), "float32"))
+    assert predict.main([str(tmp_path / "maps.tflite"), photo, "--input-range", "0", "255"]) == 2
+    assert "has outputs of shape (1, 10, 10, 4), so it does not classify images" in capsys.readouterr().err
+
+
+def test_no_images_have_no_probabilities(tmp_path, images):
+    found = Classifier.open(saved(network(layers.Rescaling(1 / 255)), tmp_path))
+    assert found.probabilities(images[:0]).shape == (0, 3)
+
+
 def test_normalization_with_statistics_of_pixels_is_understood(tmp_path):
     of_pixels = layers.Normalization(mean=(120.0, 110.0, 100.0), variance=(60.0**2,) * 3)
     assert Classifier.open(saved(network(of_pixels), tmp_path)).input_range == (0.0, 255.0)
@@ -95,7 +149,7 @@ def test_an_input_range_that_nothing_says_is_asked_for(first, tmp_path, images, 
 
 def test_a_runs_model_needs_no_question(tmp_path, images):
     (tmp_path / "recipe.json").write_text("{}")
-    (tmp_path / "labels.txt").write_text("ant\nbee\ncat\n")
+    (tmp_path / "labels.txt").write_text("ant\nbee\ncat\n\n")
     saved(network(layers.Rescaling(1 / 255)), tmp_path, "model.keras")
     found = Classifier.open(tmp_path)
     assert found.class_names == ("ant", "bee", "cat")

@@ -96,6 +96,7 @@ def test_the_run_is_named_after_what_was_typed(argv, name):
     [
         (["--epochs", "many"], "invalid int value"),
         (["--epoch", "3"], "unrecognized arguments: --epoch"),
+        (["--epcohs=3"], "did you mean --epochs? see python -m keras_vision.derma --help-all"),
         (["--recipe", "worst"], "invalid choice: 'worst'"),
         (["--backend", "numpy"], "invalid choice: 'numpy'"),
     ],

@@ -48,8 +48,9 @@ def load(name: str, size: int = 28) -> Splits:
     """
     if name not in info():
         raise InputError(
-            "--data takes a MedMNIST name, cifar10, the path of an .npz file or of a folder, imagenette, fracatlas, "
-            f"flower_photos, synthetic, synthetic3d or synthetic-folders. Received: {name!r}. MedMNIST's names: "
+            f"There is no folder, file or data set called {name!r}. --data takes a MedMNIST name, cifar10, the path of "
+            "an .npz file or of a folder, imagenette, fracatlas, flower_photos, synthetic, synthetic3d or "
+            f"synthetic-folders. Received: {name!r}. MedMNIST's names: "
             f"{', '.join(sorted(info()))}."
         )
     sizes = SIZES[3 if name.endswith("3d") else 2]

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,8 +37,8 @@ class ClassMetrics:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
-        named = {name: Interval(*values).to_dict() for name, values in asdict(self).items() if name != "support"}
-        return {**named, "support": self.support}
+        intervals = {"precision": self.precision, "recall": self.recall, "f1": self.f1, "auc": self.auc}
+        return {**{name: values.to_dict() for name, values in intervals.items()}, "support": self.support}
 
 
 @dataclass(frozen=True)

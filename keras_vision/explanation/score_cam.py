@@ -71,7 +71,8 @@ def probabilities(model: keras.Model | Classifier, images: np.ndarray, *, batch_
     """
     classifier: Any = model
     if not hasattr(model, "probabilities"):
-        classifier, images = _keras_classifier(classifier, images, batch_size)
+        # A batch is filled up to its size, so that few sizes are compiled; a few images need no large one.
+        classifier, images = _keras_classifier(classifier, images, fitting(batch_size, max(1, len(images))))
     return np.asarray(classifier.probabilities(np.float32(images)))
 
 

@@ -80,10 +80,11 @@ _TEMPLATE = """<!doctype html>
 * {{ box-sizing: border-box; }}
 body {{ font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); max-width: 1100px;
   margin: 0 auto; padding: 1.5em 1em 4em; }}
-h1 {{ margin: 0 0 .2em; overflow-wrap: anywhere; }}
+h1 {{ margin: 0 0 .2em; }}
+h1, p, li {{ overflow-wrap: anywhere; }}
 h2 {{ margin: 2em 0 .6em; padding-bottom: .2em; border-bottom: 1px solid var(--line); }}
 a {{ color: var(--link); }}
-.lead, .note {{ color: var(--soft); margin-top: 0; overflow-wrap: anywhere; }}
+.lead, .note {{ color: var(--soft); margin-top: 0; }}
 nav {{ display: flex; flex-wrap: wrap; gap: .3em 1.1em; margin: 1.2em 0; }}
 nav a {{ text-decoration: none; white-space: nowrap; }}
 .cards {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: .8em; margin: 1.2em 0; }}

@@ -42,7 +42,7 @@ def learning_curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
         axes.set(xlabel="epoch", ylabel=metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
-    figure.axes[0].legend(fontsize=8)
+    figure.axes[0].legend(fontsize=8, loc="upper right")
     return figure
 
 
@@ -62,7 +62,7 @@ def last_epochs(runs: dict[float, Sequence[dict[str, float]]], hyperparameter: s
         axes.set_xticks(list(runs), [f"{value:g}" for value in runs])
         axes.minorticks_off()
         axes.grid(alpha=0.25)
-    figure.axes[0].legend(fontsize=8)
+    figure.axes[0].legend(fontsize=8, loc="upper right")
     return figure
 
 
@@ -101,7 +101,7 @@ def reliability_curve(calibration: Reliability) -> Figure:
     upper.plot([0, 1], [0, 1], ":", color="gray", label="perfect")
     upper.plot(calibration.confidence, calibration.accuracy, "o-", label="this model")
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-    upper.legend(fontsize=8)
+    upper.legend(fontsize=8, loc="upper left")
     upper.grid(alpha=0.25)
     lower.bar(calibration.confidence, calibration.count, width=0.05)
     lower.set(xlabel="confidence", ylabel="images")
@@ -138,7 +138,7 @@ def class_balance(counts: dict[str, list[int]], class_names: Sequence[str]) -> F
     else:
         axes.set(xlabel="images")
     axes.margins(x=0.1)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -210,7 +210,7 @@ def tensor_errors(files: dict[str, Any]) -> Figure:
         axes.plot(np.arange(len(names)), [errors[name] for name in names], "o-", label=literal(label))
         axes.set_xticks(np.arange(len(names)), [shorten(name) for name in names], rotation=40, ha="right", fontsize=7)
     axes.set(ylabel="relative error", yscale="log")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left")
     axes.grid(alpha=0.25)
     return figure
 

@@ -10,9 +10,11 @@ from keras_vision.data.data_report import DataReport
 from keras_vision.evaluation import ClassMetrics, Gap, Judgement, OperatingPoint, accuracy_gap
 from keras_vision.pipeline import plots
 from keras_vision.pipeline.heatmaps import MethodResult
-from keras_vision.pipeline.tables import HEADLINE, shown, text_table, words
-from keras_vision.pipeline.tflite_files import FileResult, files_table
+from keras_vision.pipeline.tables import HEADLINE, counted, shown, text_table, words
+from keras_vision.pipeline.tflite_files import FileResult, short_files_table
 from keras_vision.training import Profile
+
+FEW_IMAGES = 100  # With fewer the 95 % interval of an accuracy is wider than 10 points either way.
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,15 @@ class Report:
     def _findings(self):
         yield self.caution
         name, share = self.majority
-        accuracy = self.judgement.metrics["accuracy"]
-        if accuracy.low <= share:
+        accuracy, count = self.judgement.metrics["accuracy"], len(self.labels)
+        if count < FEW_IMAGES:
             yield (
-                f"The accuracy, {accuracy.value:.3f}, is not clearly above the {share:.3f} of always predicting the "
-                f"most frequent class, {name}."
+                f"{counted(count, 'image')} in the {self.split} split are too few for exact metrics: the accuracy "
+                f"could as well be {accuracy.low:.2f} or {accuracy.high:.2f}."
             )
+        if accuracy.low <= share:
+            word = "below" if accuracy.value < share else "not clearly above"
+            yield f"The accuracy, {accuracy.value:.3f}, is {word} the {share:.3f} of always predicting {name}."
         gap = self.overfitting
         if gap.significant and gap.difference > 0:
             yield (
@@ -145,19 +150,25 @@ class Report:
         missed = np.array(self.judgement.confusion[label])
         missed[label] = 0
         other = int(missed.argmax())
+        same = sum(value == recall for value, _ in present) - 1
+        others = f" (as for {counted(same, 'other class').replace('classs', 'classes')})" if same else ""
+        support = counted(self.judgement.classes[label].support, "image")
         return (
-            f"Weakest class: {self.class_names[label]}, of which {recall:.0%} of "
-            f"{self.judgement.classes[label].support} images are found; most often it is classified as "
-            f"{self.class_names[other]} ({missed[other]} images)."
+            f"Weakest class: {self.class_names[label]}, of which {recall:.0%} of {support} are found{others}; most "
+            f"often it is classified as {self.class_names[other]} ({counted(missed[other], 'image')})."
         )
 
     def _leaks(self):
         found = self.data_report
-        if found is None or not found.leaks or found.dropped:
+        # Images that were removed from train are still listed.
+        dropped = found is not None and found.dropped
+        left = [leak for leak in (found.leaks or () if found else ()) if not (dropped and leak.splits[0] == "train")]
+        if not left:
             return None
+        removable = any(leak.splits[0] == "train" for leak in left)
         return (
-            f"{len(found.leaks)} images appear, exactly or nearly, in two splits, so the metrics are too good for "
-            "them. --drop-leaks removes them from train."
+            f"{counted(len(left), 'pair')} of equal or nearly equal images in two splits: the metrics are too good. "
+            + ("--drop-leaks removes them from train." if removable else "Remove one image of each pair.")
         )
 
     def advice(self) -> list[str]:
@@ -166,6 +177,8 @@ class Report:
 
     def _advice(self):
         gap, recipe = self.overfitting, self.recipe
+        if len(self.labels) < FEW_IMAGES:
+            yield "Add images before anything else: with more test images the metrics become exact enough to compare."
         if gap.significant and gap.difference > 0:
             augment = "" if recipe["augment"] else "--augment, "
             yield f"Against overfitting: {augment}more images, or a smaller network (--width)."
@@ -249,7 +262,7 @@ class Report:
             lines.append(self.profile.summary())
         if self.files:
             lines += ["", "Files for phones, compared with the float model on the same images"]
-            lines.append(text_table(*files_table(self.files)))
+            lines.append(text_table(*short_files_table(self.files)))
         return "\n".join(lines)
 
     def plots(self) -> dict[str, Figure]:

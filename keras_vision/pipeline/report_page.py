@@ -7,8 +7,8 @@ from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import plots
 from keras_vision.pipeline.html import contents, folded, page, picture, section, side_by_side, table, text
 from keras_vision.pipeline.report import Report, likeness
-from keras_vision.pipeline.tables import HEADLINE, duration, shown, transposed, words
-from keras_vision.pipeline.tflite_files import files_table
+from keras_vision.pipeline.tables import HEADLINE, counted, duration, shown, transposed, words
+from keras_vision.pipeline.tflite_files import files_table, smallest_equal
 
 LONGEST_TABLE = 100  # Rows of what may be thousands.
 
@@ -40,7 +40,7 @@ def report_page(report: Report, pngs: dict[str, bytes]) -> str:
         ("detection", "Detection", _detection(report, pngs)),
         ("mistakes", "Most confident mistakes", _mistakes(report, pngs)),
         ("heatmaps", "Heatmaps", _heatmaps(report, pngs)),
-        ("calibration", "Calibration", _calibration(pngs)),
+        ("calibration", "Calibration", _calibration(report, pngs)),
         ("files", "Files for phones", _files(report)),
         ("data", "Data", _data(report, pngs)),
         ("settings", "Recipe and environment", _settings(report)),
@@ -86,7 +86,8 @@ def _metrics(report):
         (words(name), shown(values), shown(report.validation.metrics[name]))
         for name, values in report.judgement.metrics.items()
     ]
-    head = ("metric", f"{report.split} (95 % interval)", "validation (95 % interval)")
+    judged, validation = (counted(found.images, "image") for found in (report.judgement, report.validation))
+    head = ("metric", f"{report.split}, {judged} (95 % interval)", f"validation, {validation} (95 % interval)")
     return f"<p>Choose between recipes by the validation split, and read the test split once.</p>{table(head, rows)}"
 
 
@@ -172,12 +173,13 @@ heatmaps of the same network after its weights were shuffled. A method is useful
 heatmaps.</p>{table(head, rows)}"""
 
 
-def _calibration(pngs):
+def _calibration(report, pngs):
+    error = shown(report.judgement.metrics["expected_calibration_error"])
     return side_by_side(
         picture("reliability", pngs["reliability"]),
         "<p>Of the images with a confidence of 80 %, 80 % should be classified correctly: a point below the diagonal "
         "means that the model is too confident. The expected calibration error is the mean distance from the "
-        "diagonal.</p>",
+        f"diagonal, here {error}.</p>",
     )
 
 
@@ -190,7 +192,11 @@ def _files(report):
     ]
     schemes = [file.scheme for file in report.files]
     traced = [_tensor_errors(file) for file in report.files if file.tensor_errors]
-    return f"""<p>LiteRT ran each file in <code>tflite/</code> on the {len(report.labels):,} images of the
+    best = smallest_equal(report.files)
+    return f"""<p><b>Take {text(best.scheme)}.tflite</b>: {best.bytes_ratio:.2f} of the float file's bytes, accuracy
+{best.agreement.judgement.metrics["accuracy"].value:.3f}, another class for {best.agreement.changed:.2%} of the images.
+It is the smallest file whose accuracy is not measurably lower.</p>
+<p>LiteRT ran each file in <code>tflite/</code> on the {len(report.labels):,} images of the
 {text(report.split)} split; the float model classified the same images. "As simulated": the integer file gives the
 class, and within one step of 1/256 the scores, of its network with fake quantization. "Heatmaps": cosine of the float
 model's heatmaps and the file's, and the share of the hottest fifth that both have; Score-CAM runs the file itself,
@@ -203,7 +209,7 @@ Grad-CAM its network with fake quantization. Times are of this machine, one imag
 
 def _lost_and_won(file, label):
     lost, won = file.agreement.classes[label]
-    return f"-{lost} +{won}"
+    return f"-{lost} +{won}" if lost or won else "same"
 
 
 def _tensor_errors(file):
@@ -255,9 +261,9 @@ def _leaks(found, pngs):
     ]
     near = len(found.leaks) - found.exact_leaks
     return f"""<h3>Leaks</h3>
-<p>{found.exact_leaks} exact and {near} near duplicates across splits, rotated or mirrored ones included; metrics on the
-second split are too good for each of them. {found.dropped} images were removed from train. Likeness is the correlation
-of the details of both images. The most similar first, at most {LONGEST_TABLE}.</p>
+<p>{found.exact_leaks} exact and {near} near duplicates across splits, rotated or mirrored ones included; they make
+metrics on val and test too good. {counted(found.dropped, "image")} removed from train.
+Likeness is the correlation of the details of both images. The most similar first, at most {LONGEST_TABLE}.</p>
 {picture("leaks", pngs["leaks"])}
 {table(("splits", "first", "second", "likeness", "classes"), rows)}"""
 

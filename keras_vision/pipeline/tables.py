@@ -28,7 +28,14 @@ def shown(values: Interval) -> str:
 
 def duration(seconds: float) -> str:
     """A time as a person says it: `42 seconds` or `7.5 minutes`."""
-    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.1f} minutes"
+    if seconds < 1:
+        return "under a second"
+    return counted(round(seconds), "second") if seconds < 100 else f"{seconds / 60:.1f} minutes"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count and its noun, such as `1 image` or `1,198 images`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def from_json(values: dict[str, float | None] | None) -> Interval:

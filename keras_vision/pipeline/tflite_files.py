@@ -225,7 +225,7 @@ def _card(recipe, name, splits, result, content, report):
 
 def files_table(files: Sequence[FileResult]) -> Table:
     """Head and rows: a row per file, its cost in accuracy, bytes and time."""
-    head = ["scheme", "kind", "accuracy", "drop", *map(words, HEADLINE[1:])]
+    head = ["scheme", "kind", "accuracy", "lost", *map(words, HEADLINE[1:])]
     head += ["changed", "McNemar's p", "as simulated", "heatmaps", "bytes", "ratio"]
     head += [f"ms, {threads} thread{'s' if threads > 1 else ''}" for threads in THREADS]
     rows = []
@@ -238,6 +238,25 @@ def files_table(files: Sequence[FileResult]) -> Table:
         row += [f"{file.milliseconds[threads]:.3f}" for threads in THREADS]
         rows.append(row)
     return head, rows
+
+
+def short_files_table(files: Sequence[FileResult]) -> Table:
+    """The columns of `files_table` that fit on a terminal."""
+    head, rows = files_table(files)
+    kept = [head.index(name) for name in ("scheme", "kind", "accuracy", "lost", "changed", "bytes", "ms, 1 thread")]
+    return [head[column] for column in kept], [[row[column] for column in kept] for row in rows]
+
+
+def smallest_equal(files: Sequence[FileResult]) -> FileResult:
+    """The smallest file whose accuracy is not measurably below the float model's; of equals the one that changes least.
+
+    Where every file is measurably worse, it is the one that loses least.
+    """
+    equal = [file for file in files if file.agreement.accuracy_drop <= 0 or file.agreement.mcnemar_p >= 0.05]
+    if not equal:
+        return min(files, key=lambda file: file.agreement.accuracy_drop)
+    # Files of one size but for some names and numbers are equally small.
+    return min(equal, key=lambda file: (round(file.bytes_ratio, 2), file.agreement.changed))
 
 
 def _simulated(found):

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import heatmaps, record, tflite_files
 from keras_vision.pipeline.report import Report
 from keras_vision.pipeline.report_page import write_report
-from keras_vision.pipeline.tables import duration
-from keras_vision.recipe import Recipe
+from keras_vision.pipeline.tables import counted, duration
+from keras_vision.recipe import Recipe, override
 
 PREDICT_BATCH = 256
 # Training images on which the finished model is evaluated: enough for its accuracy to within a point.
@@ -58,14 +59,16 @@ def run(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False) -> R
         InputError: If the folder is taken, or the data cannot be used.
     """
     names.require()
+    started = time.perf_counter()
     with run_folder.create(out, overwrite=overwrite) as folder:
         seed_everything(recipe.seed)
         splits = data.load_splits(recipe.data, recipe.seed)
         announce(splits)
+        recipe = _without_lost_class(recipe, splits)
         splits.positive_label(recipe.evaluation.positive_class)  # Refused now, not after the training.
-        print(
-            f"Recipe {recipe.name} on {keras.backend.backend()}, at most {recipe.training.epochs} epochs.", flush=True
-        )
+        augmented = ", augmented" if recipe.augment else ""
+        epochs = counted(recipe.training.epochs, "epoch")
+        print(f"Recipe {recipe.name}{augmented} on {keras.backend.backend()}, at most {epochs}.", flush=True)
         train, val, judged = _batches(recipe, splits)
         model = network(recipe, splits)
         heatmaps.check(recipe, model)
@@ -84,7 +87,8 @@ def run(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False) -> R
             report = dataclasses.replace(report, files=files)
         write_report(report, folder)
     print(report.summary())
-    print(f"{duration(history.seconds)} of training; weights of epoch {history.best_epoch}")
+    total = duration(time.perf_counter() - started)
+    print(f"{total}, {duration(history.seconds)} of it training; weights of epoch {history.best_epoch}")
     print(f"Report: {Path(out) / run_folder.PAGE}")
     return RunResult(Path(out), model, history, report)
 
@@ -105,6 +109,14 @@ def seed_everything(seed: int) -> None:
     """Seeds Python, NumPy and the backend."""
     with backend.native_noise_held():  # Keras seeds TensorFlow too, where it is installed, and imports it for that.
         keras.utils.set_random_seed(seed)
+
+
+def _without_lost_class(recipe, splits):
+    """The recipe without a class to detect that drawn images, which replace a data set in a trial, do not have."""
+    name = recipe.evaluation.positive_class
+    if not recipe.data.trial or name in splits.class_names or splits.source.files:
+        return recipe
+    return override(recipe, positive_class=None)
 
 
 def network(recipe: Recipe, splits: data.Splits) -> keras.Model:

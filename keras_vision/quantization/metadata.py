@@ -113,7 +113,9 @@ def read_metadata(content: bytes, where: str | PathLike = "The file") -> Metadat
     files = [file for tensor in outputs for file in tensor.tables(6) if file.byte(2) == _TENSOR_AXIS_LABELS]
     if files and zipfile.is_zipfile(io.BytesIO(content)):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            labels = tuple(archive.read(files[0].string(0)).decode("utf-8").splitlines())
+            name = files[0].string(0)
+            text = archive.read(name) if name in archive.namelist() else b""
+            labels = tuple(text.decode("utf-8", "replace").splitlines())
     return Metadata(root.string(0), root.string(1), root.string(2), root.string(5), labels, mean, std)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import statistics
+import threading
 import time
 import warnings
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ class Runner:
         input_range: tuple[Any, Any] | None = None,
     ):
         self.input_range, self._content, self._keeps_tensors = input_range, content, keep_tensors
+        self._lock = threading.Lock()  # An interpreter serves one thread at a time.
         with warnings.catch_warnings():
             # LiteRT warns that keeping tensors is for debugging, which is its use here.
             warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve", UserWarning)
@@ -44,6 +46,17 @@ class Runner:
             )
         self.interpreter.allocate_tensors()
         self._input, self._output = self.interpreter.get_input_details()[0], self.interpreter.get_output_details()[0]
+
+    def complaint(self) -> str | None:
+        """Why the file does not classify images one by one, a few words; None where it does."""
+        inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            return f"has {len(inputs)} inputs and {len(outputs)} outputs"
+        shape, stated = tuple(map(int, inputs[0]["shape"])), tuple(map(int, inputs[0]["shape_signature"]))
+        if len(shape) not in (4, 5) or shape[0] != 1 or -1 in stated[1:]:
+            return f"takes inputs of shape {stated or shape}"
+        scores = tuple(map(int, outputs[0]["shape"]))
+        return None if len(scores) == 2 else f"has outputs of shape {scores}"
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -86,7 +99,8 @@ class Runner:
         Returns:
             Float32 array, shape `(N, K)`.
         """
-        return np.array([self._run(image, self._output) for image in images])
+        with self._lock:
+            return np.array([self._run(image, self._output) for image in images])
 
     def probabilities(self, images: Any) -> np.ndarray:
         """Class probabilities of images, from a file that ends in probabilities or in logits.

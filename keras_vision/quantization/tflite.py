@@ -56,6 +56,7 @@ class _Converter:
     def __init__(self):
         self.lock = threading.Lock()
         self.process: Any = None
+        self.errors: Any = None
 
     def ask(self, request):
         """Has a model converted; returns the reason where that fails, else None."""
@@ -63,13 +64,13 @@ class _Converter:
             try:
                 for _ in range(2):  # It may end by itself between two requests.
                     process = self._running()
-                    with contextlib.suppress(BrokenPipeError):
+                    with contextlib.suppress(OSError):  # A broken pipe, by another name on Windows.
                         process.stdin.write(json.dumps(request) + "\n")
                         process.stdin.flush()
                         if answer := process.stdout.readline():
                             return json.loads(answer)["reason"]
-                    self.close()
-                return f"its process ended with status {process.returncode}"
+                    reason = self.close()
+                return reason or f"its process ended with status {process.returncode}"
             except BaseException:
                 # An answer that comes later must not be taken for that of the next request.
                 self.close(kill=True)
@@ -78,31 +79,43 @@ class _Converter:
     def _running(self):
         if self.process is None or self.process.poll() is not None:
             self.close()
-            environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+            environment = {
+                **os.environ,
+                "KERAS_BACKEND": "tensorflow",
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                "CUDA_VISIBLE_DEVICES": "-1",  # TensorFlow would take all of an accelerator's memory.
+            }
+            self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the process)
             self.process = subprocess.Popen(
                 [sys.executable, "-m", __name__],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=self.errors,
                 text=True,
             )
         return self.process
 
     def close(self, *, kill=False):
-        """Ends the process."""
-        if self.process is not None:
-            if kill:
-                self.process.kill()
-            with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.close()
-            self.process.stdout.close()
-            self.process.wait()
-            self.process = None
+        """Ends the process; returns the last line that it wrote to standard error."""
+        if self.process is None:
+            return ""
+        if kill:
+            self.process.kill()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+        self.process = None
+        self.errors.seek(0)
+        lines = self.errors.read().strip().splitlines()
+        self.errors.close()
+        return lines[-1] if lines else ""
 
 
 _CONVERTER: Any = _Converter()
-atexit.register(_CONVERTER.close)
+# Killed, because a forked process may hold its standard input open.
+atexit.register(_CONVERTER.close, kill=True)
 
 
 def _convert(model, dynamic, logits):

@@ -26,7 +26,8 @@ def jax_step(model: keras.Model) -> Step:
     groups = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
 
     def loss_of(trainable, others, images, labels):
-        logits, others = model.stateless_call(trainable, others, images, training=True)
+        made: Any = model.stateless_call(trainable, others, images, training=True)
+        logits, others = made
         return model.compute_loss(y=labels, y_pred=logits), others
 
     @jax.jit
@@ -55,12 +56,13 @@ def tensorflow_step(model: keras.Model) -> Step:
     def compiled(images, labels):
         with tf.GradientTape() as tape:
             logits = model(images, training=True)
-            loss = model.compute_loss(y=labels, y_pred=logits)
+            loss: Any = model.compute_loss(y=labels, y_pred=logits)
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 
     def step(images, labels):
-        return float(compiled(tf.convert_to_tensor(images), tf.convert_to_tensor(labels)))
+        loss: Any = compiled(tf.convert_to_tensor(images), tf.convert_to_tensor(labels))
+        return float(loss)
 
     return step
 
@@ -116,7 +118,7 @@ def torch_predict(model: keras.Model) -> Predict:
     """torch keeps every layer's output for a later `backward`, unless it is told that there will be none."""
     import torch
 
-    def predict(images):
+    def predict(images) -> Any:
         with torch.no_grad():
             return keras.ops.convert_to_numpy(model(images, training=False))
 

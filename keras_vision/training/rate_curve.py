@@ -100,7 +100,7 @@ class RateCurve:
             axes.set_ylim(bottom - margin, top + margin)
         axes.set(xlabel="learning rate", ylabel="loss of the next batch")
         axes.set_title(self.remark, fontsize=8, wrap=True)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="lower left")
         axes.grid(alpha=0.25)
         return figure
 

@@ -105,7 +105,7 @@ def test_the_weakest_class_and_what_it_is_taken_for_are_named():
 
 def test_leaks_are_reported_until_they_are_dropped():
     leak = LeakRecord(("train", "test"), ("a.png", "b.png"), 1.0, True, True)
-    assert said(report(data_report=DataReport(leaks=(leak,))), "1 images appear, exactly or nearly, in two splits")
+    assert said(report(data_report=DataReport(leaks=(leak,))), "1 pair of equal or nearly equal images in two splits")
     assert not said(report(data_report=DataReport(leaks=(leak,), dropped=1)), "in two splits")
     assert not said(report(data_report=DataReport(leaks=())), "in two splits")
 
