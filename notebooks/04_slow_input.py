@@ -36,11 +36,11 @@ val = kv.data.Batches(splits.val, splits.num_classes, 200)
 
 # %% [markdown]
 # ## A slow source
-# These images arrive as from a slow network drive: each one takes 2 milliseconds, in every epoch
+# These images arrive as from a slow network drive: each one takes 4 milliseconds, in every epoch
 # again.
 
 # %%
-slow = kv.data.Split(kv.data.SlowImages(splits.train.images, seconds=0.002), splits.train.labels)
+slow = kv.data.Split(kv.data.SlowImages(splits.train.images, seconds=0.004), splits.train.labels)
 batches = kv.data.Batches(slow, splits.num_classes, recipe.training.batch_size, shuffle=True)
 kv.training.compile_model(model, recipe.training, steps_per_epoch=len(batches))
 before = kv.training.profile(model, batches, val=val)

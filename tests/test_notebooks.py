@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import keras
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 
@@ -148,15 +149,13 @@ def test_the_docs_name_each_notebook(source):
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
     """An empty working directory, with the caches inside it."""
-    import matplotlib
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    before = matplotlib.get_backend()
-    matplotlib.use("Agg")
+    before = plt.get_backend()
+    plt.switch_backend("Agg")
     yield tmp_path
-    matplotlib.pyplot.close("all")
-    matplotlib.use(before)
+    plt.close("all")
+    plt.switch_backend(before)
 
 
 @pytest.mark.backend

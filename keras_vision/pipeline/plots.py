@@ -29,7 +29,8 @@ def learning_curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
     Args:
         runs: `{name: list of dicts}`, the epochs of each run's history.
     """
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    many = len(runs) > 2  # Whose legend would hide curves.
+    figure = Figure(figsize=(11.5 if many else 9, 3.4), layout="constrained")
     for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for number, (name, epochs) in enumerate(runs.items()):
             steps, colour = np.arange(1, len(epochs) + 1), f"C{number}"
@@ -42,7 +43,10 @@ def learning_curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
         axes.set(xlabel="epoch", ylabel=metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
-    figure.axes[0].legend(fontsize=8, loc="upper right")
+    lines, labels = figure.axes[0].get_legend_handles_labels()
+    (figure if many else figure.axes[0]).legend(
+        lines, labels, fontsize=8, loc="outside right upper" if many else "upper right"
+    )
     return figure
 
 

@@ -1,7 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from keras_vision import data
 from keras_vision.pipeline import plots
+from keras_vision.recipe import AugmentationSpec
 
 
 @pytest.mark.parametrize(
@@ -22,3 +26,48 @@ def test_dollar_signs_in_names_are_no_formulas():
     plots.png(
         plots.learning_curves({name: [{"loss": 1, "accuracy": 1, "val_loss": 1, "val_accuracy": 1}] for name in names})
     )
+
+
+@pytest.mark.parametrize(("count", "legends"), [(1, 0), (2, 0), (3, 1)])
+def test_the_legend_of_many_curves_is_beside_them(count, legends):
+    epochs = [{"loss": 2.0, "accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.4}] * 3
+    drawn = plots.learning_curves({f"run {number}": epochs for number in range(count)})
+    plots.png(drawn)
+    assert len(drawn.legends) == legends
+    assert (drawn.axes[0].get_legend() is None) == bool(legends)
+
+
+def test_the_last_epochs_are_drawn_over_the_hyperparameter():
+    runs = {
+        width: [{"loss": 9, "accuracy": 0, "val_loss": 9, "val_accuracy": 0}, dict(zip(names, values, strict=True))]
+        for width, values in {1: (4, 0.1, 5, 0.2), 16: (1, 0.8, 2, 0.7)}.items()
+        for names in [("loss", "accuracy", "val_loss", "val_accuracy")]
+    }
+    drawn = plots.last_epochs(runs, "width")
+    plots.png(drawn)
+    lines = {line.get_label(): line.get_xydata().tolist() for line in drawn.axes[0].lines}
+    assert lines == {"training": [[1, 4], [16, 1]], "validation": [[1, 5], [16, 2]]}
+    assert [label.get_text() for label in drawn.axes[1].get_xticklabels()] == ["1", "16"]
+
+
+def test_augmentations_are_rows_below_the_unchanged_images(lesions):
+    split = data.Split(lesions.train.images[:3], lesions.train.labels[:3])
+    changes = {"flip": AugmentationSpec(horizontal_flip=True), "mixup": AugmentationSpec(mixup=1.0)}
+    drawn = plots.augmentations(split, 7, changes)
+    plots.png(drawn)
+    shown = [axes.images[0].get_array() for axes in drawn.axes]
+    assert len(shown) == 9
+    np.testing.assert_array_equal(shown[:3], split.images)
+    for image, flipped in zip(split.images, shown[3:6], strict=True):
+        assert np.array_equal(flipped, image) or np.array_equal(flipped, image[:, ::-1])
+    assert [drawn.axes[row].get_ylabel() for row in (0, 3, 6)] == ["unchanged", "flip", "mixup"]
+
+
+def test_tensor_errors_are_in_the_order_of_the_file():
+    errors = (SimpleNamespace(tensor="logits", relative_error=0.2), SimpleNamespace(tensor="conv", relative_error=0.1))
+    operators = [SimpleNamespace(output=name) for name in ("conv", "reshaped", "logits")]
+    file = SimpleNamespace(tensor_errors=errors, audit=SimpleNamespace(operators=operators))
+    drawn = plots.tensor_errors({"int8": file})
+    plots.png(drawn)
+    assert drawn.axes[0].lines[0].get_ydata().tolist() == [0.1, 0.2]
+    assert [label.get_text() for label in drawn.axes[0].get_xticklabels()] == ["conv", "logits"]
