@@ -108,7 +108,7 @@ axes.plot(ends, per_epoch, "o", markersize=9, fillstyle="none", label="mean of a
 axes.plot(ends, [epoch["loss"] for epoch in history.epochs], "x", label="loss in fit's log")
 axes.plot(ends, [epoch["val_loss"] for epoch in history.epochs], label="validation loss, fit's log")
 axes.set(xlabel="iteration", ylabel="loss")
-axes.legend(fontsize=8)
+axes.legend(loc="upper right", fontsize=8)
 plt.show()
 
 # %% [markdown]
