@@ -41,7 +41,7 @@ files = {file.scheme: file for file in result.report.files}
 
 # %% [markdown]
 # ## Side by side
-# "Drop" is what the file loses in accuracy, "changed" the share of predictions that differ from
+# "Lost" is what the file loses in accuracy, "changed" the share of predictions that differ from
 # the float network's.
 
 # %%
