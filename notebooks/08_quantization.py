@@ -81,9 +81,7 @@ print("int8 scores times 256 are whole numbers:", np.allclose(steps, np.rint(ste
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 for place, limits in zip(axes, ((0, 1), (0.9, 1)), strict=True):
     place.plot(scores["float32"], scores["int8"], ".", markersize=4)
-    place.set(
-        xlabel="score of the float file", ylabel="score of the int8 file", xlim=limits, ylim=limits
-    )
+    place.set(xlabel="float32 score", ylabel="int8 score", xlim=limits, ylim=limits)
 plt.show()
 
 # %% [markdown]
