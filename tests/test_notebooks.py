@@ -28,8 +28,9 @@ LOOPS = (ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.Genera
 LOGIC = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Try)
 MOST_LAMBDA = 30  # Characters.
 
-on_jax = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="the notebooks run once, on JAX, to keep the suite short"
+# `make notebooks` runs them on JAX, which compiles for longer than they compute.
+on_torch = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="the notebooks run once, on torch, to keep the suite short"
 )
 
 
@@ -160,7 +161,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.backend
 @pytest.mark.slow
-@on_jax
+@on_torch
 def test_a_notebook_runs(source, elsewhere):
     """Each as a script in this process; magics are comments there."""
     names = {"__name__": "__main__"}
@@ -170,7 +171,7 @@ def test_a_notebook_runs(source, elsewhere):
 
 @pytest.mark.backend
 @pytest.mark.slow
-@on_jax
+@on_torch
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Of tornado, zmq and jupyter_client, on their own code.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Sockets that zmq closes when it is collected.
 def test_the_first_notebook_runs_in_a_kernel(elsewhere):

@@ -59,6 +59,7 @@ def run(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False) -> R
         InputError: If the folder is taken, or the data cannot be used.
     """
     names.require()
+    training.flush_denormals()  # Before the first computation.
     started = time.perf_counter()
     with run_folder.create(out, overwrite=overwrite) as folder:
         seed_everything(recipe.seed)
@@ -99,6 +100,7 @@ def train(recipe: Recipe, splits: data.Splits) -> tuple[keras.Model, training.Hi
     Returns:
         The model, with the weights that `run` would keep, and its history.
     """
+    training.flush_denormals()
     seed_everything(recipe.seed)
     train, val, _ = _batches(recipe, splits)
     model = network(recipe, splits)

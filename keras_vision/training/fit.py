@@ -16,6 +16,7 @@ from keras_vision.training.class_weights import class_weights
 from keras_vision.training.direct_batches import direct_batches
 from keras_vision.training.history import History
 from keras_vision.training.native_operations import native_operations
+from keras_vision.training.torch_state import flush_denormals
 
 
 def fit(
@@ -44,6 +45,7 @@ def fit(
         InputError: If the loss is no longer finite, the schedule does not fit into the epochs, or TensorBoard is on
             and not installed.
     """
+    flush_denormals()
     labels, num_classes = train.split.labels, model.output_shape[-1]
     compile_model(model, spec, steps_per_epoch=len(train))
     if spec.tensorboard and importlib.util.find_spec("tensorboard") is None:
