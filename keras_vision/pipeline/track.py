@@ -21,6 +21,7 @@ from keras_vision.pipeline.report import Report
 from keras_vision.pipeline.report_page import write_report
 from keras_vision.pipeline.tables import counted, duration
 from keras_vision.recipe import Recipe, override
+from keras_vision.training import torch_state
 
 PREDICT_BATCH = 256
 # Training images on which the finished model is evaluated: enough for its accuracy to within a point.
@@ -59,7 +60,7 @@ def run(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False) -> R
         InputError: If the folder is taken, or the data cannot be used.
     """
     names.require()
-    training.flush_denormals()  # Before the first computation.
+    torch_state.flush_denormals()  # Before the first computation.
     started = time.perf_counter()
     with run_folder.create(out, overwrite=overwrite) as folder:
         seed_everything(recipe.seed)
@@ -100,7 +101,7 @@ def train(recipe: Recipe, splits: data.Splits) -> tuple[keras.Model, training.Hi
     Returns:
         The model, with the weights that `run` would keep, and its history.
     """
-    training.flush_denormals()
+    torch_state.flush_denormals()
     seed_everything(recipe.seed)
     train, val, _ = _batches(recipe, splits)
     model = network(recipe, splits)

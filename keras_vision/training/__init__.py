@@ -8,7 +8,6 @@ from keras_vision.training.own_loop import PREDICTIONS, STEPS
 from keras_vision.training.profile import Profile, profile
 from keras_vision.training.range_test import range_test
 from keras_vision.training.rate_curve import RateCurve, read_curve
-from keras_vision.training.torch_state import flush_denormals
 
 __all__ = [
     "PREDICTIONS",
@@ -19,7 +18,6 @@ __all__ = [
     "class_weights",
     "compile_model",
     "fit",
-    "flush_denormals",
     "profile",
     "range_test",
     "read_curve",

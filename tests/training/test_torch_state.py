@@ -8,6 +8,7 @@ from keras import layers
 from keras_vision import data, training
 from keras_vision.data.splits import Split
 from keras_vision.recipe import TrainingSpec
+from keras_vision.training import torch_state
 
 pytestmark = [
     pytest.mark.backend,
@@ -28,7 +29,7 @@ def denormals_kept():
 
     torch.set_flush_denormal(False)
     yield
-    training.flush_denormals()
+    torch_state.flush_denormals()
 
 
 def test_a_training_computes_without_denormal_numbers(denormals_kept):
