@@ -3,7 +3,6 @@
 import importlib.util
 import math
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,13 @@ import keras
 import numpy as np
 
 from keras_vision.recipe import InputError, TrainingSpec
+from keras_vision.training.checkpoint import Checkpoints
 from keras_vision.training.class_weights import class_weights
 from keras_vision.training.direct_batches import direct_batches
+from keras_vision.training.epoch_log import EpochLog
 from keras_vision.training.history import History
 from keras_vision.training.native_operations import native_operations
+from keras_vision.training.resuming import FromStep, resumed
 from keras_vision.training.torch_state import flush_denormals
 
 
@@ -27,10 +29,12 @@ def fit(
     *,
     log_dir: Path | str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoints: Checkpoints | None = None,
 ) -> History:
     """Trains a model in place and keeps the weights of its best epoch.
 
-    The best epoch is the one with the lowest validation loss if early stopping is on, else the last.
+    The best epoch is the one with the lowest validation loss if early stopping is on, else the last. With checkpoints,
+    a training that was interrupted goes on where it was, and one that was finished is not repeated.
 
     Args:
         model: A `keras.Model` that returns logits.
@@ -39,9 +43,12 @@ def fit(
         val: The same for the validation split.
         spec: A `recipe.TrainingSpec`.
         log_dir: TensorBoard's folder, if the spec has TensorBoard on.
-        callbacks: More callbacks, called after the spec's own.
+        callbacks: More callbacks, called after the spec's own. What they remember is part of a checkpoint if JSON can
+            hold it.
+        checkpoints: Where checkpoints are; by default there are none.
 
     Raises:
+        Interrupted: If the program was told to stop; the last step is saved.
         InputError: If the loss is no longer finite, the schedule does not fit into the epochs, or TensorBoard is on
             and not installed.
     """
@@ -50,24 +57,33 @@ def fit(
     compile_model(model, spec, steps_per_epoch=len(train))
     if spec.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard.")
-    log = _EpochLog()
-    started = time.perf_counter()
+    if checkpoints is not None and (history := checkpoints.finished(model)) is not None:
+        return history
+    log, feed = EpochLog(), FromStep(train)
     # A progress bar on a terminal, elsewhere one line per epoch. Keras's annotation has only "auto".
     verbose: Any = 1 if sys.stdout.isatty() else 2
     # After mixup, Keras uses the weight of the class with the larger share, see `data/mixup.py`.
     weights = class_weights(labels, num_classes, spec.class_weight)
     native = spec.native_operations
-    with native_operations(model, enabled=native), direct_batches(model, train, weights, enabled=native):
+    remembering = [log, *_callbacks(spec, log_dir), *callbacks]
+
+    def train_from(epoch, *keepers):
         model.fit(
-            train,
+            feed,
             validation_data=val,
             epochs=spec.epochs,
+            initial_epoch=epoch,
             class_weight=weights,
-            callbacks=[_StartEpoch(train), log, *_callbacks(spec, log_dir), *callbacks],
+            callbacks=[_StartEpoch(train), *remembering, *keepers],
             verbose=verbose,
             shuffle=False,
         )
-    seconds = time.perf_counter() - started
+
+    with native_operations(model, enabled=native), direct_batches(model, feed, weights, enabled=native):
+        if checkpoints is None:
+            train_from(0)
+        else:
+            resumed(train_from, feed, remembering, log, checkpoints, spec.epochs)
     losses = [metrics["val_loss"] for metrics in log.epochs]
     best = len(losses)
     if spec.patience and np.isfinite(losses).any():
@@ -78,7 +94,10 @@ def fit(
             f"Lower --learning-rate. Received: {spec.learning_rate}."
         )
     _adjust_logits(model, np.bincount(labels, minlength=num_classes), spec.logit_adjustment)
-    return History(tuple(log.epochs), best, seconds)
+    history = History(tuple(log.epochs), best, log.elapsed)
+    if checkpoints is not None:
+        checkpoints.finish(model, history)
+    return history
 
 
 def compile_model(model: keras.Model, spec: TrainingSpec, *, steps_per_epoch: int) -> None:
@@ -194,23 +213,3 @@ class _StartEpoch(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.batches.start_epoch(epoch)
-
-
-class _EpochLog(keras.callbacks.Callback):
-    """Records each epoch's metrics, the learning rate of any schedule, and the seconds since the start."""
-
-    def __init__(self):
-        super().__init__()
-        self.epochs = []
-
-    def on_train_begin(self, logs=None):
-        self.started = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        model: Any = self.model
-        rate = float(np.asarray(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
-        metrics = {name: float(value) for name, value in (logs or {}).items() if name != "learning_rate"}
-        self.epochs.append({**metrics, "learning_rate": rate, "seconds": time.perf_counter() - self.started})
-        # Once per epoch, not per step as in TerminateOnNaN: reading the loss synchronizes with the device.
-        if not math.isfinite(metrics["loss"]):
-            model.stop_training = True

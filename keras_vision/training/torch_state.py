@@ -1,7 +1,7 @@
 """torch's state around a training: random generator and gradients restored, slow and faulty kernels avoided."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -72,3 +72,20 @@ def kept(variables: Sequence[Any]) -> Iterator[None]:
     finally:
         for variable, gradient in zip(variables, gradients, strict=True):
             variable.value.grad = gradient
+
+
+def generator_state() -> dict[str, Any]:
+    """The state of torch's random generator, from which Keras's dropout draws there; empty on other backends."""
+    if keras.backend.backend() != "torch":
+        return {}
+    import torch
+
+    return {"torch_generator": torch.random.get_rng_state().numpy()}
+
+
+def restore_generator(states: Mapping[str, Any]) -> None:
+    """Puts a state of `generator_state` back."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.random.set_rng_state(torch.from_numpy(states["torch_generator"].copy()))
