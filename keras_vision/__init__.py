@@ -91,26 +91,39 @@ def recipe(track: str, name: str | None = None) -> Recipe:
     return replace(recipes[chosen], track=track)
 
 
-def run(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False) -> "RunResult":
+def run(
+    recipe: Recipe,
+    out: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+    checkpoint_seconds: float = 30.0,
+) -> "RunResult":
     """Runs a recipe through all stages and leaves a run's folder.
 
         kv.run(kv.smoke(kv.recipe("derma")), "runs/first")
+
+    A run that was interrupted goes on when it is called again with the same arguments.
 
     Args:
         recipe: From `recipe`, `override`, or a `Recipe` of your own.
         out: Folder of the run; it appears when the run is finished.
         overwrite: Whether a finished run in `out` may be replaced.
+        restart: Whether to delete the state of an interrupted run and begin anew.
+        checkpoint_seconds: Least time between two checkpoints.
 
     Returns:
         A `RunResult`: `folder`, `model`, `history` and `report`.
 
     Raises:
-        InputError: If the folder is taken, or the data or the recipe cannot be used.
+        InputError: If the folder is taken, the data or the recipe cannot be used, or the interrupted run differs.
     """
     from keras_vision import backend
 
     backend.choose_backend()
-    return backend.import_quietly("keras_vision.pipeline.track").run(recipe, out, overwrite=overwrite)
+    return backend.import_quietly("keras_vision.pipeline.track").run(
+        recipe, out, overwrite=overwrite, restart=restart, checkpoint_seconds=checkpoint_seconds
+    )
 
 
 def __getattr__(name: str):

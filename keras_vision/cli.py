@@ -8,7 +8,10 @@ import argparse
 import contextlib
 import dataclasses
 import difflib
+import math
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +25,9 @@ COMMANDS = ("predict", "explain", "audit", "compare")
 # Of a learning-rate range test: enough to read a curve.
 STEPS, SMOKE_STEPS = 100, 12
 # Flags of a track that are not knobs of its recipe.
-OWN_FLAGS = ("recipe", "backend", "out", "overwrite", "smoke", "find_learning_rate")
+OWN_FLAGS = (
+    *("recipe", "backend", "out", "overwrite", "restart", "checkpoint_seconds", "smoke", "find_learning_rate"),
+)
 OFF = (0, None, "none")
 # Specs of what follows a training, which a learning-rate range test does not reach.
 AFTER_TRAINING = ("evaluation", "explanation", "quantization")
@@ -58,7 +63,14 @@ def run_track(
             range_test = backend.import_quietly("keras_vision.pipeline.learning_rate")
             range_test.find(recipe, out, overwrite=options.overwrite, steps=steps)
         else:
-            result = backend.import_quietly("keras_vision.pipeline.track").run(recipe, out, overwrite=options.overwrite)
+            with _told_how_to_go_on(out, argv):
+                result = backend.import_quietly("keras_vision.pipeline.track").run(
+                    recipe,
+                    out,
+                    overwrite=options.overwrite,
+                    restart=options.restart,
+                    checkpoint_seconds=options.checkpoint_seconds,
+                )
             volumes = result.report.images.ndim == 5
             print("\n".join(_next_commands(result.folder, recipe, volumes=volumes)))
     return status.code
@@ -101,12 +113,40 @@ def exit_status() -> Iterator[_Status]:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         status.code = 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status.code = 130
+    except KeyboardInterrupt as error:
+        # The pipeline's own has more to tell; it is not imported here.
+        saved = getattr(error, "saved", None)
+        print(f"interrupted after {saved}, which is saved" if saved else "interrupted", file=sys.stderr)
+        status.code = 128 + getattr(error, "signal", signal.SIGINT)
     except BrokenPipeError:
         # Whoever reads the output, `head` say, has enough. What is flushed at the end must go somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(out: Path, argv: Sequence[str] | None) -> Iterator[None]:
+    """Prints the command that goes on with a run which is interrupted inside, if anything of it is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from keras_vision.pipeline import unfinished
+
+        if unfinished.has_work(unfinished.place(out)):
+            words = sys.argv[1:] if argv is None else argv
+            # What was deleted or replaced already must not be again.
+            print(f"To go on: {shlex.join([*_called(), *(word for word in words if word != '--restart')])}")
+        raise
+
+
+def _called():
+    """The words with which this program was started, without its arguments."""
+    if Path(sys.argv[0]).stem == "keras-vision":
+        return ["keras-vision"]
+    package = Path(__file__).parent
+    script = Path(sys.argv[0])
+    if script.parent == package:
+        return ["python", "-m", package.name if script.stem == "__main__" else f"{package.name}.{script.stem}"]
+    return ["python", str(script)]
 
 
 def program(name: str) -> str:
@@ -212,6 +252,16 @@ def _parser(
     )
     parser.add_argument("--out", metavar="DIR", default=None, help=f"folder of the run (default: runs/{track}...)")
     parser.add_argument("--overwrite", action="store_true", default=False, help="replace a finished run")
+    parser.add_argument(
+        "--restart", action="store_true", default=False, help="delete an interrupted run instead of resuming it"
+    )
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=_seconds,
+        default=30.0,
+        metavar="X",
+        help="least time between two checkpoints (default: 30)" if show_all else argparse.SUPPRESS,
+    )
     parser.add_argument("--smoke", action="store_true", default=False, help="the whole run in seconds, on few images")
     parser.add_argument(
         "--find-learning-rate",
@@ -220,6 +270,13 @@ def _parser(
         help="train nothing, suggest a learning rate",
     )
     return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"takes a number of seconds, 0 or more. Received: {text}")
+    return value
 
 
 def _knobs(spec: Any) -> list[dataclasses.Field]:

@@ -3,19 +3,13 @@
 Standard library only, so that the command line can look into a folder before Keras is imported.
 """
 
-import contextlib
 import csv
 import json
 import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_vision.files.new_folder import put_in_place
 from keras_vision.recipe import InputError
 
 MODEL = "model.keras"
@@ -65,38 +59,6 @@ def check(out: str | os.PathLike, *, overwrite: bool = False, record: str = REPO
         )
     if not overwrite:
         raise InputError(f"{out} holds a finished run. Choose another folder with --out DIR, or pass --overwrite.")
-
-
-@contextlib.contextmanager
-def create(out: str | os.PathLike, *, overwrite: bool = False, record: str = REPORT) -> Iterator[Path]:
-    """Gives a folder to write into, beside `out`, and renames it to `out` when the block ends well.
-
-    The arguments are those of `check`.
-
-    When the block fails, what was in `out` stays as it was, and the new folder is deleted, unless it holds a trained
-    model: then it is kept and named. When only the renaming fails, because somebody else has filled `out` meanwhile,
-    the finished folder is kept and named.
-    """
-    check(out, overwrite=overwrite, record=record)
-    out = Path(out).resolve()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f"{out.name}.partial-", dir=out.parent))
-    except OSError as error:
-        raise InputError(f"Cannot write to {out.parent}: {error.strerror}. Choose another --out DIR.") from error
-    try:
-        yield partial
-    except BaseException:
-        if (partial / MODEL).is_file():
-            print(f"The run was not finished; its trained model is kept in {partial}.", file=sys.stderr)
-        else:
-            shutil.rmtree(partial, ignore_errors=True)
-        raise
-    try:
-        check(out, overwrite=overwrite, record=record)
-        put_in_place(partial, out)
-    except (OSError, InputError) as error:
-        raise InputError(f"The run is finished and is in {partial}; it could not be moved: {error}") from error
 
 
 def model_file(run: str | os.PathLike) -> Path:

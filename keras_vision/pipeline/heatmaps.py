@@ -1,14 +1,15 @@
 """The explanation stage of a run: heatmaps for the report, and how far they can be trusted."""
 
+import functools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from keras_vision import explanation, quantization
 from keras_vision.pipeline import plots
+from keras_vision.pipeline.progress import Progress
 from keras_vision.recipe import Recipe
 
 SHUFFLING_SEED = 0
@@ -40,22 +41,23 @@ class Heatmaps:
 
     Attributes:
         caption: What the heatmaps show, a sentence.
-        plots: `heatmaps`, images of each class; `surest_mistakes`, misclassified images.
+        plots: PNG files: `heatmaps`, images of each class; `surest_mistakes`, misclassified images.
         faithfulness: A row per method and one for random heatmaps.
     """
 
     caption: str | None = None
-    plots: dict[str, Figure] | None = None
+    plots: dict[str, bytes] = field(default_factory=dict)
     faithfulness: tuple[MethodResult, ...] = ()
 
 
-def explain(recipe: Recipe, model: Any, report: Any) -> Heatmaps:
+def explain(recipe: Recipe, model: Any, report: Any, progress: Progress) -> Heatmaps:
     """Heatmaps of images of each class and of the most confident mistakes, and measurements of them.
 
     Args:
         recipe: A `Recipe`.
         model: The trained `keras.Model`.
         report: Its `Report`.
+        progress: What is done already.
     """
     spec = recipe.explanation
     if spec.explain == "none":
@@ -71,8 +73,8 @@ def explain(recipe: Recipe, model: Any, report: Any) -> Heatmaps:
         f"{spec.explained_per_class} images of each class on the {report.split} split, whether classified correctly "
         "or not."
     )
-    drawn = {name: _panels(spec, model, report, chosen) for name, chosen in rows.items() if len(chosen)}
-    return Heatmaps(caption, drawn, tuple(faithfulness(recipe, model, report)))
+    drawn = {name: plots.png(_panels(spec, model, report, chosen)) for name, chosen in rows.items() if len(chosen)}
+    return Heatmaps(caption, drawn, tuple(faithfulness(recipe, model, report, progress)))
 
 
 def check(recipe: Recipe, model: Any) -> None:
@@ -127,7 +129,7 @@ def _some(recipe, count):
     return np.sort(chosen[: recipe.explanation.faithfulness_images])
 
 
-def faithfulness(recipe: Recipe, model: Any, report: Any) -> Iterator[MethodResult]:
+def faithfulness(recipe: Recipe, model: Any, report: Any, progress: Progress) -> Iterator[MethodResult]:
     """How far each method's heatmaps can be trusted, and random ones to compare with."""
     rows = _some(recipe, len(report.labels))
     count = len(rows)
@@ -144,11 +146,15 @@ def faithfulness(recipe: Recipe, model: Any, report: Any) -> Iterator[MethodResu
 
     # The first of the layers whose heatmaps the report shows.
     shown = recipe.explanation.explained_layer
-    for name, method in explanation.METHODS.items():
+
+    def measure(name, method):
         print(f"Testing the heatmaps of {name}...", flush=True)
         where = {"layers": shown[0]} if shown and name != "integrated-gradients" else {}
         heatmaps = method(model, images, targets, **where)
         with explanation.weights_shuffled(model, SHUFFLING_SEED):
             shuffled = method(model, images, targets, **where)
-        yield measured(name, heatmaps, shuffled)
+        return measured(name, heatmaps, shuffled)
+
+    for name, method in explanation.METHODS.items():
+        yield progress.once(f"heatmaps of {name}", MethodResult, functools.partial(measure, name, method))
     yield measured("random", explanation.random_heatmaps(count, images.shape[1:-1], seed=recipe.seed), None)

@@ -8,7 +8,7 @@ import keras
 
 from keras_vision import data, training
 from keras_vision.pipeline import folder as run_folder
-from keras_vision.pipeline import plots, record, track
+from keras_vision.pipeline import plots, record, track, unfinished
 from keras_vision.recipe import Recipe
 
 
@@ -31,7 +31,7 @@ def find(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False, ste
         InputError: If the folder is taken, or the data cannot be used.
     """
     spec = recipe.training
-    with run_folder.create(out, overwrite=overwrite, record=run_folder.RANGE_TEST) as folder:
+    with unfinished.create(out, overwrite=overwrite, record=run_folder.RANGE_TEST) as folder:
         track.seed_everything(recipe.seed)
         splits = data.load_splits(recipe.data, recipe.seed)
         track.announce(splits)

@@ -1,6 +1,7 @@
 """What a run notes down of its circumstances: versions, machine, data."""
 
 import dataclasses
+import hashlib
 import platform
 import time
 from importlib.metadata import version
@@ -37,6 +38,19 @@ def _version(package):
 def data_record(splits: data.Splits) -> dict[str, Any]:
     """Where the data comes from and how many images of each class it has, JSON-ready."""
     return {**dataclasses.asdict(splits.source), "counts": splits.counts()}
+
+
+def identity(recipe: Recipe) -> dict[str, Any]:
+    """What must be equal for an interrupted run to go on: the recipe, the backend and the versions, JSON-ready."""
+    found = environment()
+    del found["date"]
+    return {"recipe": dataclasses.asdict(recipe), **found}
+
+
+def data_identity(splits: data.Splits) -> dict[str, Any]:
+    """What must be equal of the data, which is known only after it was read."""
+    labels = {name: hashlib.sha256(split.labels.tobytes()).hexdigest() for name, split in splits.named().items()}
+    return {**splits.source.files, **{f"labels of {name}": digest for name, digest in labels.items()}}
 
 
 def write_circumstances(folder: Path, recipe: Recipe, environment: dict[str, Any], data: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """What a finished run reports: its metrics, and what they say."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,12 @@ from keras_vision.data.data_report import DataReport
 from keras_vision.evaluation import ClassMetrics, Gap, Judgement, OperatingPoint, accuracy_gap
 from keras_vision.pipeline import plots
 from keras_vision.pipeline.heatmaps import MethodResult
-from keras_vision.pipeline.tables import HEADLINE, counted, shown, text_table, words
+from keras_vision.pipeline.progress import Interruption
+from keras_vision.pipeline.tables import HEADLINE, counted, duration, shown, text_table, words
 from keras_vision.pipeline.tflite_files import FileResult, short_files_table
 from keras_vision.training import Profile
 
+MOST_INTERRUPTIONS = 3  # Of those that the report names one by one.
 FEW_IMAGES = 100  # With fewer the 95 % interval of an accuracy is wider than 10 points either way.
 
 
@@ -43,11 +45,14 @@ class Report:
         caution: One sentence on why the metrics do not mean what they seem to; None where they do.
         operating_point: For two classes, sensitivity and specificity.
         heatmaps: What the heatmaps show, a sentence; None where there are none.
-        heatmap_plots: `{name: matplotlib figure}`; one called `surest_mistakes` replaces the plain one.
+        heatmap_plots: `{name: PNG file}`; one called `surest_mistakes` replaces the plain one.
         faithfulness: How far each method's heatmaps can be trusted.
         data_report: What was found in the data; None where nobody looked.
         files: The .tflite files and how they compare with the model.
         profile: Where the time of an epoch goes; None where it was not measured.
+        interruptions: Where the run was interrupted.
+        checkpoints: How many checkpoints the last session wrote, and the seconds that this took.
+        exact: Whether an interrupted training has the numbers of an uninterrupted one on this backend.
     """
 
     track: str
@@ -71,11 +76,14 @@ class Report:
     caution: str | None = None
     operating_point: OperatingPoint | None = None
     heatmaps: str | None = None
-    heatmap_plots: dict[str, Figure] = field(default_factory=dict)
+    heatmap_plots: dict[str, bytes] = field(default_factory=dict)
     faithfulness: tuple[MethodResult, ...] = ()
     files: tuple[FileResult, ...] = ()
     data_report: DataReport | None = None
     profile: Profile | None = None
+    interruptions: tuple[Interruption, ...] = ()
+    checkpoints: tuple[int, float] = (0, 0.0)
+    exact: bool = True
 
     @property
     def title(self) -> str:
@@ -225,8 +233,10 @@ class Report:
                 "best_epoch": self.best_epoch,
                 "seconds": self.train_seconds,
                 "parameters": self.parameters,
+                "checkpoints": dict(zip(("written", "seconds"), self.checkpoints, strict=True)),
                 "accuracy": self.training_accuracy,
             },
+            "interruptions": [asdict(one) for one in self.interruptions],
             "profile": self.profile and self.profile.to_dict(),
             "heatmaps": self.heatmaps,
             "faithfulness": [row.to_dict() for row in self.faithfulness],
@@ -258,6 +268,8 @@ class Report:
             )
             lines += [f"  {rate:<18} {shown(values)}" for rate, values in point.chosen.items()]
         lines += self.findings()
+        if resumption := self.resumption():
+            lines.append(resumption)
         if self.profile:
             lines.append(self.profile.summary())
         if self.files:
@@ -266,7 +278,7 @@ class Report:
         return "\n".join(lines)
 
     def plots(self) -> dict[str, Figure]:
-        """Its plots by name."""
+        """Its plots by name, without those of the heatmaps."""
         drawn = {
             "learning_curves": plots.learning_curves({"": list(self.epochs)}),
             "confusion_matrix": plots.confusion(self.judgement.confusion, self.class_names),
@@ -283,7 +295,21 @@ class Report:
         found = self.data_report
         if found is not None and found.leaks and found.pairs is not None:
             drawn["leaks"] = plots.pairs(found.pairs, [_leak_caption(leak) for leak in found.leaks])
-        return drawn | self.heatmap_plots
+        return {name: figure for name, figure in drawn.items() if name not in self.heatmap_plots}
+
+    def resumption(self) -> str | None:
+        """Where the run was interrupted and what that cost, in two sentences; None where it was not."""
+        if not self.interruptions:
+            return None
+        places = [f"during {one.stage}" + (f" (saved: {one.saved})" if one.saved else "") for one in self.interruptions]
+        shown_places = "; ".join(places[:MOST_INTERRUPTIONS]) + ("; ..." if len(places) > MOST_INTERRUPTIONS else "")
+        lost = duration(sum(one.lost_seconds for one in self.interruptions))
+        result = (
+            "The numbers are those of an uninterrupted run."
+            if self.exact
+            else "Two runs differ in the last digits on this backend, so this run may differ from an uninterrupted one."
+        )
+        return f"Interrupted {counted(len(places), 'time')}: {shown_places}. Work done again: {lost}. {result}"
 
     def _caption(self, row):
         predicted = int(self.probabilities[row].argmax())

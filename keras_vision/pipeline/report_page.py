@@ -16,7 +16,7 @@ LONGEST_TABLE = 100  # Rows of what may be thousands.
 def write_report(report: Report, folder: Path) -> None:
     """Writes the plots, the page and last the JSON file into a run's folder."""
     (folder / run_folder.PLOTS).mkdir(exist_ok=True)
-    pngs = {name: plots.png(figure) for name, figure in report.plots().items()}
+    pngs = {name: plots.png(figure) for name, figure in report.plots().items()} | report.heatmap_plots
     for name, png in pngs.items():
         run_folder.plot_file(folder, name).write_bytes(png)
     (folder / run_folder.PAGE).write_text(report_page(report, pngs), "utf-8")
@@ -102,7 +102,9 @@ has them. Without both, the finished model's accuracy is {report.training_accura
 <p class="note">Rows are true classes, columns predicted ones. Colours are shares of each row, numbers are
 images.</p>""",
     )
-    return curves_and_confusion + _profile(report, pngs)
+    resumption = report.resumption()
+    interrupted = f"<p>{text(resumption)}</p>" if resumption else ""
+    return curves_and_confusion + interrupted + _profile(report, pngs)
 
 
 def _profile(report, pngs):

@@ -1,6 +1,7 @@
 """The last stage of a run: .tflite files of its model, each audited, labelled and compared with the model."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from typing import Any
 from keras_vision import __version__, backend, data, evaluation, explanation, quantization, training
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import heatmaps
+from keras_vision.pipeline.progress import Progress
 from keras_vision.pipeline.tables import HEADLINE, Table, shown, words
+from keras_vision.quantization.auditing import Audit
 from keras_vision.recipe import Recipe, TrainingSpec
 
 TRACED_IMAGES = 64  # For the errors tensor by tensor: a root mean square needs no more.
@@ -33,13 +36,13 @@ class FileResult:
     """
 
     scheme: str
-    audit: Any
+    audit: Audit
     agreement: evaluation.Agreement
     float_bytes: int
     milliseconds: dict[int, float]
-    simulation: Any | None = None
+    simulation: quantization.SimulationAgreement | None = None
     heatmaps: dict[str, explanation.Similarity] = field(default_factory=dict)
-    tensor_errors: tuple[Any, ...] = ()
+    tensor_errors: tuple[quantization.TensorError, ...] = ()
 
     @property
     def bytes_ratio(self) -> float:
@@ -77,8 +80,11 @@ def write_files(
     val: data.Batches,
     judged: data.Batches,
     report: Any,
+    progress: Progress,
 ) -> tuple[FileResult, ...]:
     """Writes a .tflite file with a card for every scheme that the recipe asks for.
+
+    Each file, and what is measured of it, is made once, however often the run is interrupted.
 
     Args:
         folder: The run's folder.
@@ -87,6 +93,7 @@ def write_files(
         model: The trained `keras.Model`.
         train, val, judged: Batches of the splits.
         report: The float model's `Report`.
+        progress: What is done already.
 
     Returns:
         What is known of each file, in the order of `quantization.SCHEMES`.
@@ -98,30 +105,47 @@ def write_files(
         splits.train.images, splits.train.labels, spec.representative_images, recipe.seed
     )
     name = f"{recipe.track}-{recipe.name}"
-    contents, twins = {}, {}
-    for scheme in quantization.SCHEMES:
-        if scheme == "qat" and not spec.qat:
-            continue
-        print(f"Converting to {scheme}...", flush=True)
+
+    @functools.cache
+    def twin(scheme):
+        """The network with fake quantization that an integer file is written from."""
         if scheme == "int8":
-            twins[scheme] = with_ranges(recipe, model, representative)
-        if scheme == "qat":
-            twins[scheme] = fine_tuned(recipe, model, representative, train, val)
-        if scheme in twins:
-            content = quantization.convert(twins[scheme], "qat", io=spec.tflite_io, logits=spec.tflite_logits)
+            return with_ranges(recipe, model, representative)
+        return fine_tuned(recipe, model, representative, train, val, progress) if scheme == "qat" else None
+
+    def convert(scheme):
+        """The bytes of a file."""
+        print(f"Converting to {scheme}...", flush=True)
+        if scheme in quantization.INTEGER_SCHEMES:
+            content = quantization.convert(twin(scheme), "qat", io=spec.tflite_io, logits=spec.tflite_logits)
         else:
             content = quantization.convert(model, scheme, logits=spec.tflite_logits)
-        contents[scheme] = quantization.add_metadata(content, _metadata(name, scheme, splits))
-    print("Evaluating the files...", flush=True)
-    with backend.native_noise_held():  # LiteRT reports its kernels when it runs for the first time.
-        speeds = {
-            threads: quantization.latencies(contents, judged.split.images[0], threads=threads) for threads in THREADS
-        }
-    (folder / run_folder.TFLITE).mkdir()
+        return quantization.add_metadata(content, _metadata(name, scheme, splits))
+
+    def speeds():
+        """Milliseconds an image by threads and scheme."""
+        print("Evaluating the files...", flush=True)
+        with backend.native_noise_held():  # LiteRT reports its kernels when it runs for the first time.
+            image = judged.split.images[0]
+            return {threads: quantization.latencies(contents, image, threads=threads) for threads in THREADS}
+
+    schemes = [scheme for scheme in quantization.SCHEMES if scheme != "qat" or spec.qat]
+    contents = {
+        scheme: progress.once(f"converting to {scheme}", bytes, functools.partial(convert, scheme))
+        for scheme in schemes
+    }
+    times = progress.once("timing the files", dict[int, dict[str, float]], speeds)
+    (folder / run_folder.TFLITE).mkdir(exist_ok=True)
     results = []
     for scheme, content in contents.items():
-        milliseconds = {threads: by_file[scheme] for threads, by_file in speeds.items()}
-        result = _result(recipe, scheme, content, len(contents["float32"]), milliseconds, judged, report, model, twins)
+
+        def evaluate(scheme=scheme, content=content):
+            """What is known of this file."""
+            milliseconds = {threads: by_file[scheme] for threads, by_file in times.items()}
+            float_bytes = len(contents["float32"])
+            return _result(recipe, scheme, content, float_bytes, milliseconds, judged, report, model, twin(scheme))
+
+        result = progress.once(f"evaluating {scheme}", FileResult, evaluate)
         file, card = (folder / place for place in run_folder.tflite_names(scheme))
         file.write_bytes(content)
         run_folder.write_json(card, _card(recipe, name, splits, result, content, report))
@@ -136,7 +160,14 @@ def with_ranges(recipe: Recipe, model: Any, representative: Any) -> Any:
     return twin
 
 
-def fine_tuned(recipe: Recipe, model: Any, representative: Any, train: data.Batches, val: data.Batches) -> Any:
+def fine_tuned(
+    recipe: Recipe,
+    model: Any,
+    representative: Any,
+    train: data.Batches,
+    val: data.Batches,
+    progress: Progress | None = None,
+) -> Any:
     """The model with fake quantization, trained further to predict what the float model predicts.
 
     Learning from its predictions instead of labels keeps the file equal to the model that was evaluated; labels would
@@ -149,11 +180,14 @@ def fine_tuned(recipe: Recipe, model: Any, representative: Any, train: data.Batc
     live = spec.qat_epochs - frozen
     rate = spec.qat_learning_rate
     if live:
-        training.fit(student, train, val, _fine_tuning(recipe, live, rate))
+        checkpoints = progress and progress.checkpoints("fine-tuning")
+        training.fit(student, train, val, _fine_tuning(recipe, live, rate), checkpoints=checkpoints)
     if frozen:
         quantization.freeze(tuned)
         # The first part's cosine has come down; the rest stays low.
-        training.fit(student, train, val, _fine_tuning(recipe, frozen, rate / 10 if live else rate))
+        last = _fine_tuning(recipe, frozen, rate / 10 if live else rate)
+        checkpoints = progress and progress.checkpoints("fine-tuning with fixed ranges")
+        training.fit(student, train, val, last, checkpoints=checkpoints)
     return tuned
 
 
@@ -173,9 +207,9 @@ def _metadata(name, scheme, splits):
     return quantization.Metadata(name, description, __version__, splits.source.licence, splits.class_names)
 
 
-def _result(recipe, scheme, content, float_bytes, milliseconds, judged, report, model, twins):
-    """What is known of one file; `twins` has the network that an integer file was written from."""
-    images, twin = judged.split.images, twins.get(scheme)
+def _result(recipe, scheme, content, float_bytes, milliseconds, judged, report, model, twin):
+    """What is known of one file; `twin` is the network that an integer file was written from, else None."""
+    images = judged.split.images
     found = quantization.Runner(content)(images)
     logits = recipe.quantization.tflite_logits
     scores = evaluation.softmax(found) if logits else found

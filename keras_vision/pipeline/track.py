@@ -16,7 +16,8 @@ import numpy as np
 from keras_vision import backend, data, evaluation, models, training
 from keras_vision.keras_internals import names
 from keras_vision.pipeline import folder as run_folder
-from keras_vision.pipeline import heatmaps, record, tflite_files
+from keras_vision.pipeline import heatmaps, record, tflite_files, unfinished
+from keras_vision.pipeline.progress import SECONDS, Progress, is_exact
 from keras_vision.pipeline.report import Report
 from keras_vision.pipeline.report_page import write_report
 from keras_vision.pipeline.tables import counted, duration
@@ -45,26 +46,44 @@ class RunResult:
     report: Report
 
 
-def run(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False) -> RunResult:
+def run(
+    recipe: Recipe,
+    out: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+    checkpoint_seconds: float = SECONDS,
+) -> RunResult:
     """Runs a recipe and leaves its folder.
+
+    A run that was interrupted, however that happened, goes on when it is started again with the same arguments: its
+    state is in the folder `OUT.partial`.
 
     Args:
         recipe: A `Recipe`.
         out: Folder of the run; it appears when the run is finished.
         overwrite: Whether a finished run in `out` may be replaced.
+        restart: Whether to delete the state of an interrupted run and begin anew.
+        checkpoint_seconds: Least time between two checkpoints, which are written at the end of epochs.
 
     Returns:
         A `RunResult`.
 
     Raises:
-        InputError: If the folder is taken, or the data cannot be used.
+        InputError: If the folder is taken, the data cannot be used, or the interrupted run had another recipe, data,
+            backend or versions.
+        Interrupted: After Ctrl-C or SIGTERM, a `KeyboardInterrupt`; the training is saved up to its last step.
     """
     names.require()
     torch_state.flush_denormals()  # Before the first computation.
     started = time.perf_counter()
-    with run_folder.create(out, overwrite=overwrite) as folder:
+    with (
+        unfinished.create(out, record.identity(recipe), overwrite=overwrite, restart=restart) as folder,
+        Progress(folder, checkpoint_seconds) as progress,
+    ):
         seed_everything(recipe.seed)
         splits = data.load_splits(recipe.data, recipe.seed)
+        unfinished.require_same(folder, "data", record.data_identity(splits))
         announce(splits)
         recipe = _without_lost_class(recipe, splits)
         splits.positive_label(recipe.evaluation.positive_class)  # Refused now, not after the training.
@@ -74,22 +93,34 @@ def run(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False) -> R
         train, val, judged = _batches(recipe, splits)
         model = network(recipe, splits)
         heatmaps.check(recipe, model)
-        history = training.fit(model, train, val, recipe.training, log_dir=folder / run_folder.TENSORBOARD)
-        profile = _profile(recipe, model, train, val)
+        history = training.fit(
+            model,
+            train,
+            val,
+            recipe.training,
+            log_dir=folder / run_folder.TENSORBOARD,
+            checkpoints=progress.checkpoints("training"),
+        )
+        profile = None
+        if recipe.training.profile:
+            profile = progress.once("profile", training.Profile, lambda: _profile(recipe, model, train, val))
         model = _in_float32(model)
         report = dataclasses.replace(_report(recipe, splits, model, history, val, judged), profile=profile)
         # Before the heatmaps and files, which can take minutes: a training that is interrupted there is not lost.
         _write_training(folder, recipe, model, splits, history, report)
-        shown = heatmaps.explain(recipe, model, report)
+        shown = progress.once("heatmaps", heatmaps.Heatmaps, lambda: heatmaps.explain(recipe, model, report, progress))
         report = dataclasses.replace(
-            report, heatmaps=shown.caption, heatmap_plots=shown.plots or {}, faithfulness=shown.faithfulness
+            report, heatmaps=shown.caption, heatmap_plots=shown.plots, faithfulness=shown.faithfulness
         )
         if recipe.quantization.tflite or recipe.quantization.qat:
-            files = tflite_files.write_files(folder, recipe, splits, model, train, val, judged, report)
+            files = tflite_files.write_files(folder, recipe, splits, model, train, val, judged, report, progress)
             report = dataclasses.replace(report, files=files)
+        report = dataclasses.replace(
+            report, interruptions=progress.interruptions, checkpoints=progress.cost(), exact=is_exact(model)
+        )
         write_report(report, folder)
     print(report.summary())
-    total = duration(time.perf_counter() - started)
+    total = duration(time.perf_counter() - started + progress.earlier_seconds)
     print(f"{total}, {duration(history.seconds)} of it training; weights of epoch {history.best_epoch}")
     print(f"Report: {Path(out) / run_folder.PAGE}")
     return RunResult(Path(out), model, history, report)
@@ -178,9 +209,7 @@ def _batches(recipe, splits):
 
 
 def _profile(recipe, model, train, val):
-    """Where an epoch's time goes, for a recipe that asks for it."""
-    if not recipe.training.profile:
-        return None
+    """Where an epoch's time goes."""
     return training.profile(model, train, val=val, native=recipe.training.native_operations)
 
 

@@ -1,5 +1,6 @@
 """Checkpoints of a training: written while it runs, read when the same training starts again."""
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -34,6 +35,7 @@ class Checkpoints:
     Attributes:
         written: How many were written.
         spent: Seconds that this took.
+        last: What the last one holds, such as "epoch 3 of 20".
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class Checkpoints:
     on_save: Callable[[], None] = lambda: None
     written: int = 0
     spent: float = 0.0
+    last: str = ""
     _complained: bool = False
     _best_before: str | None = None
 
@@ -68,6 +71,7 @@ class Checkpoints:
             return
         self.written += 1
         self.spent += time.perf_counter() - started
+        self.last = state.place(epochs)
         self.on_save()
 
     def _save_best(self, state):
@@ -115,7 +119,15 @@ class Checkpoints:
         for path in self.folder.glob("*.state"):
             if path.name != FINISHED:
                 path.unlink(missing_ok=True)
+        self.last = "the training"
         self.on_save()
+
+    def discard(self) -> None:
+        """Removes all checkpoints of a training that came to nothing."""
+        for path in self.folder.glob("*.state"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
 
     def finished(self, model: Any) -> History | None:
         """The history of a training that has finished, its weights put into the model; None if it has not."""

@@ -58,6 +58,7 @@ def fit(
     if spec.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard.")
     if checkpoints is not None and (history := checkpoints.finished(model)) is not None:
+        print(f"The training is finished: {len(history.epochs)} epochs.", flush=True)
         return history
     log, feed = EpochLog(), FromStep(train)
     # A progress bar on a terminal, elsewhere one line per epoch. Keras's annotation has only "auto".
@@ -89,6 +90,8 @@ def fit(
     if spec.patience and np.isfinite(losses).any():
         best = int(np.nanargmin(losses)) + 1
     if not losses or not math.isfinite(log.epochs[-1]["loss"]) or not math.isfinite(losses[best - 1]):
+        if checkpoints is not None:
+            checkpoints.discard()
         raise InputError(
             f"The loss is no longer a finite number after epoch {len(log.epochs)}: the learning rate is too high. "
             f"Lower --learning-rate. Received: {spec.learning_rate}."

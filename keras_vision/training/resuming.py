@@ -57,8 +57,7 @@ def resumed(
     state, elapsed = loaded or (None, 0.0)
     log.start(elapsed)
     if state is not None:
-        middle = f", step {state.step:,} of {len(feed):,} of the next" if state.step else ""
-        print(f"Resuming after epoch {state.epoch} of {epochs}{middle}.", flush=True)
+        print(f"Resuming after {state.place(epochs)}.", flush=True)
     with checkpoints.interrupt.deferred():
         if state is not None and state.step:
             keeper = Keeper(checkpoints, callbacks, log, feed, epochs, state, one_epoch=True)
@@ -116,7 +115,7 @@ class Keeper(keras.callbacks.Callback):
         if self.checkpoints.interrupt.requested is not None and batch + 1 < len(self.feed):
             step = self.feed.first + batch + 1
             self._save(capture(self.model, self.callbacks, epoch=self.epoch, step=step))
-            self._stop(f"epoch {self.epoch + 1} of {self.epochs}, step {step:,}")
+            self._stop()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         model: Any = self.model
@@ -127,7 +126,7 @@ class Keeper(keras.callbacks.Callback):
         if due:
             self._save(self.state)
         if interrupted:
-            self._stop(f"epoch {epoch + 1} of {self.epochs}")
+            self._stop()
         if self.one_epoch:
             model.stop_training = True
 
@@ -138,7 +137,7 @@ class Keeper(keras.callbacks.Callback):
         self.checkpoints.save(state, self.log.elapsed, self.epochs)
         self.saved_at = self.log.elapsed
 
-    def _stop(self, where):
+    def _stop(self):
         number = self.checkpoints.interrupt.requested
         assert number is not None
-        raise Interrupted(number, where)
+        raise Interrupted(number, self.checkpoints.last)

@@ -33,6 +33,12 @@ class State:
     callbacks: list[dict[str, Any]]
     best: dict[str, np.ndarray] = field(default_factory=dict)
 
+    def place(self, epochs: int) -> str:
+        """Where it is, such as "epoch 3 of 20" after the third, or "epoch 4 of 20, step 12"."""
+        if self.step:
+            return f"epoch {self.epoch + 1} of {epochs}, step {self.step:,}"
+        return f"epoch {self.epoch} of {epochs}"
+
 
 def capture(model: Any, callbacks: Sequence[Any], *, epoch: int, step: int = 0) -> State:
     """The state of a training, between two of its steps.

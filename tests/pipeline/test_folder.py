@@ -1,6 +1,7 @@
 import pytest
 
 from keras_vision.pipeline import folder as run_folder
+from keras_vision.pipeline import unfinished
 from keras_vision.recipe import InputError
 
 
@@ -10,7 +11,7 @@ def finish(folder, text="{}"):
 
 def test_a_run_appears_when_it_is_whole(tmp_path):
     out = tmp_path / "runs" / "one"
-    with run_folder.create(out) as partial:
+    with unfinished.create(out) as partial:
         finish(partial)
         assert not out.exists()
     assert (out / "report.json").is_file()
@@ -18,13 +19,13 @@ def test_a_run_appears_when_it_is_whole(tmp_path):
 
 
 def test_a_failed_run_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), run_folder.create(tmp_path / "one"):
+    with pytest.raises(RuntimeError), unfinished.create(tmp_path / "one"):
         raise RuntimeError
     assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_run_keeps_its_trained_model_and_says_where(tmp_path, capsys):
-    run = run_folder.create(tmp_path / "one")
+    run = unfinished.create(tmp_path / "one")
     partial = run.__enter__()
     (partial / run_folder.MODEL).write_text("weights")
     assert not run.__exit__(RuntimeError, RuntimeError(), None)  # The error goes on.
@@ -35,27 +36,27 @@ def test_a_failed_run_keeps_its_trained_model_and_says_where(tmp_path, capsys):
 
 def test_a_finished_run_stays_unless_overwriting_succeeds(tmp_path):
     out = tmp_path / "one"
-    with run_folder.create(out) as partial:
+    with unfinished.create(out) as partial:
         finish(partial, "first")
     with pytest.raises(InputError, match="--overwrite"):
         run_folder.check(out)
-    with pytest.raises(RuntimeError), run_folder.create(out, overwrite=True):
+    with pytest.raises(RuntimeError), unfinished.create(out, overwrite=True):
         raise RuntimeError
     assert (out / "report.json").read_text() == "first"
-    with run_folder.create(out, overwrite=True) as partial:
+    with unfinished.create(out, overwrite=True) as partial:
         finish(partial, "second")
     assert (out / "report.json").read_text() == "second"
 
 
 def test_a_run_of_one_kind_is_replaced_by_its_own_kind_alone(tmp_path):
     out = tmp_path / "one"
-    with run_folder.create(out, record=run_folder.RANGE_TEST) as partial:
+    with unfinished.create(out, record=run_folder.RANGE_TEST) as partial:
         (partial / "learning_rates.json").write_text("first")
     with pytest.raises(InputError, match="--overwrite"):
         run_folder.check(out, record=run_folder.RANGE_TEST)
     with pytest.raises(InputError, match="report.json is missing"):
         run_folder.check(out, overwrite=True)
-    with run_folder.create(out, overwrite=True, record=run_folder.RANGE_TEST) as partial:
+    with unfinished.create(out, overwrite=True, record=run_folder.RANGE_TEST) as partial:
         (partial / "learning_rates.json").write_text("second")
     assert (out / "learning_rates.json").read_text() == "second"
 
@@ -63,23 +64,23 @@ def test_a_run_of_one_kind_is_replaced_by_its_own_kind_alone(tmp_path):
 def test_an_empty_folder_may_be_filled(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    with run_folder.create(".") as partial:
+    with unfinished.create(".") as partial:
         finish(partial)
     assert (tmp_path / "empty" / "report.json").is_file()
 
 
 def test_a_link_to_a_run_is_followed(tmp_path):
-    with run_folder.create(tmp_path / "one") as partial:
+    with unfinished.create(tmp_path / "one") as partial:
         finish(partial, "first")
     (tmp_path / "link").symlink_to(tmp_path / "one")
-    with run_folder.create(tmp_path / "link", overwrite=True) as partial:
+    with unfinished.create(tmp_path / "link", overwrite=True) as partial:
         finish(partial, "second")
     assert (tmp_path / "one" / "report.json").read_text() == "second"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "one"]
 
 
 def test_of_two_runs_at_once_neither_is_lost(tmp_path):
-    first, second = run_folder.create(tmp_path / "one"), run_folder.create(tmp_path / "one")
+    first, second = unfinished.create(tmp_path / "one"), unfinished.create(tmp_path / "one")
     slow, quick = first.__enter__(), second.__enter__()
     finish(slow, "slow")
     finish(quick, "quick")
@@ -109,5 +110,5 @@ def test_a_file_is_no_folder(tmp_path):
 
 def test_a_place_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="Cannot write"), run_folder.create(tmp_path / "file" / "run"):
+    with pytest.raises(InputError, match="Cannot write"), unfinished.create(tmp_path / "file" / "run"):
         pass

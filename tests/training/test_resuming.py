@@ -1,6 +1,5 @@
 """A training that is killed or interrupted goes on and ends with the same numbers, bit by bit."""
 
-import dataclasses
 import signal
 
 import keras
@@ -12,7 +11,6 @@ from keras_vision import training
 from keras_vision.data import Batches
 from keras_vision.data.splits import Split
 from keras_vision.recipe import AugmentationSpec, TrainingSpec
-from keras_vision.training import checkpoint, state
 from keras_vision.training.checkpoint import Checkpoints
 from keras_vision.training.interrupt import Interrupt, Interrupted
 
@@ -107,5 +105,5 @@ def test_a_training_that_was_killed_twice_and_interrupted_twice_is_the_uninterru
     assert_same(session, expected)
     printed = capsys.readouterr().out
     assert "Resuming after epoch 1 of 5." in printed
-    assert "Resuming after epoch 1 of 5, step 3 of 4 of the next." in printed
+    assert "Resuming after epoch 2 of 5, step 3." in printed
     assert "Resuming after epoch 3 of 5." in printed
