@@ -4,6 +4,7 @@ Standard library only, like `folder`.
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -22,6 +23,8 @@ RESUME = "resume"
 LOCK = "lock"
 IDENTITY = "identity.json"
 SESSIONS = "sessions"
+# Those that come without a file's name: no space, a quota, a file too large, a read-only or broken disk.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextlib.contextmanager
@@ -62,7 +65,7 @@ def create(
     if not locked:
         raise InputError(f"{partial} is in use by another process. Wait for it, or choose another --out DIR.")
     try:
-        with _kept_if_it_has_work(partial):
+        with _kept_if_it_has_work(partial), _full_disks_are_told(partial):
             _begin(partial, identity, restart=restart)
             yield partial
         _finish(partial, out, overwrite=overwrite, record=record)
@@ -106,6 +109,20 @@ def _kept_if_it_has_work(partial):
                 f"What is done is kept in {partial}; the same command goes on from there.", file=sys.stderr, flush=True
             )
         raise
+
+
+@contextlib.contextmanager
+def _full_disks_are_told(partial):
+    """An error of the disk, or of a file in the folder, is the user's to mend, not a fault of the program."""
+    try:
+        yield
+    except OSError as error:
+        inside = error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(partial)
+        if not inside and error.errno not in DISK_ERRORS:
+            raise
+        raise InputError(
+            f"Cannot write to {error.filename or partial}: {error.strerror}. Mend that and repeat the command."
+        ) from error
 
 
 class OtherRunError(InputError):

@@ -62,17 +62,20 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             facts["best_file"] = self._save_best(state)
             state_file.write(self.folder / NEWEST, state.arrays, facts, before=self.folder / BEFORE)
-            self._keep_best(facts["best_file"])
         except OSError as error:
-            if not self._complained:
-                reason = f"No checkpoint can be written to {self.folder}: {error.strerror or error}"
-                print(f"{reason}. The training goes on.", file=sys.stderr)
-            self._complained = True
+            self._complain(error)
             return
+        self._keep_best(facts["best_file"])
         self.written += 1
         self.spent += time.perf_counter() - started
         self.last = state.place(epochs)
         self.on_save()
+
+    def _complain(self, error):
+        if not self._complained:
+            reason = f"No checkpoint can be written to {self.folder}: {error.strerror or error}"
+            print(f"{reason}. The training goes on.", file=sys.stderr)
+        self._complained = True
 
     def _save_best(self, state):
         """Name of the file with the best weights so far; None where there are none."""
@@ -98,7 +101,7 @@ class Checkpoints:
                 arrays, facts = state_file.read(self.folder / name)
                 best = self._best_before = facts.pop("best_file")
                 weights = {} if best is None else state_file.read(self.folder / best)[0]
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, state_file.DamagedError) as error:
                 print(f"{error} Going on from the checkpoint before, if there is one.", file=sys.stderr)
@@ -109,13 +112,17 @@ class Checkpoints:
         return None
 
     def finish(self, model: Any, history: History) -> None:
-        """Replaces the checkpoints by the finished training's weights and history."""
+        """Replaces the checkpoints by the finished training's weights and history; where that fails, it says so."""
         arrays = {
             f"{number}": np.array(keras.ops.convert_to_numpy(variable))
             for number, variable in enumerate(model.variables)
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        state_file.write(self.folder / FINISHED, arrays, dataclasses.asdict(history))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            state_file.write(self.folder / FINISHED, arrays, dataclasses.asdict(history))
+        except OSError as error:
+            self._complain(error)
+            return
         for path in self.folder.glob("*.state"):
             if path.name != FINISHED:
                 path.unlink(missing_ok=True)
@@ -133,7 +140,7 @@ class Checkpoints:
         """The history of a training that has finished, its weights put into the model; None if it has not."""
         try:
             arrays, facts = state_file.read(self.folder / FINISHED)
-        except (FileNotFoundError, state_file.DamagedError):
+        except (OSError, state_file.DamagedError):
             return None
         for number, variable in enumerate(model.variables):
             variable.assign(arrays[f"{number}"])

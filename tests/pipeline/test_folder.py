@@ -24,16 +24,6 @@ def test_a_failed_run_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_run_keeps_its_trained_model_and_says_where(tmp_path, capsys):
-    run = unfinished.create(tmp_path / "one")
-    partial = run.__enter__()
-    (partial / run_folder.MODEL).write_text("weights")
-    assert not run.__exit__(RuntimeError, RuntimeError(), None)  # The error goes on.
-    assert (partial / run_folder.MODEL).read_text() == "weights"
-    assert not (tmp_path / "one").exists()
-    assert str(partial) in capsys.readouterr().err
-
-
 def test_a_finished_run_stays_unless_overwriting_succeeds(tmp_path):
     out = tmp_path / "one"
     with unfinished.create(out) as partial:
@@ -79,16 +69,16 @@ def test_a_link_to_a_run_is_followed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "one"]
 
 
-def test_of_two_runs_at_once_neither_is_lost(tmp_path):
-    first, second = unfinished.create(tmp_path / "one"), unfinished.create(tmp_path / "one")
-    slow, quick = first.__enter__(), second.__enter__()
-    finish(slow, "slow")
-    finish(quick, "quick")
-    second.__exit__(None, None, None)
+def test_a_finished_run_that_cannot_be_moved_is_kept(tmp_path):
+    run = unfinished.create(tmp_path / "one")
+    partial = run.__enter__()
+    finish(partial, "slow")
+    (tmp_path / "one").mkdir()
+    finish(tmp_path / "one", "quick")
     with pytest.raises(InputError, match="is in .*could not be moved: .*--overwrite"):
-        first.__exit__(None, None, None)
+        run.__exit__(None, None, None)
     assert (tmp_path / "one" / "report.json").read_text() == "quick"
-    assert (slow / "report.json").read_text() == "slow"
+    assert (partial / "report.json").read_text() == "slow"
 
 
 def test_a_name_that_no_file_system_takes():
