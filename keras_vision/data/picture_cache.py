@@ -2,7 +2,7 @@
 
 A cache is a folder under Keras's home: `images.bin`, uint8, image after image; `prints.bin`, float32, their
 fingerprints (`fingerprints.py`); `index.json`, their description. It is written under a temporary name and renamed when
-it is complete. The package never deletes a cache.
+it is complete; a decoding that was interrupted goes on. The package never deletes a cache.
 """
 
 import collections
@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from keras_vision.data import fingerprints
 from keras_vision.data.rows import Rows
 from keras_vision.files import image_files
 from keras_vision.files.download import keras_home
+from keras_vision.files.lock import Lock
 from keras_vision.files.new_folder import put_in_place
 from keras_vision.recipe import InputError
 
@@ -149,13 +151,9 @@ def _make(folder, root, names, image_shape, resize, strict):
     """Decodes all files into the folder, which appears when it is complete."""
     print(f"Decoding {len(names):,} files of {root} into {folder}", flush=True)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-        try:
+        with _partial(folder) as partial:
             _write(partial, root, names, image_shape, resize, strict)
             put_in_place(partial, folder)  # It may replace a damaged cache, or one with unread files.
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         needed = len(names) * int(np.prod(image_shape)) >> 20
         raise InputError(
@@ -164,27 +162,87 @@ def _make(folder, root, names, image_shape, resize, strict):
         ) from error
 
 
+@contextlib.contextmanager
+def _partial(folder):
+    """A folder to write into: the one of an interrupted decoding of the same files, unless another process uses it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".partial-{folder.name}")
+    partial.mkdir(exist_ok=True)
+    lock = Lock(partial / "lock")
+    if not lock.acquire():
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+    try:
+        yield partial
+    except Exception:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        lock.release()
+    shutil.rmtree(partial, ignore_errors=True)  # There if another process was first.
+
+
 def _write(partial, root, names, image_shape, resize, strict):
     index = {"names": [], "set_aside": {}, "remarks": {}, "not_read": []}
     digest, started = hashlib.sha256(), time.perf_counter()
-    with (partial / "images.bin").open("wb") as images, (partial / "prints.bin").open("wb") as prints:
-        for done, decoded in _decode_all(root, names, image_shape, resize):
-            index["not_read"] += decoded.not_read
-            for name, content_digest, reason, remark in decoded.files:
-                digest.update(json.dumps([name, content_digest]).encode())
-                if reason is not None and strict:
-                    _refuse(name, reason)
-                if reason is not None:
-                    index["set_aside"][name] = reason
-                    continue
-                index["names"].append(name)
-                if remark:
-                    index["remarks"][name] = remark
+
+    def note(files, not_read):
+        index["not_read"] += not_read
+        for name, content_digest, reason, remark in files:
+            digest.update(json.dumps([name, content_digest]).encode())
+            if reason is not None and strict:
+                _refuse(name, reason)
+            if reason is not None:
+                index["set_aside"][name] = reason
+                continue
+            index["names"].append(name)
+            if remark:
+                index["remarks"][name] = remark
+
+    files = [(partial / name).open("a+b") for name in ("images.bin", "prints.bin", "journal.jsonl")]
+    with contextlib.ExitStack() as stack:
+        images, prints, journal = map(stack.enter_context, files)
+        before = 0
+        for entry in _journal(images, prints, journal):
+            note(entry["files"], entry["not_read"])
+            before += len(entry["files"])
+        if before:
+            print(f"Going on after {before:,} files that were decoded before", flush=True)
+        for done, decoded in _decode_all(root, names[before:], image_shape, resize):
+            note(decoded.files, decoded.not_read)
             images.write(decoded.images)
             prints.write(decoded.prints)
-            _progress(done, len(names), started)
+            images.flush()
+            prints.flush()
+            entry = {"files": decoded.files, "not_read": decoded.not_read, "bytes": [images.tell(), prints.tell()]}
+            entry["crc"] = zlib.crc32(decoded.prints, zlib.crc32(decoded.images))
+            journal.write(json.dumps(entry).encode() + b"\n")
+            journal.flush()
+            _progress(before + done, len(names), started, before)
     index["sha256"] = digest.hexdigest()
+    for name in ("journal.jsonl", "lock"):
+        (partial / name).unlink(missing_ok=True)
     (partial / "index.json").write_text(json.dumps(index), "utf-8")
+
+
+def _journal(images, prints, journal):
+    """The entries of an interrupted decoding whose images are there, unchanged; cuts the files after them."""
+    entries, ends, read = [], [0, 0], 0
+    journal.seek(0)
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        for line in journal:
+            entry = json.loads(line)
+            crc = 0
+            for file, start, end in zip((images, prints), ends, entry["bytes"], strict=True):
+                file.seek(start)
+                crc = zlib.crc32(file.read(end - start), crc)
+            if crc != entry["crc"]:
+                break
+            entries.append(entry)
+            ends, read = entry["bytes"], read + len(line)
+    for file, end in zip((images, prints, journal), (*ends, read), strict=True):
+        file.truncate(end)
+        file.seek(end)
+    return entries
 
 
 def _refuse(name, reason):
@@ -239,9 +297,9 @@ def _decode(root, names, image_shape, resize):
     return _Decoded(images[:count], fingerprints.fingerprints(images[:count]), files, not_read)
 
 
-def _progress(done, total, started):
+def _progress(done, total, started, before):
     """One line that is updated on a terminal; elsewhere a line per tenth of the files."""
-    rate = f"{done / max(1e-9, time.perf_counter() - started):,.0f} a second"
+    rate = f"{(done - before) / max(1e-9, time.perf_counter() - started):,.0f} a second"
     if sys.stdout.isatty():
         print(f"\r{done:,} of {total:,} files, {rate} ", end="\n" if done == total else "", flush=True)
     elif done == total or (10 * done // total > 10 * max(0, done - CHUNK) // total and total > 20 * CHUNK):

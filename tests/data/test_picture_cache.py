@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -12,6 +13,7 @@ from keras_vision.data import folders, picture_cache
 from keras_vision.data.rows import Rows
 from keras_vision.data.splits import Split
 from keras_vision.files import image_files
+from keras_vision.files.lock import Lock
 from keras_vision.recipe import DataSpec, InputError
 
 
@@ -114,20 +116,60 @@ def test_a_changed_file_is_another_cache(change, root, decoded):
     assert len(decoded) == 48 + {"added": 1, "removed": -1}.get(change, 0)
 
 
-def test_an_interrupted_decoding_leaves_nothing(root, monkeypatch):
-    write, calls = picture_cache._progress, []
+def interrupt_decoding(root, monkeypatch, after):
+    """Leaves a decoding after some files; the partial cache."""
+    progress = picture_cache._progress
 
-    def interrupt(done, total, started):
-        calls.append(done)
-        raise KeyboardInterrupt
+    def interrupt(done, *arguments):
+        if done == after:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(picture_cache, "_progress", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        load(root)
-    assert calls
-    assert not list(picture_cache.home().iterdir())
-    monkeypatch.setattr(picture_cache, "_progress", write)
+    with monkeypatch.context() as patch:
+        patch.setattr(picture_cache, "_progress", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            load(root)
+    assert picture_cache._progress is progress
+    (partial,) = picture_cache.home().iterdir()
+    assert partial.name.startswith(".partial-")
+    return partial
+
+
+@pytest.mark.parametrize(
+    ("damage", "again"),
+    [
+        (None, 12),
+        ("images.bin", 24),  # Lost in a power cut, say.
+        ("journal.jsonl", 20),  # Its last line was not written completely.
+    ],
+)
+def test_an_interrupted_decoding_goes_on(damage, again, root, decoded, monkeypatch, capsys):
+    monkeypatch.setattr(picture_cache, "CHUNK", 4)
+    partial = interrupt_decoding(root, monkeypatch, 12)
+    if damage == "images.bin":
+        (partial / damage).write_bytes(b"\0" * (partial / damage).stat().st_size)
+    if damage == "journal.jsonl":
+        lines = (partial / damage).read_bytes().splitlines(keepends=True)
+        (partial / damage).write_bytes(b"".join(lines[:1]) + lines[1][:-9])
+    decoded.clear()
+    first = load(root)
+    assert len(decoded) == again
+    assert ("Going on after" in capsys.readouterr().out) == (again < 24)
+    (folder,) = picture_cache.home().iterdir()
+    assert {path.name for path in folder.iterdir()} == {"images.bin", "prints.bin", "index.json"}
+    index = (folder / "index.json").read_text()
+    shutil.rmtree(folder)
+    second = load(root)
+    assert (folder / "index.json").read_text() == index
+    np.testing.assert_array_equal(first.train.images[:], second.train.images[:])
+
+
+def test_two_processes_may_decode_the_same_files(root, monkeypatch):
+    partial = interrupt_decoding(root, monkeypatch, 24)
+    other = Lock(partial / "lock")
+    assert other.acquire()
     assert load(root).counts()["train"] == [9, 9]
+    other.release()
+    assert partial.exists()
 
 
 def test_a_cache_that_another_run_finished_first_is_used(root, monkeypatch):
