@@ -51,11 +51,15 @@ def run_track(
         options, recipe = parse(track, named_recipes, description, argv)
         _find_files(recipe)
         from keras_vision.pipeline import folder as run_folder
+        from keras_vision.pipeline import unfinished
 
         find_rate = options.find_learning_rate
         out = Path(options.out or Path("runs") / run_name(track, named_recipes, recipe, options.smoke, find_rate))
         record = run_folder.RANGE_TEST if find_rate else run_folder.REPORT
         run_folder.check(out, overwrite=options.overwrite, record=record)
+        if not options.restart:
+            recipe_part = {} if find_rate else {"recipe": dataclasses.asdict(recipe)}
+            unfinished.check(out, {"kind": record, **recipe_part})
         backend.choose_backend(options.backend)
 
         if find_rate:
@@ -133,8 +137,9 @@ def _told_how_to_go_on(out: Path, argv: Sequence[str] | None) -> Iterator[None]:
 
         if unfinished.has_work(unfinished.place(out)):
             words = sys.argv[1:] if argv is None else argv
-            # What was deleted or replaced already must not be again.
-            print(f"To go on: {shlex.join([*_called(), *(word for word in words if word != '--restart')])}")
+            # With it, the command would delete what is to be gone on with.
+            command = shlex.join([*_called(), *(word for word in words if word != "--restart")])
+            print(f"To go on: {command}", file=sys.stderr)
         raise
 
 

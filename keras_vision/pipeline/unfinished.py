@@ -133,18 +133,31 @@ def _begin(partial, identity, *, restart):
     """Compares the identities, and empties the folder where there is nothing to go on with."""
     file = partial / RESUME / IDENTITY
     if has_work(partial) and not restart:
-        differences = list(_differences(_read(file), identity))
-        if differences:
-            raise OtherRunError(
-                f"{partial} holds an unfinished run with other settings: {'; '.join(differences)}. Repeat that command "
-                "to go on with it, pass --restart to delete it, or choose another --out DIR."
-            )
+        _compare(partial, identity)
         return
     for path in [*partial.iterdir(), *(partial / RESUME).iterdir()]:
         if path.name in (RESUME, LOCK):
             continue
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     run_folder.write_json(file, identity)
+
+
+def check(out: str | os.PathLike, identity: Mapping[str, Any]) -> None:
+    """Compares what is known of a run before it begins with the unfinished one that it would go on with.
+
+    Raises:
+        InputError: If they differ.
+    """
+    if has_work(place(out)):
+        _compare(place(out), json.loads(json.dumps(identity)))
+
+
+def _compare(partial, identity):
+    if differences := list(_differences(_read(partial / RESUME / IDENTITY), identity)):
+        raise OtherRunError(
+            f"{partial} holds an unfinished run with other settings: {'; '.join(differences)}. Repeat that command "
+            "to go on with it, pass --restart to delete it, or choose another --out DIR."
+        )
 
 
 def require_same(partial: Path, name: str, value: Any) -> None:
@@ -180,7 +193,7 @@ def _differences(old, new, *path):
     elif old != new:
         name = path[-1]
         if path[0] == "recipe":
-            name = "--recipe" if path[1:] == ("name",) else flag(name)
+            name = {("name",): "--recipe", ("track",): "track"}.get(path[1:], flag(name))
         yield f"{name} {_short(old)} (now {_short(new)})"
 
 

@@ -1,9 +1,11 @@
-"""Training: losses, class weights, schedules, callbacks, history, learning-rate range test and distillation."""
+"""Training: losses, class weights, schedules, callbacks, checkpoints, learning-rate range test and distillation."""
 
+from keras_vision.training.checkpoint import Checkpoints
 from keras_vision.training.class_weights import class_weights
 from keras_vision.training.distillation import student_of
 from keras_vision.training.fit import compile_model, fit
 from keras_vision.training.history import History
+from keras_vision.training.interrupt import Interrupt, Interrupted
 from keras_vision.training.own_loop import PREDICTIONS, STEPS
 from keras_vision.training.profile import Profile, profile
 from keras_vision.training.range_test import range_test
@@ -12,7 +14,10 @@ from keras_vision.training.rate_curve import RateCurve, read_curve
 __all__ = [
     "PREDICTIONS",
     "STEPS",
+    "Checkpoints",
     "History",
+    "Interrupt",
+    "Interrupted",
     "Profile",
     "RateCurve",
     "class_weights",
