@@ -106,6 +106,8 @@ def killed(backend, flags, out, core, seconds, rng):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             kills += 1
+            if (out / "report.json").is_file():  # It was finished already, and about to end.
+                return kills
     finish(backend, flags, out, core)
     return kills
 
@@ -129,7 +131,10 @@ def one_recipe(folder, backend, name, runs, core, seed):
             differing = [key for key, value in outcome(out).items() if value != expected[key]]
             print(f"{backend}, {name}, run {number}: {', '.join(differing)} differ", flush=True)
     row = {"finished": runs, "identical": identical, "kills": kills, "stable": again == expected}
-    print(f"{backend:<12}{name:<32}{identical} of {runs} identical, {kills} kills, clean runs equal: {row['stable']}")
+    print(
+        f"{backend:<12}{name:<32}{identical} of {runs} identical, {kills} kills, clean runs equal: {row['stable']}",
+        flush=True,
+    )
     return row
 
 
