@@ -48,11 +48,15 @@ def write(path: Path, arrays: Mapping[str, "np.ndarray"], facts: Any, *, before:
 def write_bytes(path: Path, *parts: Any, before: Path | None = None) -> None:
     """Writes bytes like `write`, without a checksum."""
     temporary = path.with_name(f"{path.name}.writing")
-    with temporary.open("wb") as file:
-        for part in parts:
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)  # On a full disk, so that something else may be written.
+        raise
     if before is not None and path.exists():
         os.replace(path, before)
     os.replace(temporary, path)

@@ -82,7 +82,8 @@ def place(out: str | os.PathLike) -> Path:
 def has_work(partial: Path) -> bool:
     """Whether a run that was interrupted has left anything to go on with."""
     resume = partial / RESUME
-    return resume.is_dir() and any(path.name not in (LOCK, IDENTITY, SESSIONS) for path in resume.iterdir())
+    others = (path for path in resume.glob("*") if path.name not in (LOCK, IDENTITY, SESSIONS))
+    return any(path.is_file() or any(path.glob("*.state")) for path in others)
 
 
 def _recover(partial, out):

@@ -117,22 +117,32 @@ class Checkpoints:
             f"{number}": np.array(keras.ops.convert_to_numpy(variable))
             for number, variable in enumerate(model.variables)
         }
-        try:
+
+        def write():
             self.folder.mkdir(parents=True, exist_ok=True)
             state_file.write(self.folder / FINISHED, arrays, dataclasses.asdict(history))
-        except OSError as error:
-            self._complain(error)
-            return
-        for path in self.folder.glob("*.state"):
-            if path.name != FINISHED:
-                path.unlink(missing_ok=True)
+
+        try:
+            write()
+        except OSError:
+            self._remove_all_but(FINISHED)  # They are larger, with the optimizer's state.
+            try:
+                write()
+            except OSError as error:
+                self._complain(error)
+                return
+        self._remove_all_but(FINISHED)
         self.last = "the training"
         self.on_save()
 
+    def _remove_all_but(self, name):
+        for path in self.folder.glob("*.state"):
+            if path.name != name:
+                path.unlink(missing_ok=True)
+
     def discard(self) -> None:
         """Removes all checkpoints of a training that came to nothing."""
-        for path in self.folder.glob("*.state"):
-            path.unlink(missing_ok=True)
+        self._remove_all_but(None)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 

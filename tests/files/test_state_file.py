@@ -90,3 +90,16 @@ def test_a_process_that_dies_while_it_writes_leaves_a_whole_file(name, count, ne
         assert not (tmp_path / "newest").exists()
     else:
         assert value_of(tmp_path / "newest") == newest
+
+
+def test_a_full_disk_leaves_the_file_and_no_rest(tmp_path, monkeypatch):
+    write(tmp_path / "a")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(state_file.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write(tmp_path / "a", 2.0)
+    assert value_of(tmp_path / "a") == 1.0
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

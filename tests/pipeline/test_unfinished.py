@@ -79,6 +79,13 @@ def test_other_data_are_refused_when_they_are_known(tmp_path):
             unfinished.require_same(partial, "data", {"train.npz": "abd"})
 
 
+def test_a_folder_of_checkpoints_without_any_is_nothing_to_go_on_with(tmp_path):
+    (tmp_path / "resume" / "training").mkdir(parents=True)
+    assert not unfinished.has_work(tmp_path)
+    (tmp_path / "resume" / "training" / "newest.state").touch()
+    assert unfinished.has_work(tmp_path)
+
+
 def test_restart_begins_anew(tmp_path):
     die(tmp_path / "one")
     with (

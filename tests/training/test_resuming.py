@@ -11,6 +11,7 @@ from keras import layers
 from keras_vision import training
 from keras_vision.data import Batches
 from keras_vision.data.splits import Split
+from keras_vision.files import state_file
 from keras_vision.recipe import AugmentationSpec, InputError, TrainingSpec
 from keras_vision.training import checkpoint, resuming, state
 from keras_vision.training.checkpoint import Checkpoints
@@ -256,6 +257,21 @@ def test_a_training_ends_although_its_checkpoints_cannot_be_written(tmp_path, ca
     error = capsys.readouterr().err
     assert error.count("No checkpoint can be written") == 1
     assert str(tmp_path / "file") in error
+
+
+def test_the_finished_training_takes_the_room_of_its_checkpoints(tmp_path, monkeypatch):
+    """On a disk that is full as long as they are there."""
+    write = state_file.write
+
+    def write_if_there_is_room(path, *arguments, **keywords):
+        if path.name == checkpoint.FINISHED and (tmp_path / checkpoint.NEWEST).exists():
+            raise OSError(28, "No space left on device")
+        return write(path, *arguments, **keywords)
+
+    monkeypatch.setattr(state_file, "write", write_if_there_is_room)
+    expected = train({}, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FINISHED]
+    assert_same(train({}, tmp_path), expected)
 
 
 def test_a_training_that_came_to_nothing_leaves_no_checkpoint(tmp_path):
