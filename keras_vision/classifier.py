@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_vision import backend
-from keras_vision.files import image_files
+from keras_vision.files import image_files, outside
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.recipe import InputError, first_line
 
@@ -178,31 +178,20 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
     Raises:
         InputError: If it cannot be read, or is empty.
     """
-    try:
-        names = tuple(Path(path).read_text("utf-8-sig", "replace").rstrip().splitlines())
-    except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    names = tuple(outside.read_text(path, "replace").rstrip().splitlines())
     if not names:
         raise InputError(f"{path} has no class names. It takes one name per line.")
     return names
 
 
 def _open_tflite(cls, path, class_names, input_range, resize, threads, keep_tensors):
-    from keras_vision.quantization.flatbuffer import require_identifier
     from keras_vision.quantization.metadata import read_metadata
     from keras_vision.quantization.runtime import Runner
 
-    try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
-    require_identifier(content, path)
+    content = outside.read_bytes(path)
     metadata = read_metadata(content, path)
-    try:
-        with backend.native_noise_held():
-            runner = Runner(content, threads, keep_tensors=keep_tensors)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"{path} cannot be run: {first_line(error)}") from error
+    with backend.native_noise_held():
+        runner = Runner(content, threads, keep_tensors=keep_tensors, where=path)
     if complaint := runner.complaint():
         raise InputError(f"{path} {complaint}, so it does not classify images of one size.")
     shape = runner.image_shape
