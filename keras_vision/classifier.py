@@ -15,7 +15,7 @@ import numpy as np
 from keras_vision import backend
 from keras_vision.files import image_files, outside
 from keras_vision.pipeline import folder as run_folder
-from keras_vision.recipe import InputError, first_line
+from keras_vision.recipe import InputError
 
 DECODERS = 4
 # Images at once, and values of images at once: feature maps of large images are what needs memory.
@@ -285,12 +285,8 @@ def _open_keras(cls, path, class_names, input_range, resize):
     if not file.is_file():
         raise InputError(f"{path} is not a run's folder with a {run_folder.MODEL}, a .keras or a .tflite file.")
     # Keras and its backend first, with the noise held back.
-    keras = backend.import_quietly("keras")
-    try:
-        with backend.native_noise_held():
-            model = keras.saving.load_model(file, compile=False)
-    except Exception as error:  # Whatever a damaged archive makes of Keras's reader.
-        raise InputError(f"{file} cannot be read as a Keras model: {first_line(error)}") from error
+    saved = backend.import_quietly("keras_vision.models.saved")
+    model = saved.read_model(file)
     shape, num_outputs = _ends(file, model)
     labels = run_folder.labels_beside(file)
     if class_names is None and labels is not None:

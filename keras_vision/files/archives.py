@@ -11,10 +11,13 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from keras_vision.files import outside
 from keras_vision.recipe import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # A .keras file has three members and perhaps some vocabularies, an .npz file six; a checkpoint of torch one per tensor.
 MAX_MEMBERS = 10_000
@@ -115,7 +118,7 @@ def read_appended(content: bytes, name: str, limit: int, where: str | os.PathLik
         raise InputError(f"{where} has a damaged archive of files ({_reason(error)}).") from error
 
 
-def array_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], "object"]:
+def array_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], "np.dtype"]:
     """Shape and dtype of an .npy file, whose header states as many bytes as the file has.
 
     Args:
@@ -123,7 +126,7 @@ def array_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], "object"]
         size: The file's bytes.
 
     Raises:
-        ValueError: If it is no .npy file, has Python objects, or another size.
+        ValueError: If it is no .npy file or has another size.
     """
     import numpy as np
 
@@ -135,8 +138,8 @@ def array_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], "object"]
         shape, _, dtype = readers[version](file)
     except (SyntaxError, TypeError, RecursionError, MemoryError, struct.error) as error:
         raise ValueError("its header is no description of an array") from error
-    if dtype.hasobject:
-        raise ValueError("it has pickled objects")
+    if dtype.hasobject:  # Their size is not stated.
+        return shape, dtype
     count = 1
     for side in shape:
         if not 0 <= side < 2**48:

@@ -17,7 +17,12 @@ from typing import Any
 SECONDS = 60.0
 # Memory that reading a file may take, besides four times the file's size.
 MAX_MEMORY = 2**31
-_HEAD = struct.Struct("<BQ")
+RAISED = -1
+_HEAD, _ANSWER = struct.Struct("<BQ"), struct.Struct("<q")
+
+
+class TrialError(RuntimeError):
+    """A file that the child does not survive; the message is the reason in a few words."""
 
 
 class Trial:
@@ -32,21 +37,26 @@ class Trial:
         self._process: Any = None
         self._parent = 0
 
-    def failure(self, content: bytes, mode: int = 0) -> str | None:
-        """How the child fails at a file, a few words; None if it does not.
+    def result(self, content: bytes, mode: int = 0) -> int:
+        """What the child's function answers for a file, or `RAISED`.
 
         Args:
             content: What `serve` hands to its function.
             mode: A number from 0 to 255 for the same.
+
+        Raises:
+            TrialError: If the child crashes, needs too much memory or takes too long.
         """
         with self._lock:
             # A file before this one may have damaged the child's memory, so only a fresh child's end counts.
             fresh = self._start()
-            failure = self._ask(content, mode)
-            if failure is not None and not fresh:
-                self._start()
-                failure = self._ask(content, mode)
-            return failure
+            try:
+                return self._ask(content, mode)
+            except TrialError:
+                if fresh:
+                    raise
+            self._start()
+            return self._ask(content, mode)
 
     def _start(self):
         """Starts the child if there is none; whether it did."""
@@ -82,18 +92,18 @@ class Trial:
             with contextlib.suppress(OSError):  # A broken pipe: the child has ended.
                 _write_all(process.stdin, _HEAD.pack(mode, len(content)))
                 _write_all(process.stdin, content)
-                answer = process.stdout.read(1)
+                answer = process.stdout.read(_ANSWER.size)
         except BaseException:
             self._end()
             raise
         finally:
             timer.cancel()
-        if answer:
-            return None
+        if len(answer) == _ANSWER.size:
+            return _ANSWER.unpack(answer)[0]
         self._end()
         if late:
-            return f"it takes more than {SECONDS:g} seconds"
-        return "the library that reads such files crashes or needs too much memory"
+            raise TrialError(f"it takes more than {SECONDS:g} seconds")
+        raise TrialError("the library that reads such files crashes or needs too much memory")
 
     def _end(self):
         if self._process is None:
@@ -124,8 +134,8 @@ def started(module: str) -> Trial:
     return trial
 
 
-def serve(function: Callable[[bytes, int], None]) -> int:
-    """The child process: calls a function with each file, and answers when it has returned or raised."""
+def serve(function: Callable[[bytes, int], int]) -> int:
+    """The child process: calls a function with each file, and answers with its number, or `RAISED`."""
     # Whatever native code writes to standard output must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
@@ -135,9 +145,11 @@ def serve(function: Callable[[bytes, int], None]) -> int:
         if len(content) < size:
             break
         _limit_memory(MAX_MEMORY + 4 * size)
-        with contextlib.suppress(Exception):  # The caller gets the same one, and says it in a sentence.
-            function(content, mode)
-        answers.write(b".")
+        try:
+            result = function(content, mode)
+        except Exception:  # The caller gets the same one, and says it in a sentence.
+            result = RAISED
+        answers.write(_ANSWER.pack(result))
     return 0
 
 

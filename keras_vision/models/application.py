@@ -5,6 +5,7 @@ images are repeated to three equal channels, because the weights were trained on
 """
 
 import difflib
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from keras import layers
 
 from keras_vision.files.download import keras_home
+from keras_vision.models import saved
 from keras_vision.models.ends import resized, resized_shape, scaled, with_head
 from keras_vision.models.shapes import require_pictures
 from keras_vision.recipe import InputError, ModelSpec, first_line
@@ -120,14 +122,29 @@ def _not_downloaded(spec, reason, address):
 
 
 def _read_weights(backbone, spec):
+    load_weights(backbone, spec.weights_path, spec.backbone)
+    print(f"Weights of {spec.backbone} loaded from {spec.weights_path}.")
+
+
+def load_weights(model: keras.Model, path: str | os.PathLike[str], name: str) -> None:
+    """Loads a file of weights into a network.
+
+    Args:
+        model: Changed in place.
+        path: An .h5, .weights.h5 or .keras file.
+        name: The network's, for the error.
+
+    Raises:
+        InputError: If the file cannot be read or does not fit.
+    """
     try:
-        backbone.load_weights(spec.weights_path)
+        saved.check(path)
+        model.load_weights(path)
     except Exception as error:  # A damaged file can raise anything in Keras's and HDF5's readers.
         raise InputError(
-            f"--weights {spec.weights} cannot be loaded into {spec.backbone} ({first_line(error).rstrip('.')}). Pass "
+            f"--weights {path} cannot be loaded into {name} ({first_line(error).rstrip('.')}). Pass "
             "an .h5, .weights.h5 or .keras file of the keras.applications network without its top (include_top=False)."
         ) from error
-    print(f"Weights of {spec.backbone} loaded from {spec.weights_path}.")
 
 
 def _cut(backbone, name):

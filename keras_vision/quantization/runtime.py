@@ -231,8 +231,10 @@ def _try(content, where, keep_tensors):
     known = hashlib.sha256(content).hexdigest(), keep_tensors
     if known in _tried:
         return
-    if failure := _TRIAL.failure(content, KEEP_TENSORS if keep_tensors else 0):
-        raise InputError(f"{where} cannot be run: {failure}.")
+    try:
+        _TRIAL.result(content, KEEP_TENSORS if keep_tensors else 0)
+    except trial.TrialError as error:
+        raise InputError(f"{where} cannot be run: {error}.") from error
     _tried.add(known)
 
 

@@ -8,11 +8,14 @@ from keras_vision.files import trial
 KEEP_TENSORS = 1
 
 
-def run(content: bytes, mode: int) -> None:
+def run(content: bytes, mode: int) -> int:
     """Runs a file on an input of zeros, and on one of random values.
 
     Args:
         mode: `KEEP_TENSORS`, or 0.
+
+    Returns:
+        0.
     """
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
@@ -32,6 +35,7 @@ def run(content: bytes, mode: int) -> None:
         for item in interpreter.get_tensor_details():
             interpreter.get_tensor(item["index"])
         interpreter._get_ops_details()
+    return 0
 
 
 if __name__ == "__main__":
