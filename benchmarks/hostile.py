@@ -58,6 +58,7 @@ def answer(seed, kinds, seeds, folder):
     except InputError as error:
         found["outcome"] = "refused"
         text = str(error)
+        found["sentence"] = text[:300]
         if "\n" in text.strip() or len(text) > SENTENCE:
             found |= {"outcome": "exception", "error": f"no sentence: {text[:300]!r}"}
         elif "the library that reads such files crashes" in text:
@@ -198,6 +199,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         seeds = Path(folder)
         hostile_files.write_seeds(seeds)
+        hostile_files.require_valid(seeds)
         if options.only is not None:
             with tempfile.TemporaryDirectory() as place:
                 found = answer(options.only, options.kinds, seeds, place)

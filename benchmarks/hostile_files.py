@@ -1,5 +1,6 @@
 """The files of `hostile.py`: valid ones of every kind, how a seed damages them, and the readers they go through."""
 
+import contextlib
 import copy
 import io
 import json
@@ -19,6 +20,7 @@ from keras import layers
 from keras_vision import audit, compare, data, models, quantization
 from keras_vision.classifier import Classifier, read_class_names
 from keras_vision.files import image_files
+from keras_vision.files.outside import read_bytes
 from keras_vision.models.application import load_weights
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.quantization.flatbuffer import FlatModel, pack
@@ -55,9 +57,10 @@ def write_seeds(folder):
         (folder / "tflite" / name).write_bytes(content)
     _write_npz(folder / "npz")
     model.save(folder / "keras" / "a.keras")
-    keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(2, name="out")]).save(
-        folder / "keras" / "b.keras"
-    )
+    images = keras.Input((8, 8, 1))
+    x = layers.Conv2D(4, 3, name="conv")(layers.Concatenate()([layers.Rescaling(1 / 255)(images)] * 3))
+    small = keras.Model(images, layers.Dense(2, name="out")(layers.Flatten()(x)))
+    small.save(folder / "keras" / "b.keras")
     model.save_weights(folder / "h5" / "a.weights.h5")
     model.save_weights(folder / "h5" / "b.weights.h5")
     models.save_state_dict(_torch_network(), folder / "pth" / "a.pth")
@@ -100,7 +103,7 @@ def _write_pth(path):
     """torch's format from before 1.6, which is no archive."""
     import torch
 
-    torch.save({"a": torch.zeros(3), "b": [torch.ones(2)]}, path, _use_new_zipfile_serialization=False)
+    torch.save(torch.load(path.with_name("a.pth"), weights_only=True), path, _use_new_zipfile_serialization=False)
 
 
 def _tflite_files(model):
@@ -191,7 +194,10 @@ def _write_run(folder):
 
 
 def _read_tflite(path):
-    content = path.read_bytes() if path.is_file() else None
+    try:
+        content = read_bytes(path)
+    except InputError:
+        content = None
     reasons = []
     # Each of them, whatever the others say.
     for read in (
@@ -200,7 +206,7 @@ def _read_tflite(path):
         lambda: content is not None and quantization.read_metadata(content),
         lambda: content is not None and quantization.Runner(content)(_images_for(content)),
         lambda: _classify(path),
-        lambda: _classify(path, input_range=(0, 1), keep_tensors=True),
+        lambda: _classify(path, keep_tensors=True),
     ):
         try:
             read()
@@ -225,8 +231,6 @@ def _classify(path, **options):
 def _run_command(command, arguments):
     """A command line: exit status 0 or 1, or 2 with one sentence."""
     output = io.StringIO()
-    import contextlib
-
     with contextlib.redirect_stderr(output):
         status = command.main(arguments)
     text = output.getvalue()
@@ -245,7 +249,7 @@ def _read_npz(path):
 
 def _read_keras(path):
     reasons = []
-    for read in (lambda: _classify(path, input_range=None), lambda: models.init_from(_model(), path)):
+    for read in (lambda: _classify(path), lambda: models.init_from(_model(), path)):
         try:
             read()
         except InputError as error:
@@ -279,6 +283,14 @@ READERS = {
     "labels": read_class_names,
     "run": _read_run,
 }
+
+
+def require_valid(seeds):
+    """Reads the valid files: a check that refuses everything would pass every other test."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        for kind in KINDS:
+            for file in sorted((seeds / kind).iterdir()):
+                READERS[kind](file)
 
 
 # Damage.

@@ -3,6 +3,7 @@
 `predict` and `explain` use it. A .tflite file is opened without importing a framework.
 """
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from keras_vision.recipe import InputError
 DECODERS = 4
 # Images at once, and values of images at once: feature maps of large images are what needs memory.
 BATCH, BATCH_VALUES = 256, 2**21
+MAX_VALUES = 2**28  # Of one image, a gigabyte as float32.
 RESIZES = image_files.RESIZES
 PIXELS = (0.0, 255.0)
 USUAL_RANGES = (PIXELS, (0.0, 1.0), (-1.0, 1.0))
@@ -55,6 +57,8 @@ class Classifier:
         input_range: tuple[float, float],
         resize: str,
     ):
+        if math.prod(image_shape) > MAX_VALUES:
+            raise InputError(f"{path} takes images of shape {image_shape}, which are more than {MAX_VALUES:,} values.")
         count = max(2, num_outputs)
         if class_names is not None and len(class_names) != count:
             raise InputError(f"{path} has {count} classes. Received: {len(class_names)} class names.")
@@ -95,7 +99,8 @@ class Classifier:
         path = Path(os.path.expanduser(path))
         if resize not in (None, *RESIZES):
             raise InputError(f"resize is one of {', '.join(RESIZES)}. Received: {resize!r}.")
-        resize = resize or run_folder.data_of(path).get("resize", "stretch")
+        recorded = run_folder.data_of(path).get("resize", "stretch")
+        resize = resize or (recorded if recorded in RESIZES else "stretch")
         if path.suffix == ".tflite":
             return _open_tflite(cls, path, class_names, input_range, resize, threads, keep_tensors)
         return _open_keras(cls, path, class_names, input_range, resize)

@@ -79,6 +79,8 @@ def _read_arrays(path):
 
 
 def _check_header(path, archive, member):
+    if not member.filename.endswith(".npy"):
+        raise InputError(f"{path} is damaged: {member.filename} is not an array.")
     with archive.open(member) as file:
         try:
             _, dtype = archives.array_header(file, member.file_size)

@@ -22,10 +22,10 @@ def check(content: bytes, where: str | os.PathLike[str]) -> int:
         raise InputError(f"{where} is not an HDF5 file: it lacks the signature.")
     try:
         size = _TRIAL.result(content)
+    except trial.RaisedError as error:
+        raise InputError(f"{where} is a damaged HDF5 file ({error}); the copy may be incomplete.") from error
     except trial.TrialError as error:
         raise InputError(f"{where} cannot be read: {error}.") from error
-    if size == trial.RAISED:
-        raise InputError(f"{where} is a damaged HDF5 file; the copy may be incomplete.")
     if size == hdf5_trial.LINKS:
         raise InputError(f"{where} refers to other files; it is not opened.")
     if size == hdf5_trial.EXPANDS:

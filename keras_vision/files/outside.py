@@ -37,20 +37,27 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
                 raise UnreadableError("not a regular file")
             if status.st_size > limit:
                 raise UnreadableError(f"larger than {limit >> 20} MB")
-            with open(file.fileno(), "rb", closefd=False) as buffered:
-                # A file of /proc states a size of 0, and a growing one too little.
-                content = buffered.read(limit + 1)
+            content = _read_at_most(file, status.st_size, limit)
     except OSError as error:
         raise NotReadError((error.strerror or str(error)).lower()) from error
     except UnreadableError:
         raise
     except ValueError as error:  # A null character in the name.
         raise NotReadError(str(error)) from error
-    if len(content) > limit:
-        raise UnreadableError(f"larger than {limit >> 20} MB")
     if not content:
         raise UnreadableError("empty file")
     return content
+
+
+def _read_at_most(file, stated, limit):
+    """A file's content, whatever size it states: a file of /proc states 0."""
+    parts, size = [], 0
+    while part := file.read(max(stated - size, 1 << 16)):
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise UnreadableError(f"larger than {limit >> 20} MB")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _without_waiting(path, flags):

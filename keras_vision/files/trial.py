@@ -14,15 +14,21 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from keras_vision.recipe import first_line
+
 SECONDS = 60.0
 # Memory that reading a file may take, besides four times the file's size.
 MAX_MEMORY = 2**31
-RAISED = -1
-_HEAD, _ANSWER = struct.Struct("<BQ"), struct.Struct("<q")
+# A number and the length of a file that follows; the function's number and the length of an exception's message.
+_HEAD, _ANSWER = struct.Struct("<BQ"), struct.Struct("<qI")
 
 
 class TrialError(RuntimeError):
     """A file that the child does not survive; the message is the reason in a few words."""
+
+
+class RaisedError(TrialError):
+    """A file at which the child's function raises an exception."""
 
 
 class Trial:
@@ -38,13 +44,14 @@ class Trial:
         self._parent = 0
 
     def result(self, content: bytes, mode: int = 0) -> int:
-        """What the child's function answers for a file, or `RAISED`.
+        """The number that the child's function returns for a file.
 
         Args:
             content: What `serve` hands to its function.
             mode: A number from 0 to 255 for the same.
 
         Raises:
+            RaisedError: If the function raises an exception; the message is the beginning of its own.
             TrialError: If the child crashes, needs too much memory or takes too long.
         """
         with self._lock:
@@ -52,6 +59,8 @@ class Trial:
             fresh = self._start()
             try:
                 return self._ask(content, mode)
+            except RaisedError:
+                raise
             except TrialError:
                 if fresh:
                     raise
@@ -79,6 +88,7 @@ class Trial:
 
     def _ask(self, content, mode):
         process, late = self._process, []
+        answer = text = b""
 
         def stop():
             late.append(True)
@@ -87,18 +97,21 @@ class Trial:
         timer = threading.Timer(SECONDS, stop)
         timer.daemon = True
         timer.start()
-        answer = b""
         try:
             with contextlib.suppress(OSError):  # A broken pipe: the child has ended.
                 _write_all(process.stdin, _HEAD.pack(mode, len(content)))
                 _write_all(process.stdin, content)
-                answer = process.stdout.read(_ANSWER.size)
+                answer = _read_all(process.stdout, _ANSWER.size)
+                if len(answer) == _ANSWER.size:
+                    text = _read_all(process.stdout, _ANSWER.unpack(answer)[1])
         except BaseException:
             self._end()
             raise
         finally:
             timer.cancel()
         if len(answer) == _ANSWER.size:
+            if text:
+                raise RaisedError(text.decode("utf-8", "replace"))
             return _ANSWER.unpack(answer)[0]
         self._end()
         if late:
@@ -127,6 +140,13 @@ def _write_all(stream, content):
         view = view[stream.write(view) :]
 
 
+def _read_all(stream, size):
+    parts = b""
+    while len(parts) < size and (part := stream.read(size - len(parts))):
+        parts += part
+    return parts
+
+
 def started(module: str) -> Trial:
     """A `Trial` that ends with this process."""
     trial = Trial(module)
@@ -135,7 +155,7 @@ def started(module: str) -> Trial:
 
 
 def serve(function: Callable[[bytes, int], int]) -> int:
-    """The child process: calls a function with each file, and answers with its number, or `RAISED`."""
+    """The child process: calls a function with each file, and answers with its number, or its exception's message."""
     # Whatever native code writes to standard output must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
@@ -145,11 +165,12 @@ def serve(function: Callable[[bytes, int], int]) -> int:
         if len(content) < size:
             break
         _limit_memory(MAX_MEMORY + 4 * size)
+        number, text = 0, b""
         try:
-            result = function(content, mode)
-        except Exception:  # The caller gets the same one, and says it in a sentence.
-            result = RAISED
-        answers.write(_ANSWER.pack(result))
+            number = function(content, mode)
+        except Exception as error:
+            text = (first_line(error) or "it raises an error").encode("utf-8", "replace")
+        answers.write(_ANSWER.pack(number, len(text)) + text)
     return 0
 
 

@@ -23,6 +23,7 @@ from keras_vision.recipe import InputError, first_line
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 # EfficientNetV2L's has one megabyte.
 MAX_CONFIG_BYTES = 2**23
+MAX_WEIGHTS_BYTES = 2**36
 # Weights may be stored in half precision, and variables that are not stored are small.
 VARIABLES, MORE_VARIABLES = 4, 2**26
 _left: contextvars.ContextVar[list[int] | None] = contextvars.ContextVar("variables", default=None)
@@ -52,9 +53,11 @@ def check(path: str | os.PathLike[str]) -> int:
     Raises:
         InputError: If it is neither an archive nor an HDF5 file, or damaged, or its size or content is not safe.
     """
+    if os.path.isdir(path):
+        raise InputError(f"{path} cannot be read as a Keras model: it is a folder.")
     outside.require_regular(path)
     if not zipfile.is_zipfile(path):
-        content = outside.read_bytes(path, 2**36)
+        content = outside.read_bytes(path, MAX_WEIGHTS_BYTES)
         if not content.startswith(hdf5.SIGNATURE):
             raise InputError(f"{path} cannot be read as a Keras model: it is neither a .keras nor an .h5 file.")
         return hdf5.check(content, path)

@@ -196,8 +196,8 @@ class Runner:
 
     def _run(self, image, item):
         """The values of one tensor for one image."""
-        self.set_image(image)
         with self._complaining():
+            self.set_image(image)
             self.interpreter.invoke()
             return self._values(item)[0]
 
@@ -226,7 +226,7 @@ def _try(content, where, keep_tensors):
     """Has a file read and run in a child process, once.
 
     Raises:
-        InputError: If the child does not survive it.
+        InputError: If the child crashes, or LiteRT refuses it.
     """
     known = hashlib.sha256(content).hexdigest(), keep_tensors
     if known in _tried:
@@ -234,7 +234,7 @@ def _try(content, where, keep_tensors):
     try:
         _TRIAL.result(content, KEEP_TENSORS if keep_tensors else 0)
     except trial.TrialError as error:
-        raise InputError(f"{where} cannot be run: {error}.") from error
+        raise InputError(f"{where} cannot be run: {str(error).rstrip('.')}.") from error
     _tried.add(known)
 
 

@@ -49,6 +49,18 @@ BITS = {
     "uint8": 8,
     "uint4": 4,
 }
+# Inputs that LiteRT's delegate XNNPACK reads without counting them. A bias may be missing.
+INPUTS = {
+    "CONV_2D": 2,
+    "DEPTHWISE_CONV_2D": 2,
+    "FULLY_CONNECTED": 2,
+    "TRANSPOSE_CONV": 3,
+    **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MINIMUM", "MAXIMUM", "SQUARED_DIFFERENCE", "PRELU", "POW"), 2),
+    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "PAD", "TRANSPOSE", "EXPAND_DIMS", "SPLIT"), 2),
+    **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "BATCH_MATMUL", "TILE", "GATHER"), 2),
+    **dict.fromkeys(("PADV2", "SLICE"), 3),
+    "STRIDED_SLICE": 4,
+}
 
 # The kinds of a table's fields by number: a vector's bytes per element, a table, or a list of one table, which is a
 # vector of tables. Numbers in the table itself need no entry.
@@ -280,6 +292,8 @@ def _graph_complaints(model, graph):
         if not _within(item.opcodeIndex, model.operatorCodes):
             yield f"an operator has the code {item.opcodeIndex} of {len(model.operatorCodes)}"
         name = operator_name(model, item)
+        if len(item.inputs) < INPUTS.get(name, 0) or not len(item.outputs):
+            yield f"{name} has {len(item.inputs)} inputs and {len(item.outputs)} outputs"
         for index in map(int, item.inputs):
             if index not in known:
                 yield f"{name} reads the tensor {text(graph.tensors[index].name)[:80]!r} before it has a value"
