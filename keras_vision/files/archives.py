@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
 from keras_vision.files import outside
-from keras_vision.recipe import InputError
+from keras_vision.recipe import InputError, first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +61,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
 
 
 def _reason(error):
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def check(archive: zipfile.ZipFile, where: str | os.PathLike[str], size: int) -> None:

@@ -31,6 +31,10 @@ class RaisedError(TrialError):
     """A file at which the child's function raises an exception."""
 
 
+class TooLongError(TrialError):
+    """A file that takes longer than `SECONDS`."""
+
+
 class Trial:
     """A child process that tries files.
 
@@ -52,14 +56,15 @@ class Trial:
 
         Raises:
             RaisedError: If the function raises an exception; the message is the beginning of its own.
-            TrialError: If the child crashes, needs too much memory or takes too long.
+            TooLongError: If it takes longer than `SECONDS`.
+            TrialError: If the child crashes or needs too much memory.
         """
         with self._lock:
             # A file before this one may have damaged the child's memory, so only a fresh child's end counts.
             fresh = self._start()
             try:
                 return self._ask(content, mode)
-            except RaisedError:
+            except (RaisedError, TooLongError):
                 raise
             except TrialError:
                 if fresh:
@@ -115,7 +120,7 @@ class Trial:
             return _ANSWER.unpack(answer)[0]
         self._end()
         if late:
-            raise TrialError(f"it takes more than {SECONDS:g} seconds")
+            raise TooLongError(f"it takes more than {SECONDS:g} seconds")
         raise TrialError("the library that reads such files crashes or needs too much memory")
 
     def _end(self):

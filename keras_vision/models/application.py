@@ -5,7 +5,6 @@ images are repeated to three equal channels, because the weights were trained on
 """
 
 import difflib
-import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +17,7 @@ from keras_vision.files.download import keras_home
 from keras_vision.models import saved
 from keras_vision.models.ends import resized, resized_shape, scaled, with_head
 from keras_vision.models.shapes import require_pictures
-from keras_vision.recipe import InputError, ModelSpec, first_line
+from keras_vision.recipe import InputError, ModelSpec
 
 
 def application(spec: ModelSpec, image_shape: tuple[int, ...], num_classes: int) -> keras.Model:
@@ -122,29 +121,8 @@ def _not_downloaded(spec, reason, address):
 
 
 def _read_weights(backbone, spec):
-    load_weights(backbone, spec.weights_path, spec.backbone)
+    saved.load_weights(backbone, spec.weights_path, spec.backbone)
     print(f"Weights of {spec.backbone} loaded from {spec.weights_path}.")
-
-
-def load_weights(model: keras.Model, path: str | os.PathLike[str], name: str) -> None:
-    """Loads a file of weights into a network.
-
-    Args:
-        model: Changed in place.
-        path: An .h5, .weights.h5 or .keras file.
-        name: The network's, for the error.
-
-    Raises:
-        InputError: If the file cannot be read or does not fit.
-    """
-    try:
-        saved.check(path)
-        model.load_weights(path)
-    except Exception as error:  # A damaged file can raise anything in Keras's and HDF5's readers.
-        raise InputError(
-            f"--weights {path} cannot be loaded into {name} ({first_line(error).rstrip('.')}). Pass "
-            "an .h5, .weights.h5 or .keras file of the keras.applications network without its top (include_top=False)."
-        ) from error
 
 
 def _cut(backbone, name):

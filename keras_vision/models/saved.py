@@ -70,6 +70,27 @@ def check(path: str | os.PathLike[str]) -> int:
         return hdf5.check(archive.read(WEIGHTS), f"{Path(path)}: {WEIGHTS}")
 
 
+def load_weights(model: keras.Model, path: str | os.PathLike[str], name: str) -> None:
+    """Loads a file of weights into a network of keras.applications.
+
+    Args:
+        model: Changed in place.
+        path: An .h5, .weights.h5 or .keras file.
+        name: The network's, for the error.
+
+    Raises:
+        InputError: If the file cannot be read or does not fit.
+    """
+    try:
+        check(path)
+        model.load_weights(path)
+    except Exception as error:  # A damaged file can raise anything in Keras's and HDF5's readers.
+        raise InputError(
+            f"--weights {path} cannot be loaded into {name} ({first_line(error).rstrip('.')}). Pass "
+            "an .h5, .weights.h5 or .keras file of the keras.applications network without its top (include_top=False)."
+        ) from error
+
+
 @contextlib.contextmanager
 def limited_variables(stored: int) -> Iterator[None]:
     """Refuses variables that need much more memory than `stored` bytes, in this thread, before they are made."""

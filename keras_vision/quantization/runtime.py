@@ -22,7 +22,8 @@ from keras_vision.quantization.verification import operator_name, unpack
 from keras_vision.recipe import InputError, first_line
 
 _TRIAL = trial.started("keras_vision.quantization.tflite_trial")
-_tried: set[tuple[str, bool]] = set()  # SHA-256 of files that LiteRT has survived, and whether tensors were kept.
+# By a file's SHA-256 and whether tensors are kept: why it cannot be run, or None.
+_tried: dict[tuple[str, bool], str | None] = {}
 
 
 class Runner:
@@ -229,13 +230,14 @@ def _try(content, where, keep_tensors):
         InputError: If the child crashes, or LiteRT refuses it.
     """
     known = hashlib.sha256(content).hexdigest(), keep_tensors
-    if known in _tried:
-        return
-    try:
-        _TRIAL.result(content, KEEP_TENSORS if keep_tensors else 0)
-    except trial.TrialError as error:
-        raise InputError(f"{where} cannot be run: {str(error).rstrip('.')}.") from error
-    _tried.add(known)
+    if known not in _tried:
+        try:
+            _TRIAL.result(content, KEEP_TENSORS if keep_tensors else 0)
+            _tried[known] = None
+        except trial.TrialError as error:
+            _tried[known] = str(error).rstrip(".")
+    if reason := _tried[known]:
+        raise InputError(f"{where} cannot be run: {reason}.")
 
 
 def latencies(
