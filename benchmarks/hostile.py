@@ -127,6 +127,8 @@ class Worker:
         timer.cancel()
         if line:
             return json.loads(line)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(2)
         self.process.kill()
         status = self.process.wait()
         self.process = None

@@ -486,7 +486,8 @@ def _change_quantization(quantization, rng):
 
 def _change_constant(model, graph, rng):
     """Other values of a constant, or another constant with a shape that fits it: axes, paddings, weights."""
-    found = [tensor for tensor in graph.tensors if model.buffers[tensor.buffer].data is not None]
+    places = [tensor for tensor in graph.tensors if 0 <= tensor.buffer < len(model.buffers)]
+    found = [tensor for tensor in places if model.buffers[tensor.buffer].data is not None]
     if not found:
         return
     tensor = rng.choice(found)

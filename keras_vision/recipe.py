@@ -32,7 +32,9 @@ class InputError(ValueError):
 
 def first_line(error: BaseException) -> str:
     """The beginning of an exception's first line, or its type where the message is empty."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:MAX_LINE]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:MAX_LINE]
+    # Names in a file may hold anything, and a terminal obeys some of it.
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def knob(

@@ -25,6 +25,7 @@ SHA256 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
 FIRST, HEAD = "conv1.weight", "fc."
 COUNTER = "num_batches_tracked"  # The steps of torch's normalizations; not used here.
 MAX_NAMES = 3
+MAX_NAME = 200  # Characters.
 
 
 def imagenet_file() -> Path:
@@ -176,9 +177,11 @@ def _read(path) -> dict[str, Any]:
         content = content.get("state_dict", content)
     if not isinstance(content, dict) or not content or not all(map(torch.is_tensor, content.values())):
         raise InputError(f"{wanted}which has other content.")
+    if not all(isinstance(name, str) and name.isprintable() and len(name) <= MAX_NAME for name in content):
+        raise InputError(f"{wanted}which has names that are no layers'.")
     if not all(map(_is_plain, content.values())):
         raise InputError(f"{wanted}which has tensors that are not plain arrays of numbers.")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
 
 def _is_plain(tensor):

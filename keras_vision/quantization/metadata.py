@@ -28,7 +28,7 @@ from keras_vision.quantization.verification import (
     text,
     unpack,
 )
-from keras_vision.recipe import InputError
+from keras_vision.recipe import InputError, first_line
 
 BUFFER_NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
@@ -121,7 +121,7 @@ def read_metadata(content: bytes, where: str | PathLike = "The file") -> Metadat
     try:
         return _read(b"" if data is None else bytes(data), content, where)
     except (DamagedError, struct.error) as error:
-        raise InputError(f"{where} has damaged metadata: {error}.") from error
+        raise InputError(f"{where} has damaged metadata: {first_line(error)}.") from error
 
 
 def _read(packed, content, where):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_vision.recipe import InputError
+from keras_vision.recipe import InputError, first_line
 
 IDENTIFIER = b"TFL3"
 # The largest networks have some ten thousand tensors and operators, of up to three tables each.
@@ -171,7 +171,7 @@ def unpack(content: bytes, where: str | PathLike = "The file") -> Any:
         for complaint in _complaints(model):
             raise DamagedError(complaint)
     except (struct.error, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
-        raise InputError(f"{where} is a damaged TensorFlow Lite file: {error}.") from error
+        raise InputError(f"{where} is a damaged TensorFlow Lite file: {first_line(error)}.") from error
     return model
 
 
