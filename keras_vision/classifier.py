@@ -183,7 +183,7 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
     Raises:
         InputError: If it cannot be read, or is empty.
     """
-    names = tuple(outside.read_text(path, "replace").rstrip().splitlines())
+    names = tuple(outside.read_text(path, "replace", limit=outside.MAX_NAMES_BYTES).rstrip().splitlines())
     if not names:
         raise InputError(f"{path} has no class names. It takes one name per line.")
     return names

@@ -159,7 +159,7 @@ def _class_names(path, splits, names):
 
 
 def _read_names(labels_file):
-    lines = outside.read_text(labels_file).splitlines()
+    lines = outside.read_text(labels_file, limit=outside.MAX_NAMES_BYTES).splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if len(set(names)) != len(names):
         raise InputError(f"{labels_file} names a class twice.")

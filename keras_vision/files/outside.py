@@ -12,8 +12,10 @@ from keras_vision.recipe import InputError
 
 # A flatbuffer's offsets reach 2 GB; models for phones are smaller by far.
 MAX_MODEL_BYTES = 2**31
-# Cards, reports and lists of names take kilobytes, the predictions of a large test split some megabytes.
-MAX_TEXT_BYTES = 2**26
+# Predictions take about 100 bytes an image, so this is a test split of millions; reports and cards take kilobytes.
+MAX_TEXT_BYTES, MAX_JSON_BYTES = 2**28, 2**24
+# Names of ImageNet's 21,841 classes take half a megabyte.
+MAX_NAMES_BYTES = 2**22
 
 
 class UnreadableError(ValueError):
@@ -77,17 +79,18 @@ def read_bytes(path: str | os.PathLike[str], limit: int = MAX_MODEL_BYTES) -> by
         raise InputError(f"Cannot read {path}: {error}.") from error
 
 
-def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
+def read_text(path: str | os.PathLike[str], errors: str = "strict", *, limit: int = MAX_TEXT_BYTES) -> str:
     """A file's text, UTF-8 with or without a byte order mark.
 
     Args:
         errors: What to do with other bytes, as `bytes.decode` names it.
+        limit: The most bytes that are read.
 
     Raises:
         InputError: If it cannot be read, is too large or is not UTF-8.
     """
     try:
-        return read_bytes(path, MAX_TEXT_BYTES).decode("utf-8-sig", errors)
+        return read_bytes(path, limit).decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} cannot be read as UTF-8 text: {error}.") from error
 
@@ -99,7 +102,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         InputError: If it cannot be read or is no JSON.
     """
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path, limit=MAX_JSON_BYTES))
     except RecursionError as error:
         raise InputError(f"{path} is damaged: its JSON is nested too deeply.") from error
     except InputError:

@@ -172,7 +172,7 @@ def read_run(folder: str | os.PathLike) -> FinishedRun:
         return FinishedRun(folder.resolve().name, report, epochs, answers)
     except InputError as error:
         raise InputError(f"{folder} is not a complete run: {error}") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, csv.Error) as error:
         raise damaged(folder, error) from error
 
 

@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import encode, number_types, packer
 from flatbuffers.table import Table
 
-from keras_vision.files import archives
+from keras_vision.files import archives, outside
 from keras_vision.quantization.flatbuffer import pack
 from keras_vision.quantization.verification import (
     BYTES,
@@ -39,8 +39,6 @@ _FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2
 _NORMALIZATION_OPTIONS = 1
 _TENSOR_AXIS_LABELS = 2
 _RGB, _GRAYSCALE = 1, 2
-# Names of ImageNet's 21,841 classes take half a megabyte.
-MAX_LABELS_BYTES = 2**22
 # What is read of the schema's tables, as `verification` describes them.
 _FILES: Fields = {0: BYTES}
 _TENSOR: Fields = {4: [{1: {}}], 6: [_FILES]}
@@ -141,7 +139,7 @@ def _read(packed, content, where):
     labels = ()
     files = [file for tensor in outputs for file in tensor.tables(6) if file.byte(2) == _TENSOR_AXIS_LABELS]
     if files:
-        lines = archives.read_appended(content, files[0].string(0), MAX_LABELS_BYTES, where) or b""
+        lines = archives.read_appended(content, files[0].string(0), outside.MAX_NAMES_BYTES, where) or b""
         labels = tuple(lines.decode("utf-8", "replace").splitlines())
     return Metadata(root.string(0), root.string(1), root.string(2), root.string(5), labels, mean, std)
 
