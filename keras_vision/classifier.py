@@ -16,12 +16,12 @@ import numpy as np
 from keras_vision import backend
 from keras_vision.files import image_files, outside
 from keras_vision.pipeline import folder as run_folder
-from keras_vision.recipe import InputError
+from keras_vision.recipe import InputError, first_line
 
 DECODERS = 4
 # Images at once, and values of images at once: feature maps of large images are what needs memory.
 BATCH, BATCH_VALUES = 256, 2**21
-MAX_VALUES = 2**28  # Of one image, a gigabyte as float32.
+MAX_VALUES = 2**28  # Of one image or of what a layer makes of it, a gigabyte as float32.
 RESIZES = image_files.RESIZES
 PIXELS = (0.0, 255.0)
 USUAL_RANGES = (PIXELS, (0.0, 1.0), (-1.0, 1.0))
@@ -135,7 +135,12 @@ class Classifier:
             return self.model.probabilities(images)
         from keras_vision import explanation
 
-        return explanation.probabilities(self.model, self.as_input(images), batch_size=self.batch)
+        try:
+            return explanation.probabilities(self.model, self.as_input(images), batch_size=self.batch)
+        except InputError:
+            raise
+        except Exception as error:  # The layers of a damaged model can raise anything.
+            raise InputError(f"{self.path} cannot be run: {first_line(error)}") from error
 
     @property
     def batch(self) -> int:
@@ -291,7 +296,8 @@ def _open_keras(cls, path, class_names, input_range, resize):
         raise InputError(f"{path} is not a run's folder with a {run_folder.MODEL}, a .keras or a .tflite file.")
     # Keras and its backend first, with the noise held back.
     saved = backend.import_quietly("keras_vision.models.saved")
-    model = saved.read_model(file)
+    with backend.native_noise_held():
+        model = saved.read_model(file)
     shape, num_outputs = _ends(file, model)
     labels = run_folder.labels_beside(file)
     if class_names is None and labels is not None:
@@ -314,7 +320,24 @@ def _ends(file, model):
         raise InputError(f"{file} does not classify images: its input has shape {shape} and its output {output}.")
     if None in shape:
         raise InputError(f"{file} takes images of any size, {shape}. Save it with a fixed input size.")
+    if _largest_output(model) > MAX_VALUES:
+        raise InputError(f"{file} has a layer whose output is more than {MAX_VALUES:,} values an image.")
     return shape, output[0]
+
+
+def _largest_output(model):
+    """Values of the largest output of a layer, for one image."""
+    largest = 0
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            largest = max(largest, _largest_output(layer))
+        try:
+            outputs = layer.output if isinstance(layer.output, list | tuple) else [layer.output]
+            sizes = [math.prod(side or 1 for side in output.shape[1:]) for output in outputs]
+        except (AttributeError, ValueError, TypeError):  # A layer without an output, or with several.
+            continue
+        largest = max([largest, *sizes])
+    return largest
 
 
 def _own_range(model):
@@ -335,12 +358,22 @@ def _own_range(model):
             layer, tensor = step.layer, step.output
             if not (type(layer).__name__.startswith("Random") or type(layer).__name__ in KEEPS_RANGE):
                 break
-    kind, scaled = type(layer).__name__, []
-    if kind == "Rescaling":
-        scaled = np.ravel([np.asarray(layer.scale) * pixel + np.asarray(layer.offset) for pixel in PIXELS])
-    elif kind == "Normalization" and not layer.invert:
-        mean, variance = (np.asarray(part, np.float64) for part in (layer.mean, layer.variance))
-        scaled = np.ravel([(pixel - mean) / np.maximum(np.sqrt(variance), 1e-7) for pixel in PIXELS])
+    try:
+        scaled = _scaled_pixels(layer)
+    except (TypeError, ValueError):  # A damaged file's layer, whose numbers are none.
+        return None
     if len(scaled) and np.ptp(scaled) > 0.5 and np.abs(scaled).max() <= LARGEST_SCALED:
         return _StatedRange(*PIXELS)
     return None
+
+
+def _scaled_pixels(layer):
+    """What a layer makes of black and white; nothing if it does not scale."""
+    kind = type(layer).__name__
+    if kind == "Rescaling":
+        scale, offset = (np.asarray(part, np.float64) for part in (layer.scale, layer.offset))
+        return np.ravel([scale * pixel + offset for pixel in PIXELS])
+    if kind == "Normalization" and not layer.invert:
+        mean, variance = (np.asarray(part, np.float64) for part in (layer.mean, layer.variance))
+        return np.ravel([(pixel - mean) / np.maximum(np.sqrt(variance), 1e-7) for pixel in PIXELS])
+    return ()
