@@ -306,11 +306,12 @@ def test_pipes_devices_and_folders_are_no_models(tmp_path, photo, capsys):
             assert error.count("\n") == 1
 
 
-def test_a_model_of_gigantic_images_is_refused(tmp_path):
-    images = keras.Input((20_000, 20_000, 3))
-    pooled = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255)(images))
-    path = saved(keras.Model(images, layers.Dense(2)(pooled)), tmp_path)
-    with pytest.raises(InputError, match="which are more than 268,435,456 values"):
+@pytest.mark.parametrize(("side", "factor"), [(20_000, 1), (20, 1000)])
+def test_a_model_of_gigantic_images_or_feature_maps_is_refused(tmp_path, side, factor):
+    images = keras.Input((side, side, 3))
+    large = layers.UpSampling2D(factor)(layers.Rescaling(1 / 255)(images))
+    path = saved(keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling2D()(large))), tmp_path)
+    with pytest.raises(InputError, match="a layer whose output is more than 268,435,456 values an image"):
         Classifier.open(path)
 
 
