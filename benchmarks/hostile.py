@@ -74,18 +74,23 @@ def answer(seed, kinds, seeds, folder):
     return found
 
 
+def _processes():
+    """This process and the children that try files."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    return ["self", *(children.read_text().split() if children.exists() else ())]
+
+
 def _reset_memory():
-    """Megabytes of this process now; the peak is measured from here."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    return _of_status("self", "VmRSS")
+    """Megabytes of these processes now; the peak is measured from here."""
+    for process in _processes():
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{process}/clear_refs").write_text("5")
+    return sum(_of_status(process, "VmRSS") for process in _processes())
 
 
 def _memory():
-    """The peak since then, of this process and the children that try files."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
-    children = children.read_text().split() if children.exists() else []
-    return _of_status("self", "VmHWM") + sum(_of_status(child, "VmHWM") for child in children)
+    """The peak since then."""
+    return sum(_of_status(process, "VmHWM") for process in _processes())
 
 
 def _of_status(process, name):
