@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from keras_vision import cli
+from keras_vision.files import outside
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,9 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         reports = []
         for path in options.files:
-            content, card = cli.read_file(path), run_folder.read_card(path)
+            content, card = outside.read_bytes(path), run_folder.read_card(path)
             audit = auditing.audit(content, path)
-            wrong = None if card is None else auditing.card_differences(content, card)
+            wrong = None if card is None else auditing.card_differences(content, card, path)
             reports.append({"file": path, **audit.to_dict(), "card_differences": wrong})
             if not options.json:
                 print("\n".join([path, *auditing.table(audit)]))

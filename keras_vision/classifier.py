@@ -3,6 +3,7 @@
 `predict` and `explain` use it. A .tflite file is opened without importing a framework.
 """
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from keras_vision import backend
-from keras_vision.files import image_files
+from keras_vision.files import image_files, outside
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.recipe import InputError, first_line
 
 DECODERS = 4
 # Images at once, and values of images at once: feature maps of large images are what needs memory.
 BATCH, BATCH_VALUES = 256, 2**21
+MAX_VALUES = 2**28  # Of one image or of what a layer makes of it, a gigabyte as float32.
 RESIZES = image_files.RESIZES
 PIXELS = (0.0, 255.0)
 USUAL_RANGES = (PIXELS, (0.0, 1.0), (-1.0, 1.0))
@@ -55,6 +57,8 @@ class Classifier:
         input_range: tuple[float, float],
         resize: str,
     ):
+        if math.prod(image_shape) > MAX_VALUES:
+            raise InputError(f"{path} takes images of shape {image_shape}, which are more than {MAX_VALUES:,} values.")
         count = max(2, num_outputs)
         if class_names is not None and len(class_names) != count:
             raise InputError(f"{path} has {count} classes. Received: {len(class_names)} class names.")
@@ -95,7 +99,8 @@ class Classifier:
         path = Path(os.path.expanduser(path))
         if resize not in (None, *RESIZES):
             raise InputError(f"resize is one of {', '.join(RESIZES)}. Received: {resize!r}.")
-        resize = resize or run_folder.data_of(path).get("resize", "stretch")
+        recorded = run_folder.data_of(path).get("resize", "stretch")
+        resize = resize or (recorded if recorded in RESIZES else "stretch")
         if path.suffix == ".tflite":
             return _open_tflite(cls, path, class_names, input_range, resize, threads, keep_tensors)
         return _open_keras(cls, path, class_names, input_range, resize)
@@ -130,7 +135,12 @@ class Classifier:
             return self.model.probabilities(images)
         from keras_vision import explanation
 
-        return explanation.probabilities(self.model, self.as_input(images), batch_size=self.batch)
+        try:
+            return explanation.probabilities(self.model, self.as_input(images), batch_size=self.batch)
+        except InputError:
+            raise
+        except Exception as error:  # The layers of a damaged model can raise anything.
+            raise InputError(f"{self.path} cannot be run: {first_line(error)}") from error
 
     @property
     def batch(self) -> int:
@@ -178,31 +188,20 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
     Raises:
         InputError: If it cannot be read, or is empty.
     """
-    try:
-        names = tuple(Path(path).read_text("utf-8-sig", "replace").rstrip().splitlines())
-    except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    names = tuple(outside.read_text(path, "replace", limit=outside.MAX_NAMES_BYTES).rstrip().splitlines())
     if not names:
         raise InputError(f"{path} has no class names. It takes one name per line.")
     return names
 
 
 def _open_tflite(cls, path, class_names, input_range, resize, threads, keep_tensors):
-    from keras_vision.quantization.flatbuffer import require_identifier
     from keras_vision.quantization.metadata import read_metadata
     from keras_vision.quantization.runtime import Runner
 
-    try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
-    require_identifier(content, path)
+    content = outside.read_bytes(path)
     metadata = read_metadata(content, path)
-    try:
-        with backend.native_noise_held():
-            runner = Runner(content, threads, keep_tensors=keep_tensors)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"{path} cannot be run: {first_line(error)}") from error
+    with backend.native_noise_held():
+        runner = Runner(content, threads, keep_tensors=keep_tensors, where=path)
     if complaint := runner.complaint():
         raise InputError(f"{path} {complaint}, so it does not classify images of one size.")
     shape = runner.image_shape
@@ -296,12 +295,9 @@ def _open_keras(cls, path, class_names, input_range, resize):
     if not file.is_file():
         raise InputError(f"{path} is not a run's folder with a {run_folder.MODEL}, a .keras or a .tflite file.")
     # Keras and its backend first, with the noise held back.
-    keras = backend.import_quietly("keras")
-    try:
-        with backend.native_noise_held():
-            model = keras.saving.load_model(file, compile=False)
-    except Exception as error:  # Whatever a damaged archive makes of Keras's reader.
-        raise InputError(f"{file} cannot be read as a Keras model: {first_line(error)}") from error
+    saved = backend.import_quietly("keras_vision.models.saved")
+    with backend.native_noise_held():
+        model = saved.read_model(file)
     shape, num_outputs = _ends(file, model)
     labels = run_folder.labels_beside(file)
     if class_names is None and labels is not None:
@@ -324,7 +320,24 @@ def _ends(file, model):
         raise InputError(f"{file} does not classify images: its input has shape {shape} and its output {output}.")
     if None in shape:
         raise InputError(f"{file} takes images of any size, {shape}. Save it with a fixed input size.")
+    if _largest_output(model) > MAX_VALUES:
+        raise InputError(f"{file} has a layer whose output is more than {MAX_VALUES:,} values an image.")
     return shape, output[0]
+
+
+def _largest_output(model):
+    """Values of the largest output of a layer, for one image."""
+    largest = 0
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            largest = max(largest, _largest_output(layer))
+        try:
+            outputs = layer.output if isinstance(layer.output, list | tuple) else [layer.output]
+            sizes = [math.prod(side or 1 for side in output.shape[1:]) for output in outputs]
+        except (AttributeError, ValueError, TypeError):  # A layer without an output, or with several.
+            continue
+        largest = max([largest, *sizes])
+    return largest
 
 
 def _own_range(model):
@@ -345,12 +358,22 @@ def _own_range(model):
             layer, tensor = step.layer, step.output
             if not (type(layer).__name__.startswith("Random") or type(layer).__name__ in KEEPS_RANGE):
                 break
-    kind, scaled = type(layer).__name__, []
-    if kind == "Rescaling":
-        scaled = np.ravel([np.asarray(layer.scale) * pixel + np.asarray(layer.offset) for pixel in PIXELS])
-    elif kind == "Normalization" and not layer.invert:
-        mean, variance = (np.asarray(part, np.float64) for part in (layer.mean, layer.variance))
-        scaled = np.ravel([(pixel - mean) / np.maximum(np.sqrt(variance), 1e-7) for pixel in PIXELS])
+    try:
+        scaled = _scaled_pixels(layer)
+    except (TypeError, ValueError):  # A damaged file's layer, whose numbers are none.
+        return None
     if len(scaled) and np.ptp(scaled) > 0.5 and np.abs(scaled).max() <= LARGEST_SCALED:
         return _StatedRange(*PIXELS)
     return None
+
+
+def _scaled_pixels(layer):
+    """What a layer makes of black and white; nothing if it does not scale."""
+    kind = type(layer).__name__
+    if kind == "Rescaling":
+        scale, offset = (np.asarray(part, np.float64) for part in (layer.scale, layer.offset))
+        return np.ravel([scale * pixel + offset for pixel in PIXELS])
+    if kind == "Normalization" and not layer.invert:
+        mean, variance = (np.asarray(part, np.float64) for part in (layer.mean, layer.variance))
+        return np.ravel([(pixel - mean) / np.maximum(np.sqrt(variance), 1e-7) for pixel in PIXELS])
+    return ()

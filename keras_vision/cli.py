@@ -360,16 +360,3 @@ def run_name(
     if find_learning_rate:
         parts.append("learning-rates")
     return "-".join(parts)
-
-
-def read_file(path: str | os.PathLike) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        InputError: If there is no such file, or it cannot be read.
-    """
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"Cannot read {path}: {reason}.") from error

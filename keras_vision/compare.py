@@ -32,7 +32,7 @@ def read_run(folder: str) -> "FinishedRun":
         # What they lack is refused now.
         for table in (metrics_table, training_table):
             table([run])
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
         raise run_folder.damaged(folder, error) from error
     return run
 

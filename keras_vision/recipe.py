@@ -23,13 +23,18 @@ TRIAL_VALUES = 1_500_000
 TRIAL_WIDTH = 8
 
 
+MAX_LINE = 400  # Characters; Keras quotes whole configurations.
+
+
 class InputError(ValueError):
     """A user's mistake: a flag, a file, a data set or an image. The command line prints it alone and exits with 2."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, or its type where the message is empty."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The beginning of an exception's first line, or its type where the message is empty."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:MAX_LINE]
+    # Names in a file may hold anything, and a terminal obeys some of it.
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def knob(

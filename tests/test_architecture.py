@@ -35,6 +35,7 @@ OTHER_PRIVATE_NAMES = {
     "cli.py": {"_actions"},  # argparse
     "quantization/runtime.py": {"_get_ops_details"},  # LiteRT
     "quantization/tflite.py": {"_exit"},  # os
+    "quantization/tflite_trial.py": {"_get_ops_details"},  # LiteRT
 }
 
 

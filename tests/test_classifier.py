@@ -1,6 +1,8 @@
 """A classifier is opened from what people have: its classes, its input range, its probabilities."""
 
 import dataclasses
+import json
+import os
 import warnings
 
 import cv2
@@ -272,6 +274,45 @@ def test_what_cannot_be_opened_gets_one_sentence(tmp_path, photo, capsys):
             error = capsys.readouterr().err
             assert message in error
             assert error.count("\n") == 1
+
+
+def test_hostile_files_beside_a_model_get_one_sentence(tmp_path, images, photo, capsys):
+    model = written(network(layers.Rescaling(1 / 255)), tmp_path, "int8", images=images)
+    card = model.with_suffix(".json")
+    for text, message in (("[" * 100_000, "nested too deeply"), ("{", "is damaged"), ("9" * 5000, "is damaged")):
+        card.write_text(text)
+        for command in (predict.main, explain.main):
+            assert command([str(model), photo]) == 2
+            error = capsys.readouterr().err
+            assert message in error
+            assert error.count("\n") == 1
+    # What is readable, but says something else, is not a reason to refuse the model.
+    for resize in ([1], {}, "diagonal", 10**30):
+        card.write_text(json.dumps({"sha256": 1, "data": {"resize": resize}}))
+        assert Classifier.open(model).resize == "stretch"
+
+
+def test_pipes_devices_and_folders_are_no_models(tmp_path, photo, capsys):
+    os.mkfifo(tmp_path / "pipe.tflite")
+    os.mkfifo(tmp_path / "pipe.keras")
+    (tmp_path / "folder.tflite").mkdir()
+    (tmp_path / "loop.tflite").symlink_to("loop.tflite")
+    (tmp_path / "zero.tflite").symlink_to("/dev/zero")
+    for path in sorted(tmp_path.iterdir()):
+        for command in (predict.main, explain.main):
+            assert command([str(path), photo]) == 2
+            error = capsys.readouterr().err
+            assert path.name in error
+            assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("side", "factor"), [(20_000, 1), (20, 1000)])
+def test_a_model_of_gigantic_images_or_feature_maps_is_refused(tmp_path, side, factor):
+    images = keras.Input((side, side, 3))
+    large = layers.UpSampling2D(factor)(layers.Rescaling(1 / 255)(images))
+    path = saved(keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling2D()(large))), tmp_path)
+    with pytest.raises(InputError, match="a layer whose output is more than 268,435,456 values an image"):
+        Classifier.open(path)
 
 
 def test_names_must_be_as_many_as_classes(tmp_path):

@@ -81,6 +81,27 @@ def test_mistakes_get_one_sentence(tmp_path, capsys):
     assert (tmp_path / "page.html").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("report.json", "[" * 100_000),
+        ("report.json", '{"metrics": {"accuracy": {"value": 1' + "0" * 1000 + "}}}"),
+        ("report.json", "9" * 5000),
+        ("report.json", "[1, 2]"),
+        ("history.csv", "epoch,loss\n1," + "9" * 200_000 + "\n"),
+        ("predictions.csv", "image_sha256,label,predicted\n" + "x" * 200_000 + ",a,b\n"),
+    ],
+)
+def test_hostile_files_of_a_run_get_one_sentence(tmp_path, capsys, name, content):
+    run, hostile = (make_run(tmp_path / folder, {"a": (0, 0)}) for folder in ("one", "two"))
+    (tmp_path / "two" / name).write_text(content)
+    assert compare.main([run, hostile, "--out", str(tmp_path / "page.html")]) == 2
+    error = capsys.readouterr().err
+    assert "two is not a complete run" in error
+    assert error.count("\n") == 1
+    assert len(error) < 1000
+
+
 def test_runs_of_one_name_are_told_apart(tmp_path, capsys):
     for name in ("x", "y"):
         (tmp_path / name).mkdir()

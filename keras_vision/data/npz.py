@@ -6,13 +6,13 @@ shape `(N, H, W)`, `(N, H, W, 3)` or, in 3D, `(N, D, H, W)`; labels are integers
 """
 
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from keras_vision.data.splits import Source, Split, Splits, file_sha256, take_validation
+from keras_vision.files import archives, outside
 from keras_vision.recipe import InputError
 
 MAX_CLASSES = 10_000
@@ -65,33 +65,34 @@ def _read_arrays(path):
     """The file's layout and its arrays by key."""
     if path.suffix != ".npz":
         raise InputError(f"--data takes an .npz in the layout of MedMNIST or of Keras's data sets. Received: {path}.")
-    try:
-        with path.open("rb") as opened:
-            if not zipfile.is_zipfile(opened):
-                size = path.stat().st_size
-                raise InputError(f"{path} ({size} bytes) is damaged or not an .npz file; the copy may be incomplete.")
-            opened.seek(0)
-            file = np.load(opened, allow_pickle=False)
-            layout, keys = _keys(path, file.files)
-            arrays = {key: file[key] for key in keys}
-    except InputError:
-        raise
-    except MemoryError as error:
-        raise InputError(f"{path} needs more than this machine's memory ({error}).") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
-        raise InputError(f"{path} is damaged ({error}); the copy may be incomplete.") from error
-    except ValueError as error:
-        if "pickle" in str(error):
-            raise InputError(
-                f"{path} contains pickled objects, which can run code when read; it is refused."
-            ) from error
-        raise InputError(f"{path} is damaged ({error}).") from error
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise InputError(f"{path} is damaged: {key} is not an array.")
-    return layout, arrays
+    outside.require_regular(path)
+    if not zipfile.is_zipfile(path):
+        size = path.stat().st_size
+        raise InputError(f"{path} ({size} bytes) is damaged or not an .npz file; the copy may be incomplete.")
+    with archives.opened(path) as archive:
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        layout, keys = _keys(path, list(members))
+        # Every header first: nothing is read of a file that contradicts itself.
+        for key in keys:
+            _check_header(path, archive, members[key])
+        return layout, {key: _read_array(archive, members[key]) for key in keys}
+
+
+def _check_header(path, archive, member):
+    if not member.filename.endswith(".npy"):
+        raise InputError(f"{path} is damaged: {member.filename} is not an array.")
+    with archive.open(member) as file:
+        try:
+            _, dtype = archives.array_header(file, member.file_size)
+        except ValueError as error:
+            raise InputError(f"{path} is damaged: {member.filename}: {error}.") from error
+    if dtype.hasobject:
+        raise InputError(f"{path} contains pickled objects, which can run code when read; it is refused.")
+
+
+def _read_array(archive, member):
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _keys(path, there):
@@ -158,10 +159,7 @@ def _class_names(path, splits, names):
 
 
 def _read_names(labels_file):
-    try:
-        lines = labels_file.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{labels_file} cannot be read as UTF-8 text: {error}.") from error
+    lines = outside.read_text(labels_file, limit=outside.MAX_NAMES_BYTES).splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if len(set(names)) != len(names):
         raise InputError(f"{labels_file} names a class twice.")

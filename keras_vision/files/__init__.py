@@ -1,1 +1,1 @@
-"""Downloads, image files, and folders that are written atomically."""
+"""Downloads, image files, checks of files from elsewhere, and folders that are written atomically."""

@@ -3,14 +3,16 @@
 import contextlib
 import functools
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_vision.files.outside import NotReadError, UnreadableError, read_regular
+
 if TYPE_CHECKING:
     import numpy as np
 
+__all__ = ["NotReadError", "UnreadableError"]
 SUFFIXES = {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 # First bytes of the formats that are often confused, their names and suffixes.
 SIGNATURES = {
@@ -31,14 +33,6 @@ RESIZES = ("crop", "pad", "stretch")
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 
 
-class UnreadableError(ValueError):
-    """A file that cannot be decoded; the message is the reason in a few words."""
-
-
-class NotReadError(UnreadableError):
-    """A file whose bytes could not be read; another attempt may succeed."""
-
-
 @functools.cache
 def _opencv():
     import cv2
@@ -54,24 +48,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     Raises:
         UnreadableError: If it is not a regular file, empty, too large, or cannot be read.
     """
-    try:
-        with open(path, "rb", buffering=0, opener=_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise UnreadableError("not a regular file")
-            if status.st_size > MAX_BYTES:
-                raise UnreadableError(f"larger than {MAX_BYTES >> 20} MB")
-            content = file.read()
-    except OSError as error:
-        raise NotReadError((error.strerror or str(error)).lower()) from error
-    if not content:
-        raise UnreadableError("empty file")
-    return content
-
-
-def _without_waiting(path, flags):
-    # Opening a named pipe would block until there is a writer.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    return read_regular(path, MAX_BYTES)
 
 
 def kind(content: bytes) -> tuple[str, set[str]] | None:

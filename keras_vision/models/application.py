@@ -14,9 +14,10 @@ import numpy as np
 from keras import layers
 
 from keras_vision.files.download import keras_home
+from keras_vision.models import saved
 from keras_vision.models.ends import resized, resized_shape, scaled, with_head
 from keras_vision.models.shapes import require_pictures
-from keras_vision.recipe import InputError, ModelSpec, first_line
+from keras_vision.recipe import InputError, ModelSpec
 
 
 def application(spec: ModelSpec, image_shape: tuple[int, ...], num_classes: int) -> keras.Model:
@@ -120,13 +121,7 @@ def _not_downloaded(spec, reason, address):
 
 
 def _read_weights(backbone, spec):
-    try:
-        backbone.load_weights(spec.weights_path)
-    except Exception as error:  # A damaged file can raise anything in Keras's and HDF5's readers.
-        raise InputError(
-            f"--weights {spec.weights} cannot be loaded into {spec.backbone} ({first_line(error).rstrip('.')}). Pass "
-            "an .h5, .weights.h5 or .keras file of the keras.applications network without its top (include_top=False)."
-        ) from error
+    saved.load_weights(backbone, spec.weights_path, spec.backbone)
     print(f"Weights of {spec.backbone} loaded from {spec.weights_path}.")
 
 

@@ -1,14 +1,14 @@
 """Initialization from another run's model: every layer with the same name and shape."""
 
 import os
-from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
 from keras_vision.models.channels import fit_channels
-from keras_vision.recipe import InputError, first_line
+from keras_vision.models.saved import read_model
+from keras_vision.recipe import InputError
 
 CONVOLUTIONS = (layers.Conv2D, layers.Conv3D)
 MAX_NAMES = 5  # Layers that were not loaded; the line stays short.
@@ -30,7 +30,7 @@ def init_from(model: keras.Model, file: str | os.PathLike[str]) -> list[str]:
     Raises:
         InputError: If the file cannot be read as a model, or no layer has the name and shape of one in `model`.
     """
-    source = _read(file)
+    source = read_model(file)
     source_weights = {layer.name: layer.get_weights() for layer in source.layers}
     layers_with_weights = [layer for layer in model.layers if layer.weights]
     not_loaded = {}
@@ -48,15 +48,6 @@ def init_from(model: keras.Model, file: str | os.PathLike[str]) -> list[str]:
         )
     print(f"Loaded {count - len(not_loaded)} of {count} layers with weights from {file}.{_list(not_loaded)}")
     return list(not_loaded)
-
-
-def _read(file):
-    model: Any
-    try:
-        model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # A damaged archive can raise anything in Keras's reader.
-        raise InputError(f"{file} cannot be read as a Keras model: {first_line(error)}") from error
-    return model
 
 
 def _set_weights(layer, values):

@@ -6,12 +6,14 @@ Files are opened with `weights_only=True`, which builds tensors and plain contai
 import os
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_vision.files import archives, outside
 from keras_vision.files.download import check_hash, data_folders, download, keras_home
 from keras_vision.models.channels import fit_channels
 from keras_vision.models.resnet import torchvision_names
@@ -23,6 +25,7 @@ SHA256 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
 FIRST, HEAD = "conv1.weight", "fc."
 COUNTER = "num_batches_tracked"  # The steps of torch's normalizations; not used here.
 MAX_NAMES = 3
+MAX_NAME = 200  # Characters.
 
 
 def imagenet_file() -> Path:
@@ -158,14 +161,32 @@ def _read(path) -> dict[str, Any]:
     torch = _torch()
     wanted = f"--weights takes a torch state dict, {{name: tensor}}. Received: {path}, "
     try:
+        outside.require_regular(path)
+        if zipfile.is_zipfile(path):  # Files of torch before 1.6 are none.
+            with archives.opened(path):
+                pass
         with warnings.catch_warnings(action="ignore"):  # torch warns about files that it then refuses.
             content = torch.load(Path(path), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{wanted}which has more than tensors and could run code; it was not opened.") from error
+    except InputError:
+        raise
     except Exception as error:  # A damaged file can raise anything in torch's readers.
         raise InputError(f"{wanted}which cannot be read: {first_line(error)}") from error
     if isinstance(content, dict):
         content = content.get("state_dict", content)
     if not isinstance(content, dict) or not content or not all(map(torch.is_tensor, content.values())):
         raise InputError(f"{wanted}which has other content.")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    if not all(isinstance(name, str) and name.isprintable() and len(name) <= MAX_NAME for name in content):
+        raise InputError(f"{wanted}which has names that are no layers'.")
+    if not all(map(_is_plain, content.values())):
+        raise InputError(f"{wanted}which has tensors that are not plain arrays of numbers.")
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _is_plain(tensor):
+    """Whether a tensor is dense, and its values are in the file: views can repeat one value without end."""
+    torch = _torch()
+    if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_complex():
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

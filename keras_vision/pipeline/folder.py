@@ -4,13 +4,16 @@ Standard library only, so that the command line can look into a folder before Ke
 """
 
 import csv
+import io
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_vision.recipe import InputError
+from keras_vision.files import outside
+from keras_vision.recipe import InputError, first_line
 
 MODEL = "model.keras"
 LABELS = "labels.txt"
@@ -118,7 +121,7 @@ def data_of(path: str | os.PathLike) -> dict[str, Any]:
         found = read_card(path) or {}
     else:
         file = (path if path.is_dir() else path.parent) / ENVIRONMENT
-        found = _read_json(file) if file.is_file() else {}
+        found = outside.read_json(file) if file.is_file() else {}
     data = found.get("data") if isinstance(found, dict) else None
     return data if isinstance(data, dict) else {}
 
@@ -132,17 +135,8 @@ def read_card(path: str | os.PathLike) -> dict[str, Any] | None:
     beside = Path(path).with_suffix(".json")
     if not beside.is_file() or beside == Path(path):
         return None
-    card = _read_json(beside)
+    card = outside.read_json(beside)
     return card if isinstance(card, dict) and "sha256" in card else None
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -172,16 +166,20 @@ def read_run(folder: str | os.PathLike) -> FinishedRun:
     if not (folder / REPORT).is_file():
         raise InputError(f"{folder} is not a finished run: it has no {REPORT}.")
     try:
-        report = json.loads((folder / REPORT).read_text("utf-8"))
-        with (folder / HISTORY).open(encoding="utf-8", newline="") as file:
-            epochs = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as file:
-            answers = {row["image_sha256"]: row["label"] == row["predicted"] for row in csv.DictReader(file)}
+        report = outside.read_json(folder / REPORT)
+        epochs = [{name: float(value) for name, value in row.items()} for row in _rows(folder / HISTORY)]
+        answers = {row["image_sha256"]: row["label"] == row["predicted"] for row in _rows(folder / PREDICTIONS)}
         return FinishedRun(folder.resolve().name, report, epochs, answers)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except InputError as error:
+        raise InputError(f"{folder} is not a complete run: {error}") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, csv.Error) as error:
         raise damaged(folder, error) from error
+
+
+def _rows(file: Path) -> Iterator[dict[str, str]]:
+    return csv.DictReader(io.StringIO(outside.read_text(file), newline=""))
 
 
 def damaged(folder: str | os.PathLike, error: Exception) -> InputError:
     """The error for a run whose files are not what a run writes."""
-    return InputError(f"{folder} is not a complete run: {error!r}.")
+    return InputError(f"{folder} is not a complete run: {type(error).__name__}: {first_line(error)}.")

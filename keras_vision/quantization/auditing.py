@@ -7,14 +7,13 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
-from keras_vision.quantization.flatbuffer import operator_name, unpack
 from keras_vision.quantization.metadata import read_metadata
+from keras_vision.quantization.verification import TYPE_NAMES, operator_name, text, unpack
 from keras_vision.recipe import InputError
 
-TYPE_NAMES = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
 FLOATS = {"float16", "float32", "float64", "bfloat16"}
+MAX_SHOWN = 2000  # Characters of a value in a card, which may hold anything.
 KINDS = ("full-integer", "dynamic range", "float", "mixed")
 
 
@@ -95,10 +94,6 @@ def audit(content: bytes, where: str | PathLike = "The file") -> Audit:
     )
 
 
-def _text(name):
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name or ""
-
-
 def _operator(model, graph, item):
     inputs = [graph.tensors[number] for number in item.inputs if number >= 0]
     outputs = [graph.tensors[number] for number in item.outputs]
@@ -109,7 +104,7 @@ def _operator(model, graph, item):
         scales = "per channel" if len(largest.quantization.scale) > 1 else "per tensor"
     return Operator(
         name=operator_name(model, item),
-        output=_text(outputs[0].name),
+        output=text(outputs[0].name) if outputs else "",
         inputs=tuple(TYPE_NAMES[tensor.type] for tensor in inputs if not _bytes(model, tensor)),
         outputs=tuple(TYPE_NAMES[tensor.type] for tensor in outputs),
         weights=None if largest is None else TYPE_NAMES[largest.type],
@@ -139,11 +134,11 @@ def _floats(model, graph):
             tensor = graph.tensors[number]
             kind = TYPE_NAMES[tensor.type]
             if kind in FLOATS:
-                yield f"{name} has the {kind} tensor {_text(tensor.name)!r}"
+                yield f"{name} has the {kind} tensor {text(tensor.name)!r}"
             elif kind in ("int8", "uint8", "int16") and (
                 tensor.quantization is None or tensor.quantization.scale is None
             ):
-                yield f"{name} has the {kind} tensor {_text(tensor.name)!r} without a scale"
+                yield f"{name} has the {kind} tensor {text(tensor.name)!r} without a scale"
 
 
 def _kind(operators, floats):
@@ -172,17 +167,18 @@ def table(audit: Audit) -> Iterator[str]:
         yield f"float inside: {phrase}"
 
 
-def card_differences(content: bytes, card: Mapping[str, Any]) -> list[str]:
+def card_differences(content: bytes, card: Mapping[str, Any], where: str | PathLike = "The file") -> list[str]:
     """Differences between a file and its card.
 
     Args:
         content: Bytes of the file.
         card: The dict of `SCHEME.json`.
+        where: Name of the file in error messages.
 
     Returns:
         A phrase per difference; empty when they agree.
     """
-    contents, metadata = audit(content), read_metadata(content)
+    contents, metadata = audit(content, where), read_metadata(content, where)
     facts = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": contents.bytes,
@@ -192,7 +188,7 @@ def card_differences(content: bytes, card: Mapping[str, Any]) -> list[str]:
         "labels": list(metadata.labels) if metadata else [],
     }
     return [
-        f"{name} is {value!r}, but its card says {card.get(name)!r}"
+        f"{name} is {value!r}, but its card says {repr(card.get(name))[:MAX_SHOWN]}"
         for name, value in facts.items()
         if card.get(name) != value
     ]

@@ -1,18 +1,15 @@
-"""Reading and writing TensorFlow Lite models, tensor by tensor, with the schema in LiteRT's own package."""
+"""Writing TensorFlow Lite models, tensor by tensor, with the schema in LiteRT's own package."""
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_vision.recipe import InputError
+from keras_vision.quantization.verification import IDENTIFIER
 
-IDENTIFIER = b"TFL3"
 ALIGNMENT = 16
 TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
@@ -50,7 +47,6 @@ VERSIONS = {
     "STRIDED_SLICE": 2,
     "TANH": 2,
 }
-OPERATOR_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 
 
 @dataclass(frozen=True)
@@ -192,38 +188,3 @@ def pack(model: Any) -> bytes:
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
-
-
-def require_identifier(content: bytes, where: str | PathLike) -> None:
-    """Raises an `InputError` unless a file's bytes have the identifier of TensorFlow Lite."""
-    if content[4:8] != IDENTIFIER:
-        raise InputError(f"{where} is not a TensorFlow Lite file: it lacks the identifier {IDENTIFIER.decode()}.")
-
-
-def unpack(content: bytes, where: str | PathLike = "The file") -> Any:
-    """The schema model object of a file's bytes.
-
-    Args:
-        where: Name of the file in error messages.
-
-    Raises:
-        InputError: If they are no TensorFlow Lite file.
-    """
-    require_identifier(content, where)
-    try:
-        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    except (struct.error, IndexError, ValueError, TypeError, MemoryError) as error:
-        raise InputError(f"{where} is a damaged TensorFlow Lite file: {error}.") from error
-
-
-def operator_name(model: Any, item: Any) -> str:
-    """Name of an operator, such as `CONV_2D`, or a custom operator's own name.
-
-    Args:
-        model: The schema model object.
-        item: One of its graph's operators.
-    """
-    code = model.operatorCodes[item.opcodeIndex]
-    if code.customCode:
-        return code.customCode.decode() if isinstance(code.customCode, bytes) else code.customCode
-    return OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]

@@ -6,6 +6,7 @@ The labels are a text file in a zip archive appended to the model, where readers
 """
 
 import io
+import struct
 import zipfile
 from dataclasses import dataclass
 from os import PathLike
@@ -16,7 +17,18 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import encode, number_types, packer
 from flatbuffers.table import Table
 
-from keras_vision.quantization.flatbuffer import pack, unpack
+from keras_vision.files import archives, outside
+from keras_vision.quantization.flatbuffer import pack
+from keras_vision.quantization.verification import (
+    BYTES,
+    SHORT,
+    DamagedError,
+    Fields,
+    Structure,
+    text,
+    unpack,
+)
+from keras_vision.recipe import InputError, first_line
 
 BUFFER_NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
@@ -27,6 +39,11 @@ _FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2
 _NORMALIZATION_OPTIONS = 1
 _TENSOR_AXIS_LABELS = 2
 _RGB, _GRAYSCALE = 1, 2
+# What is read of the schema's tables, as `verification` describes them.
+_FILES: Fields = {0: BYTES}
+_TENSOR: Fields = {4: [{1: {}}], 6: [_FILES]}
+_MODEL: Fields = {0: BYTES, 1: BYTES, 2: BYTES, 3: [{2: [_TENSOR], 3: [_TENSOR]}], 5: BYTES}
+_NORMALIZATION: Fields = {0: SHORT, 1: SHORT}
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,7 @@ def add_metadata(content: bytes, metadata: Metadata) -> bytes:
     """
     model = unpack(content)
     packed = np.frombuffer(_pack_metadata(metadata, model.subgraphs[0]), np.uint8)
-    kept = [item for item in model.metadata or [] if _text(item.name) != BUFFER_NAME]
+    kept = [item for item in model.metadata or [] if text(item.name) != BUFFER_NAME]
     model.buffers.append(schema.BufferT(data=packed))
     model.metadata = [*kept, schema.MetadataT(name=BUFFER_NAME, buffer=len(model.buffers) - 1)]
     file = io.BytesIO(pack(model))
@@ -92,13 +109,22 @@ def read_metadata(content: bytes, where: str | PathLike = "The file") -> Metadat
         where: Name of the file in error messages.
 
     Raises:
-        InputError: If the bytes are no TensorFlow Lite file.
+        InputError: If the bytes are no TensorFlow Lite file, or the metadata is damaged.
     """
     model = unpack(content, where)
-    buffers = [item.buffer for item in model.metadata or [] if _text(item.name) == BUFFER_NAME]
+    buffers = [item.buffer for item in model.metadata or [] if text(item.name) == BUFFER_NAME]
     if not buffers:
         return None
-    packed = bytes(model.buffers[buffers[0]].data)
+    data = model.buffers[buffers[0]].data
+    try:
+        return _read(b"" if data is None else bytes(data), content, where)
+    except (DamagedError, struct.error) as error:
+        raise InputError(f"{where} has damaged metadata: {first_line(error)}.") from error
+
+
+def _read(packed, content, where):
+    structure = Structure(packed)
+    structure.check(_MODEL)
     root = _Reader(packed, encode.Get(packer.uoffset, packed, 0))
     # Other writers leave out what they do not know.
     graphs = root.tables(3)[:1]
@@ -106,25 +132,29 @@ def read_metadata(content: bytes, where: str | PathLike = "The file") -> Metadat
     outputs = [tensor for graph in graphs for tensor in graph.tables(3)]
     mean = std = None
     for unit in (unit for tensor in inputs for unit in tensor.tables(4)):
-        if unit.byte(0) == _NORMALIZATION_OPTIONS:
+        if unit.byte(0) == _NORMALIZATION_OPTIONS and unit.has(1):
             options = unit.table(1)
-            mean, std = (_one_or_each(options.floats(field)) for field in (0, 1))
+            structure.check_table(options.Pos, _NORMALIZATION)
+            mean, std = _normalization_of(options.floats(0), options.floats(1))
     labels = ()
     files = [file for tensor in outputs for file in tensor.tables(6) if file.byte(2) == _TENSOR_AXIS_LABELS]
-    if files and zipfile.is_zipfile(io.BytesIO(content)):
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            name = files[0].string(0)
-            text = archive.read(name) if name in archive.namelist() else b""
-            labels = tuple(text.decode("utf-8", "replace").splitlines())
+    if files:
+        lines = archives.read_appended(content, files[0].string(0), outside.MAX_NAMES_BYTES, where) or b""
+        labels = tuple(lines.decode("utf-8", "replace").splitlines())
     return Metadata(root.string(0), root.string(1), root.string(2), root.string(5), labels, mean, std)
+
+
+def _normalization_of(means, stds):
+    """Mean and deviation as `Metadata` has them."""
+    if not np.all(np.isfinite([*means, *stds])) or min(stds, default=1) <= 0:
+        raise DamagedError("it divides pixels by a deviation that is no positive number")
+    if len(means) > 1 and len(stds) > 1 and len(means) != len(stds):
+        raise DamagedError(f"it has {len(means)} means and {len(stds)} deviations")
+    return _one_or_each(means), _one_or_each(stds)
 
 
 def _one_or_each(values):
     return values[0] if len(set(values)) == 1 else tuple(values) or None
-
-
-def _text(name):
-    return name.decode("utf-8") if isinstance(name, bytes) else name
 
 
 def _pack_metadata(metadata, graph):
@@ -227,13 +257,16 @@ class _Reader(Table):
     def _place(self, field):
         return self.Offset(4 + 2 * field)
 
+    def has(self, field: int) -> bool:
+        return bool(self._place(field))
+
     def byte(self, field: int) -> int:
         place = self._place(field)
         return self.Get(number_types.Uint8Flags, self.Pos + place) if place else 0
 
     def string(self, field: int) -> str:
         place = self._place(field)
-        return self.String(self.Pos + place).decode("utf-8") if place else ""
+        return self.String(self.Pos + place).decode("utf-8", "replace") if place else ""
 
     def table(self, field: int) -> "_Reader":
         place = self._place(field)

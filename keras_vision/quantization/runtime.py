@@ -1,20 +1,29 @@
 """Runs finished files with LiteRT: scores, feature maps, latency, and the error of each tensor."""
 
+import contextlib
 import functools
+import hashlib
 import statistics
 import threading
 import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from scipy.special import expit, softmax
 
-from keras_vision.quantization.flatbuffer import operator_name, unpack
-from keras_vision.recipe import InputError
+from keras_vision.files import trial
+from keras_vision.quantization.tflite_trial import KEEP_TENSORS
+from keras_vision.quantization.verification import operator_name, unpack
+from keras_vision.recipe import InputError, first_line
+
+_TRIAL = trial.started("keras_vision.quantization.tflite_trial")
+# By a file's SHA-256 and whether tensors are kept: why it cannot be run, or None.
+_tried: dict[tuple[str, bool], str | None] = {}
 
 
 class Runner:
@@ -26,6 +35,10 @@ class Runner:
         keep_tensors: Whether the tensors between the operators can be read after a run; slower.
         input_range: The input's values for the pixel values 0 and 255, numbers or arrays over the channels. None passes
             pixel values on unscaled: as floats, or as the bytes of an 8-bit input.
+        where: Name of the file in error messages.
+
+    Raises:
+        InputError: If it is no TensorFlow Lite file, it is damaged, or LiteRT cannot run it.
     """
 
     def __init__(
@@ -35,17 +48,36 @@ class Runner:
         *,
         keep_tensors: bool = False,
         input_range: tuple[Any, Any] | None = None,
+        where: str | PathLike = "The file",
     ):
-        self.input_range, self._content, self._keeps_tensors = input_range, content, keep_tensors
+        content = bytes(content)
+        model = unpack(content, where)
+        if len(model.subgraphs) != 1:
+            raise InputError(f"{where} has {len(model.subgraphs)} subgraphs. Only files with one are supported.")
+        if not len(model.subgraphs[0].inputs) or not len(model.subgraphs[0].outputs):
+            raise InputError(f"{where} has no input or no output.")
+        _try(content, where, keep_tensors)
+        self.where, self._model = where, model
+        self.input_range, self._keeps_tensors = input_range, keep_tensors
         self._lock = threading.Lock()  # An interpreter serves one thread at a time.
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), self._complaining():
             # LiteRT warns that keeping tensors is for debugging, which is its use here.
             warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve", UserWarning)
             self.interpreter = Interpreter(
-                model_content=bytes(content), num_threads=threads, experimental_preserve_all_tensors=keep_tensors
+                model_content=content, num_threads=threads, experimental_preserve_all_tensors=keep_tensors
             )
-        self.interpreter.allocate_tensors()
+            self.interpreter.allocate_tensors()
         self._input, self._output = self.interpreter.get_input_details()[0], self.interpreter.get_output_details()[0]
+
+    @contextlib.contextmanager
+    def _complaining(self):
+        """Turns LiteRT's errors inside into a sentence."""
+        try:
+            yield
+        except InputError:
+            raise
+        except (ValueError, RuntimeError, TypeError, MemoryError) as error:
+            raise InputError(f"{self.where} cannot be run: {first_line(error)}") from error
 
     def complaint(self) -> str | None:
         """Why the file does not classify images one by one, a few words; None where it does."""
@@ -85,8 +117,7 @@ class Runner:
     @functools.cached_property
     def ends_in(self) -> str | None:
         """`SOFTMAX` or `LOGISTIC` if the scores are probabilities; None if they are logits."""
-        model = unpack(self._content)
-        names = [operator_name(model, item) for item in model.subgraphs[0].operators]
+        names = [operator_name(self._model, item) for item in self._model.subgraphs[0].operators]
         last = next((name for name in reversed(names) if name not in ("QUANTIZE", "DEQUANTIZE", "RESHAPE")), None)
         return last if last in ("SOFTMAX", "LOGISTIC") else None
 
@@ -166,9 +197,10 @@ class Runner:
 
     def _run(self, image, item):
         """The values of one tensor for one image."""
-        self.set_image(image)
-        self.interpreter.invoke()
-        return self._values(item)[0]
+        with self._complaining():
+            self.set_image(image)
+            self.interpreter.invoke()
+            return self._values(item)[0]
 
     def _stored(self, values):
         """Real values as the input stores them."""
@@ -189,6 +221,23 @@ class Runner:
         # LiteRT has no public way to list the operators. Delegates repeat those of the file that they run.
         operators = (item for item in self.interpreter._get_ops_details() if item["op_name"] != "DELEGATE")
         return [(item["op_name"], details[item["outputs"][0]]) for item in operators]
+
+
+def _try(content, where, keep_tensors):
+    """Has a file read and run in a child process, once.
+
+    Raises:
+        InputError: If the child crashes, or LiteRT refuses it.
+    """
+    known = hashlib.sha256(content).hexdigest(), keep_tensors
+    if known not in _tried:
+        try:
+            _TRIAL.result(content, KEEP_TENSORS if keep_tensors else 0)
+            _tried[known] = None
+        except trial.TrialError as error:
+            _tried[known] = str(error).rstrip(".")
+    if reason := _tried[known]:
+        raise InputError(f"{where} cannot be run: {reason}.")
 
 
 def latencies(

@@ -170,6 +170,13 @@ def test_a_file_that_could_run_code_is_not_opened(tmp_path):
         (lambda path, content: torch.save(torch.zeros(3), path), "has other content"),
         (lambda path, content: torch.save({}, path), "has other content"),
         (lambda path, content: torch.save({"epoch": 3}, path), "has other content"),
+        # Values that are not in the file: one that is repeated, none, and few of many.
+        (lambda path, content: torch.save({"a": torch.zeros(1).expand(10**6, 10**6)}, path), "not plain arrays"),
+        (lambda path, content: torch.save({"a": torch.zeros(3, device="meta")}, path), "not plain arrays"),
+        (lambda path, content: torch.save({"a": torch.eye(3).to_sparse()}, path), "not plain arrays"),
+        (lambda path, content: torch.save({"a": torch.zeros(3, dtype=torch.complex64)}, path), "not plain arrays"),
+        (lambda path, content: torch.save({"a\nb": torch.zeros(3)}, path), "names that are no layers'"),
+        (lambda path, content: torch.save({"a" * 1000: torch.zeros(3)}, path), "names that are no layers'"),
     ],
 )
 def test_a_file_that_is_not_a_state_dict(saved, tmp_path, write, message):

@@ -13,8 +13,9 @@ from keras_vision import audit as audit_command
 from keras_vision import evaluation, predict, quantization
 from keras_vision.files import image_files
 from keras_vision.quantization import auditing
-from keras_vision.quantization.flatbuffer import pack, unpack
+from keras_vision.quantization.flatbuffer import pack
 from keras_vision.quantization.metadata import BUFFER_NAME, input_range
+from keras_vision.quantization.verification import unpack
 from keras_vision.recipe import InputError
 
 pytestmark = pytest.mark.backend
