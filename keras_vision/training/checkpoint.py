@@ -38,7 +38,7 @@ class Checkpoints:
         last: What the last one holds, such as "epoch 3 of 20".
     """
 
-    folder: Path
+    folder: Path  # A text is turned into one.
     seconds: float = 30.0
     interrupt: Interrupt = dataclasses.field(default_factory=Interrupt)
     on_save: Callable[[], None] = lambda: None
@@ -47,6 +47,9 @@ class Checkpoints:
     last: str = ""
     _complained: bool = False
     _best_before: str | None = None
+
+    def __post_init__(self) -> None:
+        self.folder = Path(self.folder)
 
     def save(self, state: State, elapsed: float, epochs: int) -> None:
         """Writes a checkpoint. Where that fails, it says so once, and the training goes on.
