@@ -14,6 +14,8 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # Or "torch" or "tensorflow".
 
+from IPython.display import Image
+
 import keras_vision as kv
 from keras_vision.pipeline import plots, tables, tflite_files
 
@@ -78,7 +80,7 @@ plots.confusion(report.judgement.confusion, report.class_names)
 # Warm colours mark the regions that raise the predicted class.
 
 # %%
-report.heatmap_plots["heatmaps"]
+Image(report.heatmap_plots["heatmaps"])
 
 # %% [markdown]
 # ## The files for a phone

@@ -13,6 +13,8 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # Or "torch" or "tensorflow".
 
+from IPython.display import Image
+
 import keras_vision as kv
 from keras_vision.pipeline import plots, tables, tflite_files
 
@@ -64,7 +66,7 @@ plots.confusion(report.judgement.confusion, report.class_names)
 # over them.
 
 # %%
-report.heatmap_plots["heatmaps"]
+Image(report.heatmap_plots["heatmaps"])
 
 # %% [markdown]
 # ## The integer file
