@@ -113,46 +113,90 @@ def read_graph(model: keras.Model) -> Graph:
             f"The model {functional.name!r} needs one input and one output. "
             f"Received: {len(functional.inputs)} inputs and {len(functional.outputs)} outputs."
         )
-    numbers, steps = {id(functional.inputs[0]): 0}, []
-    tensors = [functional.inputs[0]]  # Kept alive, so that no two share an id.
-    around = []  # Names of the nested models around the current layer.
+    reading = _Reading(functional.inputs)
+    steps = reading.steps_of(functional)
+    return Graph(tuple(functional.inputs[0].shape[1:]), steps, reading.number(keras.tree.flatten(reading.output)[0]))
 
-    def place(part):
-        return Place(numbers[id(part)]) if isinstance(part, keras.KerasTensor) else part
 
-    def call(layer, *arguments, **keywords):
-        if isinstance(layer, keras.Model):
+def read_steps(inputs: Sequence[Any], output: Any) -> tuple[tuple[Step, ...], int]:
+    """The steps between symbolic tensors, such as those that a layer's `call` makes of `keras.Input`.
+
+    Returns:
+        The steps, in which the inputs have the numbers 0, 1, ..., and the number of the output.
+
+    Raises:
+        InputError: If the output is not one tensor that the inputs lead to, or a layer has several outputs.
+    """
+    try:
+        functional = keras.Model(list(inputs), output)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError("The output is not one tensor that is made of the inputs.") from error
+    if len(functional.outputs) != 1:
+        raise InputError(f"One output is needed. Received: {len(functional.outputs)}.")
+    reading = _Reading(inputs)
+    steps = reading.steps_of(functional)
+    return steps, reading.number(keras.tree.flatten(reading.output)[0])
+
+
+class _Reading:
+    """Walks a model and notes the steps."""
+
+    def __init__(self, inputs):
+        self.tensors = list(inputs)  # Kept alive, so that no two share an id.
+        self.numbers = {id(tensor): number for number, tensor in enumerate(inputs)}
+        self.steps: list[Step] = []
+        self.around: list[str] = []  # Names of the nested models around the current layer.
+        self.output: Any = None
+
+    def number(self, tensor):
+        return self.numbers[id(tensor)]
+
+    def steps_of(self, functional) -> tuple[Step, ...]:
+        # Keras has no public way to walk a model without adding calls to its layers, which would make their `output`
+        # ambiguous. `clone_model` uses this method.
+        self.output = functional._run_through_graph(
+            functional.input, operation_fn=lambda operation: operation, call_fn=self._call
+        )
+        return tuple(self.steps)
+
+    def _place(self, part):
+        return Place(self.number(part)) if isinstance(part, keras.KerasTensor) else part
+
+    def _call(self, layer, *arguments, **keywords):
+        if is_graph(layer):
             inner = _functional(layer)
-            around.append(layer.name)
+            self.around.append(layer.name)
             made = inner._run_through_graph(
                 keras.tree.pack_sequence_as(inner._inputs_struct, keras.tree.flatten(arguments[0])),
                 operation_fn=lambda operation: operation,
-                call_fn=call,
+                call_fn=self._call,
             )
-            around.pop()
+            self.around.pop()
             return made
         made = layer.compute_output_spec(*arguments, **keywords)
         if not isinstance(made, keras.KerasTensor):
             raise InputError(f"The layer {layer.name!r} ({type(layer).__name__}) has several outputs.")
-        tensors.append(made)
-        numbers[id(made)] = len(numbers)
-        call_arguments: Any = keras.tree.map_structure(place, (arguments, keywords))
+        self.tensors.append(made)
+        self.numbers[id(made)] = len(self.numbers)
+        call_arguments: Any = keras.tree.map_structure(self._place, (arguments, keywords))
         positional, named = call_arguments
         inputs = tuple(part.number for part in keras.tree.flatten((positional, named)) if isinstance(part, Place))
-        path = "/".join((*around, layer.name))
-        steps.append(Step(layer, inputs, numbers[id(made)], tuple(made.shape[1:]), positional, named, path))
+        path = "/".join((*self.around, layer.name))
+        self.steps.append(Step(layer, inputs, self.number(made), tuple(made.shape[1:]), positional, named, path))
         return made
 
-    # Keras has no public way to walk a model without adding calls to its layers, which would make their `output`
-    # ambiguous. `clone_model` uses this method.
-    output = functional._run_through_graph(functional.input, operation_fn=lambda operation: operation, call_fn=call)
-    return Graph(tuple(functional.inputs[0].shape[1:]), tuple(steps), numbers[id(keras.tree.flatten(output)[0])])
+
+def is_graph(layer: Any) -> bool:
+    """Whether a layer is a functional or built Sequential model."""
+    if isinstance(layer, keras.Sequential):
+        return layer.built
+    return isinstance(layer, keras.Model) and hasattr(layer, "_run_through_graph")
 
 
 def _functional(model):
     if isinstance(model, keras.Sequential) and model.built:
         return keras.Model(model.inputs, model.outputs, name=model.name)
-    if not hasattr(model, "_run_through_graph"):
+    if not is_graph(model):
         raise InputError(
             f"The model {model.name!r} must be functional or a built Sequential. Received: {type(model).__name__}."
         )

@@ -7,11 +7,15 @@ import keras
 import numpy as np
 from scipy.special import expit, softmax
 
-from keras_vision.keras_internals.graph import read_graph, scoring_step
+from keras_vision.keras_internals.graph import is_graph, read_graph, scoring_step
+from keras_vision.keras_internals.pixels import scales_pixels
 from keras_vision.quantization.auditing import audit
+from keras_vision.quantization.checking import check_float_file, check_integer_file
 from keras_vision.quantization.folding import fold
+from keras_vision.quantization.images import as_images, example_images, from_bytes, input_range_of, require_shape
 from keras_vision.quantization.integer import write_integer_file
-from keras_vision.quantization.observed_ranges import output_range, set_ranges
+from keras_vision.quantization.observed_ranges import output_range, set_ranges, taken_range
+from keras_vision.quantization.plain_model import with_size
 from keras_vision.quantization.quantized_layers import is_unset, quantizers
 from keras_vision.quantization.ranges import SOFTMAX_RANGE, parameters
 from keras_vision.quantization.rewriting import with_fake_quantization
@@ -26,50 +30,85 @@ IO_TYPES = ("uint8", "int8", "float32")
 def convert(
     model: keras.Model,
     scheme: str,
-    representative_images: np.ndarray | None = None,
+    representative_images: Any = None,
     io: str = "uint8",
     *,
+    input_range: tuple[float, float] | None = None,
     logits: bool = False,
 ) -> bytes:
-    """The .tflite file of a model.
+    """The .tflite file of a model, after it was run and compared with the model.
 
     Args:
-        model: From images in `[0, 255]`, shape `(N, H, W, C)`, to logits or probabilities; for `qat` a model from
+        model: From images, shape `(N, H, W, C)`, to logits or probabilities; for `qat` a model from
             `with_fake_quantization` whose ranges are set.
         scheme: `float32`; `dynamic`, 8-bit weights and float activations; `int8`, all integers, from the float model;
             `qat`, all integers, from the fake-quantized model.
-        representative_images: Training images, shape `(N, H, W, C)`, from which `int8` sets its ranges.
+        representative_images: Training images as the model takes them, shape `(N, H, W, C)`, or a generator of them.
+            `int8` needs them, to set its ranges; other files are checked with them, else with drawn patterns. For a
+            model that takes any size, they give the file's size.
         io: Type of input and output of the two integer schemes: `uint8`, `int8` or `float32`.
+        input_range: What the model takes for black and white. Needed for `int8` where neither the model, which may
+            scale pixels itself, nor float images in `[0, 1]`, `[-1, 1]` or `[0, 255]` say it.
         logits: Whether the file ends in logits instead of probabilities.
 
     Returns:
         The file's bytes: batch size 1, built-in operators only; an integer file has passed its audit.
 
     Raises:
-        InputError: If the scheme is unknown, cannot express a layer, or lacks images or ranges.
+        InputError: If the scheme is unknown, cannot express a layer, lacks images, a range or a size, or if the
+            finished file does not compute what the model does.
     """
     if scheme not in SCHEMES:
         raise InputError(f"A scheme is one of {', '.join(SCHEMES)}. Received: {scheme!r}.")
     if io not in IO_TYPES:
         raise InputError(f"io is one of {', '.join(IO_TYPES)}. Received: {io!r}.")
-    if scheme not in INTEGER_SCHEMES:
-        return convert_float(model, dynamic=scheme == "dynamic", logits=logits)
-    if scheme == "int8":
-        if representative_images is None or len(representative_images) == 0:
-            raise InputError("The scheme int8 needs representative images from the training split. Received: none.")
-        quantized = with_fake_quantization(model)
-        set_ranges(quantized, model, representative_images, logits=logits)
-    else:
-        quantized = model
-        if not quantizers(model):
-            raise InputError("The scheme qat needs a model from with_fake_quantization. Received: one without ranges.")
-        unset = [mark.name for mark in quantizers(model) if is_unset(mark)]
-        if unset:
-            raise InputError(
-                f"The ranges of {', '.join(unset[:3])} are unset: call set_ranges or train the model first."
-            )
-    content = write_integer_file(quantized, io=io, logits=logits, description=model.name)
-    audit(content).require_full_integer()
+    images = None if representative_images is None else as_images(representative_images)
+    if scheme == "qat":
+        return _from_quantized(model, images, io, logits)
+    if images is not None:
+        model = with_size(model, images.shape[1:])
+        require_shape(model, images)
+    if scheme != "int8":
+        return _float_file(model, images, scheme == "dynamic", logits)
+    if images is None:
+        raise InputError("The scheme int8 needs representative images from the training split. Received: none.")
+    found = input_range_of(model, images, input_range)
+    quantized = with_fake_quantization(model, input_range=found)
+    set_ranges(quantized, model, images, logits=logits)
+    return _integer_file(quantized, images, found, io, logits, model)
+
+
+def _from_quantized(quantized, images, io, logits):
+    if not quantizers(quantized):
+        raise InputError("The scheme qat needs a model from with_fake_quantization. Received: one without ranges.")
+    unset = [mark.name for mark in quantizers(quantized) if is_unset(mark)]
+    if unset:
+        raise InputError(f"The ranges of {', '.join(unset[:3])} are unset: call set_ranges or train the model first.")
+    taken = taken_range(quantized)
+    if images is None:
+        images = from_bytes(example_images(quantized.input_shape[1:]), taken)
+    require_shape(quantized, images)
+    return _integer_file(quantized, images, taken, io, logits, None)
+
+
+def _integer_file(quantized, images, input_range, io, logits, model):
+    written = write_integer_file(quantized, io=io, logits=logits, description=quantized.name)
+    audit(written.content).require_full_integer()
+    check_integer_file(written, quantized, images, input_range, logits=logits, model=model)
+    return written.content
+
+
+def _float_file(model, images, dynamic, logits):
+    if is_graph(model) and len(model.inputs) == 1 and None in model.input_shape[1:]:
+        raise InputError(
+            f"The model {model.name!r} takes images of any size, {model.input_shape[1:]}. Pass representative images "
+            "of the size that the file shall take."
+        )
+    content = convert_float(model, dynamic=dynamic, logits=logits)
+    if images is None:
+        images = example_images(model.input_shape[1:])
+        images = images if scales_pixels(model) else from_bytes(images, (0.0, 1.0))
+    check_float_file(content, model, images, dynamic=dynamic, logits=logits)
     return content
 
 

@@ -43,9 +43,14 @@ VERSIONS = {
     "RELU6": 2,
     "RESHAPE": 1,
     "RESIZE_BILINEAR": 3,
+    "RESIZE_NEAREST_NEIGHBOR": 2,
+    "SLICE": 2,
     "SOFTMAX": 2,
     "STRIDED_SLICE": 2,
+    "SUB": 2,
     "TANH": 2,
+    "TRANSPOSE": 2,
+    "TRANSPOSE_CONV": 4,
 }
 
 

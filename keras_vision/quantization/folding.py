@@ -63,7 +63,8 @@ def _folded_layer(layer, normalization, input_scale, tensor):
     scales = weight_scales(kernel, bias, input_scale)
     copy = type(layer).from_config({**layer.get_config(), "use_bias": True, "input_scale": input_scale})
     output = copy(tensor)
-    copy.kernel.assign(np.clip(np.round(kernel / scales), -NARROW, NARROW).reshape(copy.kernel.shape))
+    integers = np.clip(np.round(kernel / scales), -NARROW, NARROW).astype("float32")
+    copy.kernel.assign(copy.unflattened(ops.convert_to_tensor(integers)))
     copy.bias.assign(np.round(bias / (np.float32(input_scale) * scales)))
     copy.scales.assign(scales)
     return output

@@ -4,6 +4,8 @@ The file is written operator by operator instead of through TensorFlow's convert
 simulated, on every backend and without TensorFlow.
 """
 
+import collections
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -12,19 +14,21 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 from keras_vision.keras_internals.graph import read_graph, scoring_step
-from keras_vision.quantization.flatbuffer import FlatModel
+from keras_vision.quantization.flatbuffer import FlatModel, Tensor
 from keras_vision.quantization.folding import fold
 from keras_vision.quantization.lowering import Regroup, StackDepth
+from keras_vision.quantization.plain_model import DROPOUT
 from keras_vision.quantization.quantized_layers import (
     FakeQuantize,
     QuantizedConv2D,
+    QuantizedConv2DTranspose,
     QuantizedDense,
     QuantizedDepthwiseConv2D,
     range_of,
     stored_weights,
 )
 from keras_vision.quantization.ranges import SOFTMAX_RANGE, parameters
-from keras_vision.quantization.rewriting import DROPOUT, SAME_RANGE, activation_of
+from keras_vision.quantization.rewriting import SAME_RANGE, activation_of
 
 ACTIVATIONS = {
     "linear": schema.ActivationFunctionType.NONE,
@@ -38,14 +42,32 @@ UNARY = {
     "tanh": "TANH",
     "elu": "ELU",
     "gelu": "GELU",
+    "gelu_tanh": "GELU",
     "hard_silu": "HARD_SWISH",
     "leaky_relu": "LEAKY_RELU",
 }
 
 
+@dataclass(frozen=True)
+class IntegerFile:
+    """A finished file and what it was written from.
+
+    Attributes:
+        content: The file's bytes.
+        folded: The model of `fold`.
+        tensors: Index in the file of the tensor that a layer makes, by its name and the number of the call.
+        adds_scores: Whether the file ends in an operator for probabilities that the model does not have.
+    """
+
+    content: bytes
+    folded: keras.Model
+    tensors: dict[tuple[str, int], int]
+    adds_scores: bool
+
+
 def write_integer_file(
     quantized: keras.Model, *, io: str = "uint8", logits: bool = False, description: str = ""
-) -> bytes:
+) -> IntegerFile:
     """The full-integer file of a fake-quantized model.
 
     Args:
@@ -54,9 +76,18 @@ def write_integer_file(
         logits: Whether the file ends in logits instead of probabilities.
 
     Returns:
-        The file's bytes.
+        The file with the model that it was written from.
     """
-    return _Writer(fold(quantized), io, logits, description).file()
+    folded = fold(quantized)
+    writer = _Writer(folded, io, logits, description)
+    content = writer.file()
+    tensors, counts = {}, collections.Counter()
+    for step in writer.graph.steps:
+        name, value = step.layer.name, writer.values.get(step.output)
+        if isinstance(value, Tensor):
+            tensors[name, counts[name]] = value.number
+        counts[name] += 1
+    return IntegerFile(content, folded, tensors, not logits and scoring_step(writer.graph) is None)
 
 
 class _Pending:
@@ -166,6 +197,9 @@ class _Writer:
         if isinstance(layer, QuantizedConv2D):
             options = schema.Conv2DOptionsT(**_window(layer))
             return _Pending("CONV_2D", [value], options, stored_weights(layer))
+        if isinstance(layer, QuantizedConv2DTranspose):
+            options = schema.TransposeConvOptionsT(**_strides_and_padding(layer))
+            return _Pending("TRANSPOSE_CONV", [value], options, stored_weights(layer))
         if isinstance(layer, QuantizedDepthwiseConv2D):
             options = schema.DepthwiseConv2DOptionsT(depthMultiplier=layer.depth_multiplier, **_window(layer))
             return _Pending("DEPTHWISE_CONV_2D", [value], options, stored_weights(layer))
@@ -174,6 +208,8 @@ class _Writer:
             return _Pending("FULLY_CONNECTED", [value], options, stored_weights(layer))
         if isinstance(layer, layers.Add):
             return _Pending("ADD", values, schema.AddOptionsT())
+        if isinstance(layer, layers.Subtract):
+            return _Pending("SUB", values, schema.SubOptionsT())
         if isinstance(layer, layers.Multiply):
             return _Pending("MUL", values, schema.MulOptionsT())
         if isinstance(layer, layers.Concatenate):
@@ -193,15 +229,15 @@ class _Writer:
 
     def _activation(self, layer, value):
         name = activation_of(layer)
-        assert name is not None, layer.name
         if isinstance(value, _Pending):
             value.activation = name
             return value
         if name == "softmax":
             return _Pending("SOFTMAX", [value], schema.SoftmaxOptionsT(beta=1.0))
         options = {
-            "leaky_relu": lambda: schema.LeakyReluOptionsT(alpha=float(_slope(layer))),
+            "leaky_relu": lambda: schema.LeakyReluOptionsT(alpha=float(layer.negative_slope)),
             "gelu": lambda: schema.GeluOptionsT(approximate=False),
+            "gelu_tanh": lambda: schema.GeluOptionsT(approximate=True),
             "hard_silu": schema.HardSwishOptionsT,
         }.get(name)
         return _Pending(UNARY[name], [value], options() if options else None)
@@ -219,6 +255,20 @@ class _Writer:
             paddings = np.array([(0, 0), *layer.padding, (0, 0)], np.int32)
             constant = self._constant(f"{layer.name}_paddings", paddings)
             return self._same_range("PAD", layer, [value, constant], shape, schema.PadOptionsT())
+        if isinstance(layer, layers.Cropping2D):
+            (top, _), (left, _) = layer.cropping
+            parts = {"begin": [0, top, left, 0], "size": shape}
+            constants = [
+                self._constant(f"{layer.name}_{name}", np.array(part, np.int32)) for name, part in parts.items()
+            ]
+            return self._same_range("SLICE", layer, [value, *constants], shape, schema.SliceOptionsT())
+        if isinstance(layer, layers.UpSampling2D):
+            size = self._constant(f"{layer.name}_size", np.array(shape[1:3], np.int32))
+            options = schema.ResizeNearestNeighborOptionsT()
+            return self._same_range("RESIZE_NEAREST_NEIGHBOR", layer, [value, size], shape, options)
+        if isinstance(layer, layers.Permute):
+            order = self._constant(f"{layer.name}_order", np.array([0, *layer.dims], np.int32))
+            return self._same_range("TRANSPOSE", layer, [value, order], shape, schema.TransposeOptionsT())
         if isinstance(layer, StackDepth):
             return self._stacked(layer, value, shape)
         return self._reshaped(value, layer.name, shape)
@@ -270,6 +320,9 @@ class _Writer:
         inputs, options = list(pending.inputs), pending.options
         if pending.weights is not None:
             inputs += self._constants(pending, name)
+        if pending.operator == "TRANSPOSE_CONV":
+            images, kernel, bias = inputs
+            inputs = [self._constant(f"{name}_shape", np.array(shape, np.int32)), kernel, images, bias]
         if pending.operator == "CONCATENATION":
             inputs = [self._requantized(part, f"{name}_{count}", output) for count, part in enumerate(inputs)]
         if pending.activation != "linear":
@@ -320,9 +373,3 @@ def _window(layer):
 def _pool(layer):
     row, column = layer.pool_size
     return schema.Pool2DOptionsT(filterHeight=row, filterWidth=column, **_strides_and_padding(layer))
-
-
-def _slope(layer):
-    if hasattr(layer, "negative_slope"):
-        return layer.negative_slope
-    return 0.2  # keras.activations.leaky_relu's default.

@@ -8,9 +8,11 @@ from keras import layers
 
 from keras_vision.keras_internals.graph import read_graph
 from keras_vision.keras_internals.nodes import first_output, maker
+from keras_vision.quantization.checking import check_copy
 from keras_vision.quantization.quantized_layers import FakeQuantize, quantizers, range_of
 from keras_vision.quantization.ranges import logits_range
 from keras_vision.quantization.rewriting import SAME_RANGE, with_fake_quantization
+from keras_vision.recipe import InputError
 
 
 def set_ranges(
@@ -24,6 +26,9 @@ def set_ranges(
         images: Representative images, shape `(N, H, W, C)`.
         logits: Whether the file will end in logits, so that their whole range matters; else it is the one that is best
             for the probabilities, and fixed.
+
+    Raises:
+        InputError: If the copy without rounding does not compute what the float model does, or values are not finite.
     """
     taps, names = _taps(model)
     last = maker(quantized.output)
@@ -31,8 +36,13 @@ def set_ranges(
     highs: dict[str, float] = {}
     last_values = []
     for start in range(0, len(images), batch_size):
-        tensors = taps.predict_on_batch(np.asarray(images[start : start + batch_size], "float32"))
+        batch = np.asarray(images[start : start + batch_size], "float32")
+        *tensors, output = taps.predict_on_batch(batch)
+        if start == 0:
+            check_copy(model, batch, output)
         for name, values in zip(names, tensors, strict=True):
+            if not np.isfinite(values).all():
+                raise InputError(f"The layer {name!r} gives values that are not finite on the representative images.")
             lows[name] = min(lows.get(name, 0.0), float(np.min(values)))
             highs[name] = max(highs.get(name, 0.0), float(np.max(values)))
             if name == _tensor_name(last):
@@ -41,7 +51,9 @@ def set_ranges(
         if quantizer.fixed_range is not None:
             continue
         low, high = lows[_tensor_name(quantizer)], highs[_tensor_name(quantizer)]
-        if quantizer is last and not logits:
+        if low == high:  # Zero on all images, such as after ReLU: any range has a step for it.
+            high = 1.0
+        elif quantizer is last and not logits:
             low, high = logits_range(np.concatenate(last_values))
             quantizer.trainable = False
         quantizer.low.assign(low)
@@ -59,16 +71,16 @@ def float_tensors(model: keras.Model, images: Any) -> dict[str, np.ndarray]:
         `{name of the tensor: values, shape (N, ...)}`.
     """
     taps, names = _taps(model)
-    tensors = taps.predict_on_batch(np.asarray(images, "float32"))
+    *tensors, _ = taps.predict_on_batch(np.asarray(images, "float32"))
     return {name: np.asarray(values) for name, values in zip(names, tensors, strict=True)}
 
 
 def _taps(model):
-    """A model without rounding that outputs every tensor that is rounded in the file, and their names."""
+    """A model without rounding that outputs every tensor that is rounded in the file, then its output; their names."""
     unrounded = _without_rounding(model) if quantizers(model) else with_fake_quantization(model, simulate=False)
     places = quantizers(unrounded)
     # A layer's first call is the one that the file's tensor is named after; average pooling calls it again.
-    taps = keras.Model(unrounded.input, [first_output(layer) for layer in places])
+    taps = keras.Model(unrounded.input, [*(first_output(layer) for layer in places), unrounded.output])
     return taps, [_tensor_name(layer) for layer in places]
 
 
@@ -104,3 +116,13 @@ def output_range(quantized: keras.Model) -> tuple[np.float32, int]:
     while isinstance(step.layer, SAME_RANGE):
         step = makers[step.inputs[0]]
     return range_of(step.layer)
+
+
+def taken_range(quantized: keras.Model) -> tuple[float, float]:
+    """What a fake-quantized model takes for black and white."""
+    for step in read_graph(quantized).steps:
+        if isinstance(step.layer, layers.Rescaling):
+            break  # Pixels, by their first layer.
+        if isinstance(step.layer, FakeQuantize) and step.layer.fixed_range is not None:
+            return step.layer.fixed_range
+    return 0.0, 255.0

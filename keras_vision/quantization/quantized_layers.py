@@ -152,6 +152,10 @@ class _WithQuantizedKernel(layers.Layer):
         """The kernel with its output channels on the last axis."""
         return ops.convert_to_tensor(self.kernel)
 
+    def unflattened(self, kernel: Any) -> Any:
+        """A kernel in the shape of `flat_kernel` in the layer's own shape."""
+        return ops.reshape(kernel, self.kernel.shape)
+
     def _with_integers(self, inputs):
         accumulated = self.linear(ops.round(inputs / self.input_scale), self.flat_kernel()) + self.bias
         return accumulated * (ops.convert_to_tensor(self.scales) * self.input_scale)
@@ -181,9 +185,33 @@ class QuantizedDepthwiseConv2D(_WithQuantizedKernel, layers.DepthwiseConv2D):
     def linear(self, inputs: Any, kernel: Any) -> Any:
         return ops.depthwise_conv(
             inputs,
-            ops.reshape(kernel, self.kernel.shape),
+            self.unflattened(kernel),
             strides=self.strides,
             padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class QuantizedConv2DTranspose(_WithQuantizedKernel, layers.Conv2DTranspose):
+    """Conv2DTranspose with an 8-bit kernel."""
+
+    def flat_kernel(self) -> Any:
+        """Shape `(height, width, channels, filters)`."""
+        return ops.transpose(ops.convert_to_tensor(self.kernel), (0, 1, 3, 2))
+
+    def unflattened(self, kernel: Any) -> Any:
+        """Shape `(height, width, filters, channels)`."""
+        return ops.transpose(kernel, (0, 1, 3, 2))
+
+    def linear(self, inputs: Any, kernel: Any) -> Any:
+        return ops.conv_transpose(
+            inputs,
+            self.unflattened(kernel),
+            strides=list(self.strides),
+            padding=self.padding,
+            output_padding=self.output_padding,
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
@@ -197,7 +225,7 @@ class QuantizedDense(_WithQuantizedKernel, layers.Dense):
         return ops.matmul(inputs, kernel)
 
 
-WEIGHTED = (QuantizedConv2D, QuantizedDepthwiseConv2D, QuantizedDense)
+WEIGHTED = (QuantizedConv2D, QuantizedConv2DTranspose, QuantizedDepthwiseConv2D, QuantizedDense)
 
 
 def stored_weights(layer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -114,6 +114,11 @@ class Runner:
         limits = np.iinfo(self._input["dtype"])
         return float((limits.min - zero_point) * scale), float((limits.max - zero_point) * scale)
 
+    @property
+    def output_step(self) -> float:
+        """The step of a quantized output; 0 for a float output."""
+        return float(self._output["quantization"][0])
+
     @functools.cached_property
     def ends_in(self) -> str | None:
         """`SOFTMAX` or `LOGISTIC` if the scores are probabilities; None if they are logits."""
@@ -159,12 +164,12 @@ class Runner:
 
     def scores(self) -> np.ndarray:
         """The last run's scores, float32, shape `(K,)`."""
-        return self._values(self._output)[0]
+        return self.values_of(self._output)[0]
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Every 8-bit tensor of the last run, dequantized: `{name: array}`; needs `keep_tensors`."""
         items = (item for item in self.interpreter.get_tensor_details() if item["dtype"] == np.int8)
-        return {item["name"]: self._values(item) for item in items if item["quantization"][0]}
+        return {item["name"]: self.values_of(item) for item in items if item["quantization"][0]}
 
     def feature_shapes(self) -> list[tuple[str, tuple[int, ...], bool]]:
         """`(name, shape without the batch, whether a convolution makes it)` of each operator's output, in order."""
@@ -200,7 +205,7 @@ class Runner:
         with self._complaining():
             self.set_image(image)
             self.interpreter.invoke()
-            return self._values(item)[0]
+            return self.values_of(item)[0]
 
     def _stored(self, values):
         """Real values as the input stores them."""
@@ -210,7 +215,8 @@ class Runner:
         limits = np.iinfo(self._input["dtype"])
         return np.clip(np.round(values / scale) + zero_point, limits.min, limits.max)
 
-    def _values(self, item):
+    def values_of(self, item: dict[str, Any]) -> np.ndarray:
+        """The last run's values of a tensor, given an item of LiteRT's tensor details: float32, dequantized."""
         values = self.interpreter.get_tensor(item["index"]).astype(np.float32)
         scale, zero_point = item["quantization"]
         return (values - zero_point) * np.float32(scale) if scale else values

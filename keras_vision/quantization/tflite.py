@@ -18,7 +18,8 @@ from typing import Any
 
 import keras
 
-from keras_vision.keras_internals.graph import read_graph, scoring_step
+from keras_vision.keras_internals.graph import is_graph, read_graph, scoring_step
+from keras_vision.quantization.plain_model import plain_model
 from keras_vision.recipe import InputError, first_line
 
 IDLE_SECONDS = 60
@@ -38,12 +39,13 @@ def convert_float(model: keras.Model, *, dynamic: bool = False, logits: bool = F
     Raises:
         InputError: If the converter cannot express the model, with its reason.
     """
+    adds_scores = not logits and not ends_in_scores(model)
     if keras.backend.backend() == "tensorflow":
-        return _convert(model, dynamic, logits)
+        return _convert(model, dynamic, adds_scores)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "source.keras", Path(folder) / "target.tflite"
         model.save(source)
-        request = {"source": str(source), "target": str(target), "dynamic": dynamic, "logits": logits}
+        request = {"source": str(source), "target": str(target), "dynamic": dynamic, "adds_scores": adds_scores}
         reason = _CONVERTER.ask(request)
         if reason is not None or not target.exists():
             raise InputError(f"TensorFlow's converter failed on {model.name!r}: {reason or 'it wrote nothing'}")
@@ -118,13 +120,21 @@ _CONVERTER: Any = _Converter()
 atexit.register(_CONVERTER.close, kill=True)
 
 
-def _convert(model, dynamic, logits):
+def ends_in_scores(model: keras.Model) -> bool:
+    """Whether a model's outputs are probabilities: it ends in a softmax or a sigmoid, however that is written."""
+    try:
+        return scoring_step(read_graph(plain_model(model))) is not None
+    except InputError:  # A layer without an 8-bit operator.
+        return is_graph(model) and scoring_step(read_graph(model)) is not None
+
+
+def _convert(model, dynamic, adds_scores):
     import tensorflow as tf
 
     # A batch of one: dynamic shapes would add SHAPE, STRIDED_SLICE and PACK, which phones' accelerators refuse.
     images = keras.Input(batch_shape=(1, *model.input_shape[1:]), name="images")
     scores: Any = model(images, training=False)
-    if not logits and scoring_step(read_graph(model)) is None:
+    if adds_scores:
         # A single logit is that of one class against its absence.
         scores = keras.layers.Activation("softmax" if scores.shape[-1] > 1 else "sigmoid", name="scores")(scores)
     converter: Any = tf.lite.TFLiteConverter.from_keras_model(keras.Model(images, scores, name=model.name))
@@ -141,7 +151,7 @@ def _convert(model, dynamic, logits):
 def main() -> int:
     """The child process: a request per line on standard input, the answer of each on standard output."""
     # Their layers are registered when they are imported, and a saved model may have them.
-    from keras_vision.quantization import lowering, quantized_layers  # noqa: F401
+    from keras_vision.quantization import lowering, plain_model, quantized_layers  # noqa: F401
 
     # Whatever native code writes to standard output must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "w")
@@ -162,11 +172,11 @@ def _after_idling():
     return timer
 
 
-def _convert_file(source, target, dynamic, logits):
+def _convert_file(source, target, dynamic, adds_scores):
     """Converts a saved model; returns the reason where that fails, else None."""
     try:
         model: Any = keras.saving.load_model(source, compile=False)
-        Path(target).write_bytes(_convert(model, dynamic, logits))
+        Path(target).write_bytes(_convert(model, dynamic, adds_scores))
     except Exception as error:  # Said by the parent; this process goes on.
         return _reason(error.__cause__ or error)
     finally:

@@ -1,0 +1,73 @@
+"""Whether a model scales pixels from 0 to 255 by itself, at its very beginning."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_vision.keras_internals.graph import Graph, Place, read_graph
+from keras_vision.recipe import InputError
+
+PIXELS = (0.0, 255.0)
+# Scaled pixels are about -3 to 3; ImageNet's mean and deviation give -2.1 to 2.6.
+LARGEST_SCALED = 10.0
+# What is left of 0 to 255 where only a mean is subtracted, as for the first networks on ImageNet.
+SHIFTED = (200.0, 300.0)
+SCALING = ("Rescaling", "Normalization", "Add", "Subtract", "Multiply", "Divide", "TrueDivide")
+# Layers and operations that neither scale nor shift values in inference; besides those whose names begin with Random.
+KEEPS_RANGE = {
+    *("InputLayer", "Identity", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "Cast", "GetItem"),
+    *("Resizing", "CenterCrop", "Cropping2D", "ZeroPadding2D", "Concatenate", "ActivityRegularization"),
+}
+
+
+def scales_pixels(model: keras.Model) -> bool:
+    """Whether a model's first computation brings 0 and 255 into a range that networks are trained with.
+
+    Augmentation, resizing and the like may come before.
+
+    Args:
+        model: Any model; one that is no plain graph does not scale pixels as far as can be told.
+    """
+    try:
+        return _scales(read_graph(model))
+    except (InputError, TypeError, ValueError, AttributeError):  # No graph, or a damaged file's layer.
+        return False
+
+
+def _scales(graph: Graph) -> bool:
+    ends: Any = [np.full((1, 1, 1, 1), pixel) for pixel in PIXELS]
+    tensor, scaled = 0, False
+    for step in graph.steps:
+        if tensor not in step.inputs:
+            continue
+        kind = type(step.layer).__name__
+        if kind in SCALING and len(step.inputs) == 1:
+            ends, scaled = [_applied(step, end) for end in ends], True
+        elif not (kind.startswith("Random") or kind in KEEPS_RANGE):
+            break
+        tensor = step.output
+    if not scaled:
+        return False
+    values = np.stack([np.broadcast_to(end, np.broadcast_shapes(*map(np.shape, ends))) for end in ends])
+    widths = np.abs(values[1] - values[0])
+    if widths.max() > 0.5 and np.abs(values).max() <= LARGEST_SCALED:
+        return True
+    return bool(np.all((widths >= SHIFTED[0]) & (widths <= SHIFTED[1])) and values.min() < -10)
+
+
+def _applied(step, values):
+    """What a scaling layer or operator makes of some values."""
+    layer, kind = step.layer, type(step.layer).__name__
+    if kind == "Rescaling":
+        return values * np.asarray(layer.scale, np.float64) + np.asarray(layer.offset, np.float64)
+    if kind == "Normalization":
+        mean, variance = (np.asarray(keras.ops.convert_to_numpy(part)) for part in (layer.mean, layer.variance))
+        deviation = np.maximum(np.sqrt(variance), 1e-7)
+        return values * deviation + mean if layer.invert else (values - mean) / deviation
+    parts = [*step.positional, *step.arguments.values()]
+    first, second = (
+        values if isinstance(part, Place) else np.asarray(keras.ops.convert_to_numpy(part)) for part in parts
+    )
+    function: Any = {"Add": np.add, "Subtract": np.subtract, "Multiply": np.multiply}.get(kind, np.divide)
+    return function(first, second)
