@@ -29,12 +29,20 @@ MAX_LINE = 400  # Characters; Keras quotes whole configurations.
 class InputError(ValueError):
     """A user's mistake: a flag, a file, a data set or an image. The command line prints it alone and exits with 2."""
 
+    def __str__(self) -> str:
+        """The sentence; what cannot be printed in one line is replaced, because names in files may hold anything."""
+        return _printable(super().__str__())
+
 
 def first_line(error: BaseException) -> str:
     """The beginning of an exception's first line, or its type where the message is empty."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0][:MAX_LINE]
-    # Names in a file may hold anything, and a terminal obeys some of it.
-    return "".join(character if character.isprintable() else "?" for character in line)
+    return _printable(line)
+
+
+def _printable(text):
+    """Text without control characters, some of which a terminal obeys."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def knob(

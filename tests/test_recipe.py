@@ -103,3 +103,9 @@ def test_the_augmentation_of_the_reference_notebook():
 def test_recipes_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainingSpec().epochs = 5  # type: ignore[misc]
+
+
+def test_an_error_is_one_line_that_a_terminal_prints_as_it_is():
+    error = InputError("The array 't\nst\x1b[2J' is missing.")
+    assert str(error) == "The array 't?st?[2J' is missing."
+    assert f"{error}" == str(error)
