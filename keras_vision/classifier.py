@@ -25,13 +25,6 @@ MAX_VALUES = 2**28  # Of one image or of what a layer makes of it, a gigabyte as
 RESIZES = image_files.RESIZES
 PIXELS = (0.0, 255.0)
 USUAL_RANGES = (PIXELS, (0.0, 1.0), (-1.0, 1.0))
-# A model that scales pixels by itself brings them to about -3 to 3; ImageNet's mean and deviation give -2.1 to 2.6.
-LARGEST_SCALED = 10.0
-# Layers that neither scale nor shift values in inference; besides those whose names begin with Random.
-KEEPS_RANGE = {
-    *("InputLayer", "Identity", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"),
-    *("Resizing", "CenterCrop", "Cropping2D", "ZeroPadding2D", "Concatenate", "ActivityRegularization"),
-}
 
 
 class Classifier:
@@ -341,39 +334,7 @@ def _largest_output(model):
 
 
 def _own_range(model):
-    """The input range of a model that scales pixels itself; None for another.
+    """The input range of a model that scales pixels itself; None for another."""
+    from keras_vision.quantization.plain_model import takes_pixels
 
-    Layers before the scaling that leave the range as it is, such as augmentation and resizing, are passed over.
-    """
-    from keras_vision.keras_internals.graph import read_graph
-
-    layer: Any = None
-    tensor = 0
-    try:
-        steps = read_graph(model).steps
-    except InputError:  # A model that is no plain graph may still be used with a range that the user states.
-        return None
-    for step in steps:
-        if tensor in step.inputs:
-            layer, tensor = step.layer, step.output
-            if not (type(layer).__name__.startswith("Random") or type(layer).__name__ in KEEPS_RANGE):
-                break
-    try:
-        scaled = _scaled_pixels(layer)
-    except (TypeError, ValueError):  # A damaged file's layer, whose numbers are none.
-        return None
-    if len(scaled) and np.ptp(scaled) > 0.5 and np.abs(scaled).max() <= LARGEST_SCALED:
-        return _StatedRange(*PIXELS)
-    return None
-
-
-def _scaled_pixels(layer):
-    """What a layer makes of black and white; nothing if it does not scale."""
-    kind = type(layer).__name__
-    if kind == "Rescaling":
-        scale, offset = (np.asarray(part, np.float64) for part in (layer.scale, layer.offset))
-        return np.ravel([scale * pixel + offset for pixel in PIXELS])
-    if kind == "Normalization" and not layer.invert:
-        mean, variance = (np.asarray(part, np.float64) for part in (layer.mean, layer.variance))
-        return np.ravel([(pixel - mean) / np.maximum(np.sqrt(variance), 1e-7) for pixel in PIXELS])
-    return ()
+    return _StatedRange(*PIXELS) if takes_pixels(model) else None

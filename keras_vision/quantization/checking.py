@@ -16,6 +16,7 @@ from keras_vision.keras_internals.graph import read_graph
 from keras_vision.quantization.images import as_bytes, from_bytes
 from keras_vision.quantization.integer import IntegerFile
 from keras_vision.quantization.plain_model import traced_plain_model
+from keras_vision.quantization.ranges import SOFTMAX_RANGE, parameters
 from keras_vision.quantization.runtime import Runner
 from keras_vision.recipe import InputError, first_line
 
@@ -30,6 +31,7 @@ MEAN_STEPS = 0.15
 # has .01 to .2; one with a wrong range or a wrong operator more than 1.
 FILE_ERROR = 0.5
 FLOAT_ERROR = 1e-3
+SCORE_STEP = float(parameters(*SOFTMAX_RANGE)[0])
 TRACED_IMAGES, SCORED_IMAGES = 4, 32
 REPORT = "This is a fault of keras_vision; please report it with the model"
 
@@ -125,15 +127,16 @@ def check_integer_file(
     if runner.input_type == "float32":
         runner.input_range = traced.input_range = input_range
     pixels = as_bytes(some(images, TRACED_IMAGES), input_range)
-    last = _check_operators(traced, written, quantized, pixels, from_bytes(pixels, input_range))
-    _check_end(runner, last, pixels, written.adds_scores)
+    last, step = _check_operators(traced, written, quantized, pixels, from_bytes(pixels, input_range))
+    _check_end(runner, last, step, pixels, written.adds_scores)
     if model is not None:
         pixels = as_bytes(some(images, SCORED_IMAGES), input_range)
-        _check_scores(runner, model, pixels, from_bytes(pixels, input_range), logits)
+        step = SCORE_STEP if written.adds_scores else step
+        _check_scores(runner, model, pixels, from_bytes(pixels, input_range), step, logits)
 
 
 def _check_operators(runner, written, quantized, pixels, images):
-    """Checks each operator; returns the file's values of the last tensor."""
+    """Checks each operator; returns the file's values of the last tensor, and its step."""
     expectation, keys, last = _expectation(quantized, written)
     found = collections.defaultdict(list)
     details = {item["index"]: item for item in runner.interpreter.get_tensor_details()}
@@ -156,7 +159,7 @@ def _check_operators(runner, written, quantized, pixels, images):
                 f"{off.max():.1f} steps, {off.mean():.2f} on average. {REPORT}. The schemes float32 and dynamic can "
                 "still express the model."
             )
-    return values[last]
+    return values[last], float(details[last]["quantization"][0])
 
 
 def _expectation(quantized, written):
@@ -193,14 +196,13 @@ def _expectation(quantized, written):
     return keras.Model(inputs, outputs), keys, numbers[graph.output]
 
 
-def _check_end(runner, last, pixels, adds_scores):
+def _check_end(runner, last, step, pixels, adds_scores):
     """Compares the scores with the last tensor, and a run with all of LiteRT's shortcuts with one without."""
     scores = runner(pixels)
     expected = _probabilities(last) if adds_scores else last
     if expected.shape != scores.shape:
         raise InputError(f"The file's scores have shape {scores.shape} instead of {expected.shape}. {REPORT}.")
-    step = runner.output_step or np.ptp(expected) / 255 or 1.0
-    off = np.abs(scores - expected) / step
+    off = np.abs(scores - expected) / (SCORE_STEP if adds_scores else step)
     if not off.max() <= LARGEST_STEPS:
         raise InputError(
             f"The file's scores differ by {off.max():.1f} steps from those of its last layer. {REPORT}. The schemes "
@@ -208,14 +210,14 @@ def _check_end(runner, last, pixels, adds_scores):
         )
 
 
-def _check_scores(runner, model, pixels, images, logits):
+def _check_scores(runner, model, pixels, images, step, logits):
     scores, expected = runner(pixels), model_scores(model, images, logits=logits)
-    error, spread, step = _error(scores, expected), _spread(expected), runner.output_step or 0.0
-    if error > max(FILE_ERROR * spread, 3 * step):
+    error, spread = _error(scores, expected), _spread(expected)
+    if error > max(FILE_ERROR * spread, LARGEST_STEPS * step):
         raise InputError(
             f"The integer file's scores differ from the model's by {error / max(spread, 1e-9):.0%} of their spread "
-            f"over the images; at most {FILE_ERROR:.0%} is allowed. Use representative images like those of its training, "
-            "fine-tune the model for integers (scheme qat), or write a float32 or dynamic file."
+            f"over the images; at most {FILE_ERROR:.0%} is allowed. Use representative images like those of its "
+            "training, fine-tune the model for integers (scheme qat), or write a float32 or dynamic file."
         )
 
 

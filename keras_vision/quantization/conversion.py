@@ -8,14 +8,13 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from keras_vision.keras_internals.graph import is_graph, read_graph, scoring_step
-from keras_vision.keras_internals.pixels import scales_pixels
 from keras_vision.quantization.auditing import audit
 from keras_vision.quantization.checking import check_float_file, check_integer_file
 from keras_vision.quantization.folding import fold
 from keras_vision.quantization.images import as_images, example_images, from_bytes, input_range_of, require_shape
 from keras_vision.quantization.integer import write_integer_file
 from keras_vision.quantization.observed_ranges import output_range, set_ranges, taken_range
-from keras_vision.quantization.plain_model import with_size
+from keras_vision.quantization.plain_model import takes_pixels, with_size
 from keras_vision.quantization.quantized_layers import is_unset, quantizers
 from keras_vision.quantization.ranges import SOFTMAX_RANGE, parameters
 from keras_vision.quantization.rewriting import with_fake_quantization
@@ -107,7 +106,7 @@ def _float_file(model, images, dynamic, logits):
     content = convert_float(model, dynamic=dynamic, logits=logits)
     if images is None:
         images = example_images(model.input_shape[1:])
-        images = images if scales_pixels(model) else from_bytes(images, (0.0, 1.0))
+        images = images if takes_pixels(model) else from_bytes(images, (0.0, 1.0))
     check_float_file(content, model, images, dynamic=dynamic, logits=logits)
     return content
 

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_vision.keras_internals.pixels import PIXELS, scales_pixels
+from keras_vision.keras_internals.pixels import PIXELS
+from keras_vision.quantization.plain_model import takes_pixels
 from keras_vision.recipe import InputError
 
 # A picture whose largest pixel is below this is no picture from 0 to 255.
@@ -83,7 +84,7 @@ def input_range_of(
         raise InputError("The representative images have values that are not finite.")
     integers = np.issubdtype(np.asarray(images[:1]).dtype, np.integer)
     whole = integers or highest > LARGE_PIXEL
-    own = scales_pixels(model)
+    own = takes_pixels(model)
     if stated is not None:
         low, high = (float(end) for end in stated)
         slack = 1e-3 * (high - low)

@@ -8,6 +8,7 @@ A layer of an unknown class is opened, too: its `call` is followed symbolically.
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from keras import layers
 
 from keras_vision.keras_internals.graph import Place, Step, is_graph, read_graph, read_steps
+from keras_vision.keras_internals.pixels import scales_pixels
 from keras_vision.quantization.lowering import PACKAGE, Regroup, StackDepth
 from keras_vision.recipe import InputError, first_line
 
@@ -24,8 +26,9 @@ SUPPORTED = (
     "Conv2D, Conv2DTranspose, DepthwiseConv2D, SeparableConv2D, Dense, BatchNormalization, Rescaling, Normalization, "
     "Add, Subtract, Multiply, Average, Concatenate, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, "
     "GlobalMaxPooling2D, Flatten, Reshape, Permute, ZeroPadding2D, Cropping2D, UpSampling2D, Resizing, ReLU, "
-    "LeakyReLU, PReLU, ELU, Softmax, Activation with relu, relu6, leaky_relu, sigmoid, hard_sigmoid, softmax, tanh, elu, gelu, "
-    "silu or hard_silu, the same as operators or as functions of keras.ops, and layers that do nothing in inference"
+    "LeakyReLU, PReLU, ELU, Softmax, Activation with relu, relu6, leaky_relu, sigmoid, hard_sigmoid, softmax, tanh, "
+    "elu, gelu, silu or hard_silu, the same as operators or as functions of keras.ops, and layers that do nothing in "
+    "inference"
 )
 # Layers that are copied as they are, when they have one input.
 COPIED = (
@@ -88,6 +91,16 @@ def with_size(model: keras.Model, image_shape: Sequence[int]) -> keras.Model:
         ) from error
 
 
+def takes_pixels(model: keras.Model) -> bool:
+    """Whether a model scales pixels from 0 to 255 by itself, perhaps after layers that do nothing in inference."""
+    if scales_pixels(model):
+        return True
+    try:
+        return scales_pixels(plain_model(model))
+    except InputError:
+        return False
+
+
 def plain_model(model: keras.Model) -> keras.Model:
     """The same function of images by plain layers with copies of the weights.
 
@@ -124,6 +137,8 @@ class Names:
 
     def unique(self, *wanted: str) -> str:
         """The first wanted name that is free, or the last one with a number."""
+        # Torch's names of parts have no dots, and TensorFlow's no spaces.
+        wanted = tuple(re.sub(r"[^A-Za-z0-9_-]", "_", name) for name in wanted)
         numbered = (f"{wanted[-1]}_{count}" for count in range(2, 100_000))
         for candidate in (*wanted, *numbered):
             both = {candidate, f"{candidate}_range"}
@@ -232,7 +247,7 @@ class _Plain:
     def copy(self, call, *tensors, **changes):
         """Adds a copy of the step's layer."""
         name = self.names.unique(call.name, call.long_name)
-        config = {**call.layer.get_config(), **changes, "name": name, "dtype": "float32", "trainable": True}
+        config = {**call.layer.get_config(), **changes, "name": name, "dtype": "float32"}
         layer = type(call.layer).from_config(config)
         output = layer(tensors[0] if len(tensors) == 1 else list(tensors))
         if layer.weights:
@@ -271,6 +286,7 @@ class _Plain:
         weights = arrays(layer.weights) if weights is None else weights
         if len(weights) != 1 + layer.use_bias:
             raise call.refusal(f" with {len(weights)} weights")  # Such as a kernel that Keras itself quantized.
+        config["trainable"] = layer.trainable  # For fine-tuning: what is frozen stays frozen.
         return self._activated(call, self.add(type(layer), call, call.one, weights=weights, **config))
 
     def transposed(self, call):

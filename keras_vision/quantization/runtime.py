@@ -114,11 +114,6 @@ class Runner:
         limits = np.iinfo(self._input["dtype"])
         return float((limits.min - zero_point) * scale), float((limits.max - zero_point) * scale)
 
-    @property
-    def output_step(self) -> float:
-        """The step of a quantized output; 0 for a float output."""
-        return float(self._output["quantization"][0])
-
     @functools.cached_property
     def ends_in(self) -> str | None:
         """`SOFTMAX` or `LOGISTIC` if the scores are probabilities; None if they are logits."""
