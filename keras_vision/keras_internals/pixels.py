@@ -47,13 +47,19 @@ def _scales(graph: Graph) -> bool:
         elif not (kind.startswith("Random") or kind in KEEPS_RANGE):
             break
         tensor = step.output
-    if not scaled:
-        return False
-    values = np.stack([np.broadcast_to(end, np.broadcast_shapes(*map(np.shape, ends))) for end in ends])
-    widths = np.abs(values[1] - values[0])
-    if widths.max() > 0.5 and np.abs(values).max() <= LARGEST_SCALED:
-        return True
-    return bool(np.all((widths >= SHIFTED[0]) & (widths <= SHIFTED[1])) and values.min() < -10)
+        if scaled and _small(ends):
+            return True
+    return scaled and _only_shifted(ends)
+
+
+def _small(ends):
+    """Whether black and white have become values that networks are trained with."""
+    return np.max(np.abs(ends[1] - ends[0])) > 0.5 and np.max(np.abs(ends)) <= LARGEST_SCALED
+
+
+def _only_shifted(ends):
+    widths = np.abs(ends[1] - ends[0])
+    return bool(np.all((widths >= SHIFTED[0]) & (widths <= SHIFTED[1])) and np.min(ends) < -10)
 
 
 def _applied(step, values):

@@ -219,8 +219,6 @@ class _Plain:
         try:
             output = call.layer.call(*positional, **{**named, **call.training(False)})
             steps, end = read_steps(inputs, output)
-        except InputError:
-            raise
         except Exception as error:  # Whatever a layer of an unknown class raises.
             raise call.refusal() from error
         values = dict(enumerate(call.tensors))
@@ -229,7 +227,8 @@ class _Plain:
         try:
             return self.run(steps, values, end, call.path)
         except InputError as error:
-            if type(call.layer).__module__.startswith("keras."):
+            own = type(call.layer).__module__.startswith("keras.") and not isinstance(call.layer, layers.Lambda)
+            if own:
                 raise call.refusal() from error  # Its parts say nothing to a user.
             raise
 

@@ -105,7 +105,8 @@ def test_gray_images_and_few_classes(shape, classes):
     images = np.random.default_rng(0).integers(0, 256, (8, *shape), dtype=np.uint8)
     logits = model.predict(images, verbose=0)
     expected = keras.ops.convert_to_numpy(keras.ops.softmax(logits) if classes > 1 else keras.ops.sigmoid(logits))
-    found = quantization.Runner(quantization.convert(model, "int8", images))(images)
+    content = quantization.convert(model, "int8", images, input_range=(0, 255))
+    found = quantization.Runner(content)(images)
     assert np.abs(found - expected).max() < 0.1
     np.testing.assert_allclose(quantization.Runner(quantization.convert(model, "float32"))(images), expected, atol=1e-4)
 
@@ -113,7 +114,7 @@ def test_gray_images_and_few_classes(shape, classes):
 def test_a_model_that_ends_in_probabilities_gets_no_second_softmax(zoo_images):
     model = keras.Sequential([keras.Input((20, 20, 3)), layers.Flatten(), layers.Dense(4, activation="softmax")])
     for scheme in ("float32", "int8"):
-        found = quantization.audit(quantization.convert(model, scheme, zoo_images))
+        found = quantization.audit(quantization.convert(model, scheme, zoo_images, input_range=(0, 255)))
         assert [item.name for item in found.operators].count("SOFTMAX") == 1
 
 
@@ -137,14 +138,20 @@ def test_a_nested_backbone_of_keras_applications(zoo_images):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (layers.Conv2D(3, 3, groups=3), "3 groups"),
         (layers.LayerNormalization(), "LayerNormalization"),
-        (layers.UpSampling2D(), "UpSampling2D"),
-        (layers.Resizing(8, 8, interpolation="nearest"), "other than bilinear"),
-        (layers.ReLU(max_value=3.0), "relu up to 3"),
+        (layers.GroupNormalization(1), "GroupNormalization"),
+        (layers.Resizing(8, 8, interpolation="nearest"), "nearest"),
+        (layers.UpSampling2D(interpolation="bicubic"), "bicubic"),
+        (layers.ReLU(max_value=3.0, negative_slope=0.1), "a slope and a largest value"),
+        (layers.ReLU(threshold=1.0), "threshold 1"),
+        (layers.ELU(0.5), "alpha 0.5"),
+        (layers.Softmax(axis=1), "axis 1"),
         (layers.Activation("softplus"), "softplus"),
-        (layers.Dense(4), "rank 4"),
-        (layers.Lambda(lambda x: x + 1), "Lambda"),
+        (layers.BatchNormalization(axis=1), "axis 1"),
+        (layers.Conv2DTranspose(3, 3, dilation_rate=2), "dilation"),
+        (layers.PReLU(), "not shared"),
+        (layers.Lambda(lambda x: keras.ops.exp(x)), "Exp"),
+        (layers.Conv2D(3, 3, activation=lambda x: keras.ops.mean(x, axis=-1, keepdims=True) + x), "Mean"),
     ],
 )
 def test_a_layer_that_has_no_integer_operator_is_refused_by_name(layer, message):
