@@ -68,6 +68,8 @@ class Classifier:
         class_names: Sequence[str] | None = None,
         input_range: tuple[float, float] | None = None,
         resize: str | None = None,
+        size: Sequence[int] | None = None,
+        output: str | None = None,
         threads: int = 1,
         keep_tensors: bool = False,
     ) -> "Classifier":
@@ -82,6 +84,8 @@ class Classifier:
             class_names: Names of the classes; by default those in the file or beside it.
             input_range: What the model takes for the pixel values 0 and 255; by default what the file says.
             resize: `crop`, `pad` or `stretch`; by default what the model was trained with, else `stretch`.
+            size: Side, or height and width, of the images of a .keras model that takes any.
+            output: Which output of a .keras model with several, by the name of its layer or its key.
             threads: Threads of LiteRT, for a .tflite file.
             keep_tensors: Whether the feature maps of a .tflite file can be read, for Score-CAM; slower.
 
@@ -96,7 +100,7 @@ class Classifier:
         resize = resize or (recorded if recorded in RESIZES else "stretch")
         if path.suffix == ".tflite":
             return _open_tflite(cls, path, class_names, input_range, resize, threads, keep_tensors)
-        return _open_keras(cls, path, class_names, input_range, resize)
+        return _open_keras(cls, path, class_names, input_range, resize, size, output)
 
     @property
     def is_tflite(self) -> bool:
@@ -283,7 +287,7 @@ def _stated_range(runner, metadata):
     return None if stated is None else _StatedRange(*stated, certain=False)
 
 
-def _open_keras(cls, path, class_names, input_range, resize):
+def _open_keras(cls, path, class_names, input_range, resize, size, output):
     file = path / run_folder.MODEL if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{path} is not a run's folder with a {run_folder.MODEL}, a .keras or a .tflite file.")
@@ -291,6 +295,7 @@ def _open_keras(cls, path, class_names, input_range, resize):
     saved = backend.import_quietly("keras_vision.models.saved")
     with backend.native_noise_held():
         model = saved.read_model(file)
+        model = _of_one_size(file, _of_one_output(file, model, output), size)
     shape, num_outputs = _ends(file, model)
     labels = run_folder.labels_beside(file)
     if class_names is None and labels is not None:
@@ -299,6 +304,41 @@ def _open_keras(cls, path, class_names, input_range, resize):
     unknown = "does not begin with a layer that scales pixels from 0..255, so its input range is not known"
     chosen = _chosen_range(file, stated, input_range, unknown)
     return cls(path, model, shape, num_outputs, class_names, chosen, resize)
+
+
+def _of_one_output(file, model, name):
+    """A model with one of its outputs."""
+    outputs = getattr(model, "outputs", None)
+    if not outputs or (len(outputs) == 1 and name is None):
+        return model
+    import keras
+
+    structure = getattr(model, "output", None)
+    keys = list(structure) if isinstance(structure, dict) else model.output_names
+    flat = keras.tree.flatten(structure)
+    if name is None:
+        raise InputError(f"{file} has {len(outputs)} outputs: {', '.join(keys)}. Choose one with --output NAME.")
+    known = dict(zip(sorted(keys) if isinstance(structure, dict) else keys, flat, strict=True))
+    if name not in known:
+        raise InputError(f"{file} has no output called {name!r}. Its outputs: {', '.join(keys)}.")
+    return keras.Model(model.inputs, known[name], name=model.name)
+
+
+def _of_one_size(file, model, size):
+    """A model that takes any size as one that takes this size."""
+    from keras_vision.keras_internals.graph import is_graph
+
+    if size is None or not getattr(model, "inputs", None) or len(model.inputs) != 1:
+        return model
+    height, width = (*size, *size)[:2]
+    taken = tuple(model.inputs[0].shape[1:])
+    if len(taken) != 3 or any(side not in (None, given) for side, given in zip(taken, (height, width), strict=False)):
+        raise InputError(f"{file} takes images of shape {taken}, which --size {height} {width} contradicts.")
+    if not is_graph(model) or None not in taken:
+        return model
+    from keras_vision.quantization.plain_model import with_size
+
+    return with_size(model, (height, width, taken[2] or 3))
 
 
 def _ends(file, model):
@@ -312,7 +352,7 @@ def _ends(file, model):
     if len(shape) not in (3, 4) or len(output) != 1:
         raise InputError(f"{file} does not classify images: its input has shape {shape} and its output {output}.")
     if None in shape:
-        raise InputError(f"{file} takes images of any size, {shape}. Save it with a fixed input size.")
+        raise InputError(f"{file} takes images of any size, {shape}. Choose one with --size N.")
     if _largest_output(model) > MAX_VALUES:
         raise InputError(f"{file} has a layer whose output is more than {MAX_VALUES:,} values an image.")
     return shape, output[0]

@@ -21,7 +21,7 @@ from keras_vision import backend
 from keras_vision.recipe import InputError, Recipe, flag, override, smoke, specs, unread
 
 TRACKS = ("derma", "fracture3d", "cifar", "imagenette", "bones", "plants")
-COMMANDS = ("predict", "explain", "audit", "compare")
+COMMANDS = ("predict", "explain", "convert", "audit", "compare")
 # Of a learning-rate range test: enough to read a curve.
 STEPS, SMOKE_STEPS = 100, 12
 # Flags of a track that are not knobs of its recipe.

@@ -6,6 +6,7 @@ Exit:    0; 1 when a file could not be read (the others are classified); 2 for a
 """
 
 import csv
+import importlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_vision import backend, cli
 from keras_vision.files import image_files
-from keras_vision.recipe import InputError
+from keras_vision.recipe import InputError, first_line
 
 if TYPE_CHECKING:
     from keras_vision.classifier import Classifier
@@ -68,6 +69,21 @@ def add_model_flags(parser: cli.Parser) -> None:
         help="how images are brought to the model's size (default: as in its training, else stretch)",
     )
     parser.add_argument(
+        "--size",
+        default=None,
+        metavar="N|HxW",
+        help="side, or height x width, of the images of a .keras model that takes any size",
+    )
+    parser.add_argument("--output", default=None, metavar="NAME", help="which output of a .keras model with several")
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        nargs="+",
+        default=(),
+        metavar="MODULE",
+        help="Python modules that register the layers of a .keras model; they are run",
+    )
+    parser.add_argument(
         "--backend", choices=backend.BACKENDS, default=None, help="Keras backend (default: KERAS_BACKEND)"
     )
 
@@ -82,11 +98,16 @@ def open_model(options: Any, *, threads: int = 1, keep_tensors: bool = False) ->
 
     if Path(options.model).suffix != ".tflite":
         backend.choose_backend(options.backend)
+        _import(options.modules)
+    elif options.size or options.output or options.modules:
+        raise InputError("--size, --output and --import are for .keras models.")
     found = Classifier.open(
         options.model,
         class_names=None if options.labels is None else read_class_names(options.labels),
         input_range=None if options.input_range is None else tuple(options.input_range),
         resize=options.resize,
+        size=None if options.size is None else _size(options.size),
+        output=options.output,
         threads=threads,
         keep_tensors=keep_tensors,
     )
@@ -99,6 +120,30 @@ def open_model(options: Any, *, threads: int = 1, keep_tensors: bool = False) ->
     return found
 
 
+def _size(text):
+    """`(height, width)` of `224` or `224x192`."""
+    sides = text.lower().split("x")
+    if not 1 <= len(sides) <= 2 or not all(side.isdecimal() and 0 < int(side) < 100_000 for side in sides):
+        raise InputError(f"--size takes a side or HEIGHTxWIDTH, such as 224 or 224x192. Received: {text!r}.")
+    return int(sides[0]), int(sides[-1])
+
+
+def _import(names):
+    """Imports modules, also from the current directory, so that Keras knows the layers that they register.
+
+    Raises:
+        InputError: If there is none of that name, or it cannot be imported.
+    """
+    sys.path.insert(0, "")
+    try:
+        for name in names:
+            importlib.import_module(name)
+    except Exception as error:  # A user's module may raise anything.
+        raise InputError(f"--import {name} cannot be imported: {first_line(error)}") from error
+    finally:
+        sys.path.remove("")
+
+
 def name_unread(paths: Sequence[Path]) -> int:
     """Names the files that could not be read, and gives the exit status: 1 if there are any."""
     for path in paths:
@@ -106,9 +151,10 @@ def name_unread(paths: Sequence[Path]) -> int:
     return 1 if paths else 0
 
 
-def _progress(count, total):
+def progress(count: int, total: int, what: str = "images") -> None:
+    """Shows on a terminal how far a long work is."""
     if sys.stderr.isatty() and total > 1:
-        print(f"\r{count}/{total} images", end="" if count < total else "\n", file=sys.stderr, flush=True)
+        print(f"\r{count}/{total} {what}", end="" if count < total else "\n", file=sys.stderr, flush=True)
 
 
 def _print_table(rows, top):
@@ -156,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             else:
                 answers = zip(model.class_names, map(float, scores), strict=True)
                 rows.append((path, sorted(answers, key=lambda answer: -answer[1])))
-            _progress(count, len(images))
+            progress(count, len(images))
         if options.json:
             answers = [{"file": str(path), "label": found[0][0], "scores": dict(found)} for path, found in rows]
             print(json.dumps(answers, indent=2, ensure_ascii=False))

@@ -9,6 +9,7 @@ import contextvars
 import functools
 import math
 import os
+import re
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -43,7 +44,14 @@ def read_model(path: str | os.PathLike[str]) -> keras.Model:
     except InputError:
         raise
     except Exception as error:  # A damaged archive can raise anything in Keras's reader.
-        raise InputError(f"{path} cannot be read as a Keras model: {first_line(error)}") from error
+        reason = first_line(error)
+        unknown = re.search(r"Could not locate class '([^']+)'", str(error))
+        if unknown:
+            reason = (
+                f"it has objects of the class {unknown[1]!r}, which Keras does not know. Pass --import MODULE, the "
+                "Python module that registers it with keras.saving.register_keras_serializable."
+            )
+        raise InputError(f"{path} cannot be read as a Keras model: {reason}") from error
     return model
 
 

@@ -234,7 +234,7 @@ def _first_far(traced, model, pixels, images):
     from keras_vision.quantization.observed_ranges import float_tensors
 
     expected = float_tensors(model, images)
-    errors, sizes = collections.Counter(), collections.Counter()
+    errors, sizes = collections.defaultdict(float), collections.defaultdict(float)
     for row, image in enumerate(pixels):
         traced.set_image(image)
         traced.interpreter.invoke()

@@ -124,5 +124,6 @@ def taken_range(quantized: keras.Model) -> tuple[float, float]:
         if isinstance(step.layer, layers.Rescaling):
             break  # Pixels, by their first layer.
         if isinstance(step.layer, FakeQuantize) and step.layer.fixed_range is not None:
-            return step.layer.fixed_range
+            low, high = step.layer.fixed_range
+            return low, high
     return 0.0, 255.0

@@ -201,7 +201,7 @@ class _Plain:
             values = (size * random.standard_normal((2, *call.shape))).astype("float32")
             try:
                 made = layer(keras.ops.convert_to_tensor(values), **call.training(False))
-                same = np.array_equal(keras.ops.convert_to_numpy(made), values)
+                same = np.array_equal(_array(made), values)
             except Exception:  # Whatever a layer raises: it does more than nothing.
                 return False
             if not same:
@@ -597,7 +597,7 @@ class _Plain:
         value = [part for part in (*call.positional, *call.named.values()) if not call.is_tensor(part)]
         width = layer.pad_width
         width = ((width, width),) * len(call.one.shape) if isinstance(width, int) else width
-        width = [tuple(part) if np.ndim(part) else (part, part) for part in width]
+        width: Any = [tuple(part) if np.ndim(part) else (part, part) for part in width]
         around = len(width) == 4 and width[0] == width[3] == (0, 0) and min(min(width[1]), min(width[2])) >= 0
         if not around or layer.mode != "constant" or any(np.any(_array(part)) for part in value if part is not None):
             raise call.refusal(" other than rows and columns of zeros")

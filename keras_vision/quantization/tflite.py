@@ -19,6 +19,7 @@ from typing import Any
 import keras
 
 from keras_vision.keras_internals.graph import is_graph, read_graph, scoring_step
+from keras_vision.keras_internals.nodes import all_layers
 from keras_vision.quantization.plain_model import plain_model
 from keras_vision.recipe import InputError, first_line
 
@@ -42,14 +43,40 @@ def convert_float(model: keras.Model, *, dynamic: bool = False, logits: bool = F
     adds_scores = not logits and not ends_in_scores(model)
     if keras.backend.backend() == "tensorflow":
         return _convert(model, dynamic, adds_scores)
+    content, reason = _in_child(model, dynamic, adds_scores)
+    if content is None:
+        # Somebody's own layers and functions are not known there; what they compute may be.
+        with contextlib.suppress(InputError):
+            content, _ = _in_child(plain_model(model), dynamic, adds_scores)
+    if content is None:
+        raise InputError(f"TensorFlow's converter failed on {model.name!r}: {reason}{_advice(model)}")
+    return content
+
+
+def _in_child(model, dynamic, adds_scores):
+    """`(bytes of the file, None)`, or `(None, reason)`."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "source.keras", Path(folder) / "target.tflite"
-        model.save(source)
+        try:
+            model.save(source)
+        except Exception as error:  # Layers of users raise anything where they cannot be saved.
+            return None, f"it cannot be saved: {first_line(error)}"
         request = {"source": str(source), "target": str(target), "dynamic": dynamic, "adds_scores": adds_scores}
         reason = _CONVERTER.ask(request)
         if reason is not None or not target.exists():
-            raise InputError(f"TensorFlow's converter failed on {model.name!r}: {reason or 'it wrote nothing'}")
-        return target.read_bytes()
+            return None, reason or "it wrote nothing"
+        return target.read_bytes(), None
+
+
+def _advice(model):
+    """What to do about layers of classes that only the caller's process knows."""
+    own = {
+        type(layer) for layer in all_layers(model) if not type(layer).__module__.startswith(("keras.", "keras_vision."))
+    }
+    if not own:
+        return ""
+    names = ", ".join(sorted(kind.__name__ for kind in own))
+    return f" It runs in a process of its own, which does not know {names}: use KERAS_BACKEND=tensorflow for this file."
 
 
 class _Converter:

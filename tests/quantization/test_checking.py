@@ -82,11 +82,6 @@ MISTAKES = {
     "dilation": lambda: options("DepthwiseConv2DOptionsT", dilationWFactor=2),
     "window": lambda: options("Pool2DOptionsT", filterHeight=1),
     "stride": lambda: options("Conv2DOptionsT", padding=schema.Padding.VALID),
-    "fused activation": lambda: (
-        integer,
-        "ACTIVATIONS",
-        {**integer.ACTIVATIONS, "relu6": schema.ActivationFunctionType.RELU_N1_TO_1},
-    ),
     "operands": operands_swapped,
     "crop": lambda: wrong_constant("_begin", lambda values: 0 * values),
     "axes": lambda: wrong_constant("_order", np.sort),
@@ -124,12 +119,16 @@ def test_a_mistake_names_the_layer_where_it_begins(model, monkeypatch):
         quantization.convert(model, "int8", IMAGES)
 
 
-def test_ranges_of_other_images_give_no_file(model):
-    """The float model's own scores say what the file should give, whatever its ranges were set from."""
+def test_ranges_that_cut_values_off_give_no_file(model):
+    """File and simulation agree then; the float model's own scores say what the file should give."""
     quantized = quantization.with_fake_quantization(model)
-    quantization.set_ranges(quantized, model, np.zeros_like(IMAGES), logits=True)
+    quantization.set_ranges(quantized, model, IMAGES, logits=True)
+    mark = quantized.get_layer("leaky_range")
+    mark.low.assign(0.1 * mark.low)
+    mark.high.assign(0.1 * mark.high)
     written = integer.write_integer_file(quantized, logits=True)
-    with pytest.raises(InputError, match="are off by .* The first layer that is far off is 'norm'"):
+    check_integer_file(written, quantized, IMAGES, (0.0, 255.0), logits=True)
+    with pytest.raises(InputError, match="are off by .* The first layer that is far off is 'leaky'"):
         check_integer_file(written, quantized, IMAGES, (0.0, 255.0), logits=True, model=model)
 
 
