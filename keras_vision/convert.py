@@ -3,7 +3,7 @@
 Run:     python -m keras_vision.convert my.keras --images photos/ --labels names.txt --out my-files
          python -m keras_vision.convert my.keras --images photos/ --input-range 0 1 --qat --out my-files
 Images:  a folder, best with a folder for each class, or an .npz file; like those that the model was trained with
-Leaves:  for each scheme a .tflite file that takes pixels from 0 to 255, and a card with what was measured
+Leaves:  for each scheme a .tflite file that takes pixels from 0 to 255, and a card with what was measured; labels.txt
 Exit:    0; 1 if the model has a layer without an 8-bit operator (the float files are written); 2 for a mistake
 """
 

@@ -1,7 +1,10 @@
 """The command `convert`: somebody's own model and pictures become checked files, or one sentence says why not."""
 
 import json
+import re
 import sys
+import warnings
+from pathlib import Path
 
 import cv2
 import keras
@@ -232,3 +235,18 @@ def test_several_sigmoids_are_not_fine_tuned(tmp_path, photos, capsys):
     status, text, _ = run(capsys, tmp_path / "my.keras", "--images", photos, *arguments)
     assert status == 1
     assert "No qat file: --qat is for models of one answer an image" in text
+
+
+def test_the_python_code_of_the_guide_runs(tmp_path, photos, capsys, monkeypatch):
+    saved(tmp_path / "my.keras", scale=1 / 255)
+    assert (
+        run(capsys, tmp_path / "my.keras", "--images", photos, "--schemes", "int8", "--out", tmp_path / "out")[0] == 0
+    )
+    (photos / "green" / "0.png").rename(tmp_path / "out" / "photo.png")
+    monkeypatch.chdir(tmp_path / "out")
+    guide = (Path(__file__).parents[1] / "docs" / "your-own-model.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(import numpy.*?)```", guide, re.DOTALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # A short example closes no files.
+        exec(compile(code, "your-own-model.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("green 0.")

@@ -103,6 +103,7 @@ def convert(
     for scheme, content in contents.items():
         _write(out / f"{scheme}.tflite", content)
         run_folder.write_json(out / f"{scheme}.json", cards[scheme])
+    run_folder.write_labels(out, names)
     print(tables.text_table(*_table(cards)))
     if "qat" in cards and "int8" in cards:
         before, after = (cards[scheme]["same_class"]["value"] for scheme in ("int8", "qat"))

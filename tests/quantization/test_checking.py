@@ -7,7 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 from keras_vision import quantization
-from keras_vision.quantization import conversion, folding, integer, plain_model, quantized_layers
+from keras_vision.quantization import conversion, folding, integer, plain_model
 from keras_vision.quantization.checking import check_integer_file
 from keras_vision.quantization.flatbuffer import FlatModel
 from keras_vision.recipe import InputError
@@ -93,7 +93,6 @@ MISTAKES = {
     "statistics": lambda: result(folding, "normalization_parts", lambda parts: (0 * parts[0], *parts[1:])),
     "groups": lambda: result(plain_model, "_dense_kernel", lambda kernel: kernel[:, :, ::-1]),
     "factor": lambda: result(plain_model, "_per_channel", lambda value: value if value == 0 else 0.9 * value),
-    "halves": lambda: (quantized_layers, "_round_halves", lambda values, halves: keras.ops.floor(values)),
     "left out": lambda: (plain_model._Plain, "activation", lambda self, call, tensor, *_, **__: tensor),
 }
 

@@ -1,10 +1,14 @@
 """Models as users write them become right integer files; part M of the faults, a test for each kind."""
 
 import functools
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from keras import layers, ops
 
 from keras_vision import quantization
@@ -86,6 +90,7 @@ MIDDLES = {
     "operators": lambda x: (x + conv(padding="same")(x)) * 0.5 - x / 3.0,
     "product": lambda x: x * conv(padding="same", activation="sigmoid")(x),
     "functions": lambda x: ops.silu(ops.leaky_relu(ops.relu(x) - 0.1)),
+    "a tensor joined with itself": lambda x: layers.Concatenate()([x, conv(padding="same")(x), x]),
     "average": lambda x: layers.Average()([x, conv(padding="same")(x), x]),
     "constants for each channel": lambda x: x * np.linspace(-1, 1, 6).astype("float32") + 0.5,
     "two normalizations": lambda x: layers.BatchNormalization(moving_mean_initializer="ones")(
@@ -285,3 +290,23 @@ def test_names_are_never_given_twice():
     assert len(set(given)) == len(given)
     assert not {f"{name}_range" for name in given} & set(given)
     assert all(name.isascii() and " " not in name for name in given)
+
+
+@pytest.fixture(scope="module")
+def random_models():
+    """The benchmark that draws models and judges their files."""
+    folder = str(Path(__file__).parents[2] / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        import random_models  # pyright: ignore[reportMissingImports]
+    finally:
+        sys.path.remove(folder)
+    return random_models
+
+
+@pytest.mark.slow
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**31))
+def test_random_models_become_right_files_or_one_sentence(random_models, seed):
+    outcome, reason, _ = random_models.judge(seed)
+    assert outcome in ("right", "refused"), reason
