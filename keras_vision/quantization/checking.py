@@ -164,8 +164,8 @@ def _check_operators(runner, written, quantized, pixels, images):
         if not (off.max() <= LARGEST_STEPS and off.mean() <= MEAN_STEPS + 0.5 / np.sqrt(off.size)):
             raise InputError(
                 f"The file's operator {name!r} computes something else than the model: its values are off by up to "
-                f"{off.max():.1f} steps more than rounding explains, {off.mean():.2f} on average. {REPORT}. The schemes float32 and dynamic "
-                "can still express the model."
+                f"{off.max():.1f} steps more than rounding explains, by {off.mean():.2f} on average. {REPORT}. The "
+                "schemes float32 and dynamic can still express the model."
             )
     return values[last], float(details[last]["quantization"][0])
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_vision.keras_internals.pixels import PIXELS
-from keras_vision.quantization.plain_model import takes_pixels
+from keras_vision.quantization.plain_model import plain_model, takes_pixels
 from keras_vision.recipe import InputError
 
 # A picture whose largest pixel is below this is no picture from 0 to 255.
@@ -115,6 +115,7 @@ def input_range_of(
             return 0.0, 1.0
         if lowest >= -1 and highest <= 1:
             return -1.0, 1.0
+    plain_model(model)  # A layer without an 8-bit operator is the first thing to say.
     raise InputError(
         f"The model {model.name!r} does not begin with a layer that scales pixels, and the representative images have "
         f"{'whole ' if integers else ''}values from {lowest:g} to {highest:g}: pass input_range=(LOW, HIGH), what the "

@@ -324,17 +324,13 @@ class _Writer:
             images, kernel, bias = inputs
             inputs = [self._constant(f"{name}_shape", np.array(shape, np.int32)), kernel, images, bias]
         if pending.operator == "CONCATENATION":
-            parts = enumerate(inputs)
-            # LiteRT joins a tensor with itself wrongly, so the second is a copy.
-            inputs = [
-                self._requantized(part, f"{name}_{count}", output, copy=part in inputs[:count]) for count, part in parts
-            ]
+            inputs = [self._requantized(part, f"{name}_{count}", output) for count, part in enumerate(inputs)]
         if pending.activation != "linear":
             options.fusedActivationFunction = ACTIVATIONS[pending.activation]
         return self.file_model.operator(pending.operator, inputs, output, options)
 
-    def _requantized(self, part, name, like, *, copy=False):
-        if not copy and (part.scale, part.zero_point) == (like.scale, like.zero_point):
+    def _requantized(self, part, name, like):
+        if (part.scale, part.zero_point) == (like.scale, like.zero_point):
             return part
         output = self.file_model.tensor(name, part.shape, np.int8, like.scale, like.zero_point)
         return self.file_model.operator("QUANTIZE", [part], output, schema.QuantizeOptionsT())

@@ -33,7 +33,6 @@ SUPPORTED = (
 # Layers that are copied as they are, when they have one input.
 COPIED = (
     layers.MaxPooling2D,
-    layers.AveragePooling2D,
     layers.GlobalMaxPooling2D,
     layers.GlobalAveragePooling2D,
     layers.ZeroPadding2D,
@@ -368,6 +367,17 @@ class _Plain:
     def copied(self, call):
         return self.copy(call, call.one)
 
+    def averaging(self, call):
+        self._require_even(call, call.layer)
+        return self.copy(call, call.one)
+
+    def _require_even(self, call, layer):
+        if _repeats_the_border(layer, call.one.shape[1:3]):
+            raise call.refusal(
+                " with uneven padding, which Keras on torch averages in another way than LiteRT; another backend or "
+                "padding='valid' would do"
+            )
+
     def reshape(self, call):
         """Whatever only reorders nothing: the shape says it all."""
         if math.prod(call.one.shape[1:]) != math.prod(call.shape):
@@ -643,6 +653,8 @@ class _Plain:
         kind = layers.MaxPooling2D if type(layer).__name__ == "MaxPool" else layers.AveragePooling2D
         if len(call.one.shape) != 4:
             raise call.refusal(f" on tensors of rank {len(call.one.shape)}")
+        if kind is layers.AveragePooling2D:
+            self._require_even(call, kind(layer.pool_size, strides=layer.strides, padding=layer.padding))
         return self.add(kind, call, call.one, pool_size=layer.pool_size, strides=layer.strides, padding=layer.padding)
 
     def resize(self, call):
@@ -775,6 +787,17 @@ def _dense_kernel(kernel, groups):
     return dense
 
 
+def _repeats_the_border(layer, sides):
+    """Whether Keras repeats an image's last row or column before it averages: on torch, where padding is uneven."""
+    if keras.backend.backend() != "torch" or layer.padding != "same":
+        return False
+    for side, window, stride in zip(sides, layer.pool_size, layer.strides, strict=True):
+        padding = max((-(-side // stride) - 1) * stride + window - side, 0)
+        if padding % 2 and window > 2:
+            return True
+    return False
+
+
 def _window(layer):
     shared = {"kernel_size": layer.kernel_size, "strides": layer.strides, "padding": layer.padding}
     return {**shared, "dilation_rate": layer.dilation_rate, "use_bias": layer.use_bias}
@@ -798,6 +821,7 @@ LAYERS: dict[type, Handler] = {
     layers.Resizing: _Plain.resizing,
     layers.PReLU: _Plain.prelu,
     **dict.fromkeys(COPIED, _Plain.copied),
+    layers.AveragePooling2D: _Plain.averaging,
     **dict.fromkeys(MERGES, _Plain.merge),
     **dict.fromkeys(
         (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU, layers.Softmax), _Plain.activation_layer
