@@ -177,6 +177,8 @@ class Drawing:
         return self.apply(layer, x)
 
     def normalized(self, x, tensors):
+        if self.chance(0.2):
+            return self.apply(layers.LayerNormalization(epsilon=float(self.pick(1e-3, 1e-6))), x)
         return self.apply(layers.BatchNormalization(scale=self.chance(0.7), center=self.chance(0.7)), x)
 
     def activated(self, x, tensors):

@@ -109,10 +109,10 @@ def test_a_folder_without_classes_compares_with_the_model_alone(tmp_path, photos
 
 
 def test_a_layer_without_an_integer_operator_leaves_the_float_files(tmp_path, photos, capsys):
-    saved(tmp_path / "my.keras", scale=1 / 255, middle=layers.LayerNormalization(name="odd"))
+    saved(tmp_path / "my.keras", scale=1 / 255, middle=layers.GroupNormalization(2, name="odd"))
     status, text, _ = run(capsys, tmp_path / "my.keras", "--images", photos, "--out", tmp_path / "out")
     assert status == 1
-    assert "No int8 file: The layer 'odd' (LayerNormalization) cannot be quantized" in text
+    assert "No int8 file: The layer 'odd' (GroupNormalization) cannot be quantized" in text
     assert sorted(path.name for path in (tmp_path / "out").glob("*.tflite")) == ["dynamic.tflite", "float32.tflite"]
     status, _, error = run(
         *(capsys, tmp_path / "my.keras", "--images", photos, "--schemes", "int8", "--out", tmp_path / "other")

@@ -23,6 +23,7 @@ TYPES = {
 VERSIONS = {
     "ADD": 2,
     "AVERAGE_POOL_2D": 2,
+    "BATCH_MATMUL": 2,
     "CONCATENATION": 2,
     "CONV_2D": 3,
     "DEPTHWISE_CONV_2D": 3,
@@ -31,6 +32,7 @@ VERSIONS = {
     "FULLY_CONNECTED": 4,
     "GELU": 2,
     "HARD_SWISH": 1,
+    "L2_NORMALIZATION": 2,
     "LEAKY_RELU": 2,
     "LOGISTIC": 2,
     "MAX_POOL_2D": 2,

@@ -17,7 +17,8 @@ from keras_vision.keras_internals.graph import read_graph, scoring_step
 from keras_vision.quantization.flatbuffer import FlatModel, Tensor
 from keras_vision.quantization.folding import fold
 from keras_vision.quantization.lowering import Regroup, StackDepth
-from keras_vision.quantization.plain_model import DROPOUT
+from keras_vision.quantization.plain_calls import MatMul
+from keras_vision.quantization.plain_layers import DROPOUT
 from keras_vision.quantization.quantized_layers import (
     FakeQuantize,
     QuantizedConv2D,
@@ -215,6 +216,10 @@ class _Writer:
         if isinstance(layer, layers.Concatenate):
             axis = layer.axis % len(shape)
             return _Pending("CONCATENATION", values, schema.ConcatenationOptionsT(axis=axis))
+        if isinstance(layer, MatMul):
+            return _Pending("BATCH_MATMUL", values, schema.BatchMatMulOptionsT())
+        if isinstance(layer, layers.UnitNormalization):
+            return _Pending("L2_NORMALIZATION", [value], schema.L2NormOptionsT())
         if isinstance(layer, layers.GlobalAveragePooling2D):
             return _Pending("MEAN", [value, self._axes()], schema.ReducerOptionsT(keepDims=layer.keepdims))
         if isinstance(layer, layers.AveragePooling2D):

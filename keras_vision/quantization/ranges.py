@@ -8,7 +8,7 @@ from scipy.special import expit, softmax
 
 LOWEST, HIGHEST = -128, 127
 NARROW = 127  # Weights are symmetric and leave -128 out.
-# LiteRT fixes the steps of SOFTMAX and LOGISTIC outputs at 1/256 and those of TANH at 1/128.
+# LiteRT fixes the steps of SOFTMAX and LOGISTIC outputs at 1/256 and those of TANH and L2_NORMALIZATION at 1/128.
 SOFTMAX_RANGE = (0.0, 255 / 256)
 TANH_RANGE = (-1.0, 127 / 128)
 

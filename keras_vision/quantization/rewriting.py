@@ -13,7 +13,9 @@ from keras import layers
 from keras_vision.keras_internals.graph import read_graph
 from keras_vision.keras_internals.nodes import first_input, maker
 from keras_vision.quantization.lowering import Regroup, StackDepth
-from keras_vision.quantization.plain_model import DROPOUT, Names, gelu_tanh, plain_model
+from keras_vision.quantization.plain_calls import MatMul, Names, gelu_tanh
+from keras_vision.quantization.plain_layers import DROPOUT
+from keras_vision.quantization.plain_model import plain_model
 from keras_vision.quantization.quantized_layers import (
     FakeQuantize,
     QuantizedConv2D,
@@ -132,7 +134,7 @@ class _Rewriting:
         if isinstance(layer, MERGES):
             parts = [self._rounded(part).tensor for part in step.inputs]
             return _Value(self._copy(layer)(parts), layer.name, fuses=("activation",))
-        if isinstance(layer, layers.Concatenate):
+        if isinstance(layer, (layers.Concatenate, MatMul)):
             return _Value(self._copy(layer)([self._rounded(part).tensor for part in step.inputs]), layer.name)
         if isinstance(layer, (layers.AveragePooling2D, layers.Resizing)):
             # LiteRT's average pooling and resizing keep their input's scale. XNNPACK rounds the weights of resizing to
@@ -148,6 +150,8 @@ class _Rewriting:
             if isinstance(layer, DROPOUT) and not self.dropout:
                 return rounded
             return _Value(self._copy(layer)(rounded.tensor), layer.name, rounded.quantizer)
+        if isinstance(layer, layers.UnitNormalization):
+            return self._round(self._copy(layer)(self._rounded(number).tensor), layer.name, TANH_RANGE)
         return self._activation(layer, number)
 
     def _copy(self, layer):

@@ -178,7 +178,7 @@ def _convert(model, dynamic, adds_scores):
 def main() -> int:
     """The child process: a request per line on standard input, the answer of each on standard output."""
     # Their layers are registered when they are imported, and a saved model may have them.
-    from keras_vision.quantization import lowering, plain_model, quantized_layers  # noqa: F401
+    from keras_vision.quantization import lowering, plain_calls, quantized_layers  # noqa: F401
 
     # Whatever native code writes to standard output must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "w")

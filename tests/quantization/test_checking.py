@@ -7,7 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 from keras_vision import quantization
-from keras_vision.quantization import conversion, folding, integer, plain_model
+from keras_vision.quantization import conversion, folding, integer, plain_calls, plain_layers
 from keras_vision.quantization.checking import check_integer_file
 from keras_vision.quantization.flatbuffer import FlatModel
 from keras_vision.recipe import InputError
@@ -91,9 +91,9 @@ MISTAKES = {
     "zero point": lambda: result(integer, "range_of", lambda parts: (parts[0], max(parts[1] - 3, -128))),
     "rounding of kernels": lambda: (folding, "NARROW", 100),
     "statistics": lambda: result(folding, "normalization_parts", lambda parts: (0 * parts[0], *parts[1:])),
-    "groups": lambda: result(plain_model, "_dense_kernel", lambda kernel: kernel[:, :, ::-1]),
-    "factor": lambda: result(plain_model, "_per_channel", lambda value: value if value == 0 else 0.9 * value),
-    "left out": lambda: (plain_model._Plain, "activation", lambda self, call, tensor, *_, **__: tensor),
+    "groups": lambda: result(plain_layers, "_dense_kernel", lambda kernel: kernel[:, :, ::-1]),
+    "factor": lambda: result(plain_calls, "per_channel", lambda value: value if value == 0 else 0.9 * value),
+    "left out": lambda: (plain_layers.Layers, "activation", lambda self, call, tensor, *_, **__: tensor),
 }
 
 

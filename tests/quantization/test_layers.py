@@ -138,7 +138,7 @@ def test_a_nested_backbone_of_keras_applications(zoo_images):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (layers.LayerNormalization(), "LayerNormalization"),
+        (layers.LayerNormalization(axis=1), "axis .1"),
         (layers.GroupNormalization(1), "GroupNormalization"),
         (layers.Resizing(8, 8, interpolation="nearest"), "nearest"),
         (layers.UpSampling2D(interpolation="bicubic"), "bicubic"),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from keras import layers, ops
 
 from keras_vision import quantization
-from keras_vision.quantization.plain_model import Names, plain_model
+from keras_vision.quantization.plain_calls import Names
+from keras_vision.quantization.plain_model import plain_model
 from keras_vision.recipe import InputError
 
 SHAPE = (16, 16, 3)
@@ -116,6 +117,13 @@ MIDDLES = {
     "permuted": lambda x: conv()(layers.Permute((2, 1, 3))(ops.transpose(x, (0, 3, 1, 2)))),
     "a dense layer at each place": lambda x: layers.Dense(4, activation="relu")(x),
     "a gate": attention_gate,
+    "a layer normalization": lambda x: layers.LayerNormalization(gamma_initializer="random_normal")(x),
+    "attention": lambda x: layers.Reshape((14, 14, 6))(
+        (lambda tokens: layers.MultiHeadAttention(2, 4)(tokens, tokens) + tokens)(layers.Reshape((196, 6))(x))
+    ),
+    "a layer normalization of tokens": lambda x: layers.Reshape((14, 14, 6))(
+        layers.LayerNormalization(epsilon=1e-6)(layers.Reshape((196, 6))(x))
+    ),
     "a custom layer": lambda x: Block()(Block()(x)),
     "a custom layer that does nothing": lambda x: DropPath()(layers.GaussianNoise(0.5)(layers.Identity()(x))),
 }
@@ -257,8 +265,8 @@ def test_one_sigmoid_neuron_and_a_softmax_by_another_name_are_probabilities():
 
 def test_a_layer_inside_a_nested_model_is_named_by_its_path():
     inside = keras.Input(SHAPE)
-    backbone = keras.Model(inside, layers.LayerNormalization(name="norm")(inside), name="backbone")
-    with pytest.raises(InputError, match="'backbone/norm' .LayerNormalization. cannot be quantized.*float32 and dyn"):
+    backbone = keras.Model(inside, layers.GroupNormalization(1, name="norm")(inside), name="backbone")
+    with pytest.raises(InputError, match="'backbone/norm' .GroupNormalization. cannot be quantized.*float32 and dyn"):
         plain_model(keras.Sequential([keras.Input(SHAPE), backbone, layers.Flatten()]))
 
 

@@ -1,0 +1,140 @@
+"""Every network of keras.applications as a full-integer file, by ours and by two other converters.
+
+Run:     python benchmarks/applications.py [--data FOLDER|FILE.npz] [--names MobileNetV2 ...] [--size 96] [--quick]
+Peers:   TensorFlow's converter (full-integer, uint8 ends), and ai-edge-quantizer's recipe static_wi8_ai8 where it is
+         installed: pip install ai-edge-quantizer
+Weights are random, since the trained ones cannot be had here, and the statistics of the normalizations are those of the
+images, so that activations are of a usual size. All three set ranges from the same images and are judged on others:
+the root mean square of the error of the probabilities, as a share of their spread over images. A network is converted
+in a process of its own, so that one that needs too much memory stops nothing. Results that exist are kept; --again
+measures anew.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # Before Keras is imported: TensorFlow's converter needs it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import record
+
+from keras_vision import data, quantization
+from keras_vision.recipe import DataSpec, InputError
+
+OURS = "keras_vision"
+RANGES, JUDGED = 64, 32
+SECONDS = 1800
+QUICK = ("MobileNetV2", "ConvNeXtTiny")
+
+
+def names():
+    """Every network of keras.applications, smallest first."""
+    found = [name for name in dir(keras.applications) if name[0].isupper()]
+    return sorted(found, key=lambda name: (name.endswith(("Large", "XLarge", "Base", "B5", "B6", "B7")), name))
+
+
+def network(name, size, images):
+    """A network with random weights, from pixels to probabilities, whose normalizations know the images."""
+    keras.utils.set_random_seed(0)
+    function = getattr(keras.applications, name)
+    family = getattr(keras.applications, function.__module__.rpartition(".")[2])
+    core = function(weights=None, input_shape=(size, size, 3), classes=10)
+    inputs = keras.Input((size, size, 3))
+    model = keras.Model(inputs, core(family.preprocess_input(inputs)), name=name)
+    norms = [layer for layer in core._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
+    model(images[:RANGES].astype("float32"), training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+    return model
+
+
+def measure(name, options):
+    """What each converter makes of one network: `{converter: {name: value}}`."""
+    import quantization as peers  # The benchmark of that name.
+
+    splits = data.load_splits(DataSpec(options.data, size=options.size), 0)
+    images = np.asarray(splits.train.images[: RANGES + JUDGED])
+    ranges, judged = images[:RANGES], images[RANGES:]
+    model = network(name, options.size, ranges)
+    expected = model.predict(judged.astype("float32"), verbose=0)
+    spread = float(np.sqrt(np.mean((expected - expected.mean(axis=0)) ** 2)))
+    float_file = quantization.convert(model, "float32", ranges)
+    files, rows = {}, {}
+    try:
+        files[OURS] = quantization.convert(model, "int8", ranges)
+    except InputError as error:
+        rows[OURS] = {"refused": str(error).partition(" Supported:")[0]}
+    for convert in (lambda: peers.tensorflow_int8(model, ranges), lambda: peers.edge_int8(float_file, ranges)):
+        try:
+            files |= convert()
+        except Exception as error:  # Whatever the peers raise.
+            rows.setdefault("peers' errors", []).append(f"{type(error).__name__}: {error}"[:200])
+    milliseconds = quantization.latencies(files, judged[0], rounds=5, calls=3)
+    for converter, content in files.items():
+        found = quantization.Runner(content)(judged)
+        rows[converter] = {
+            "kind": quantization.audit(content).kind,
+            "error": float(np.sqrt(np.mean((found - expected) ** 2))) / spread,
+            "bytes": len(content),
+            "milliseconds": milliseconds[converter],
+        }
+    return {**rows, "float32": {"bytes": len(float_file), "parameters": model.count_params()}}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="synthetic-folders", help="images (default: drawn ones)")
+    parser.add_argument("--names", nargs="+", default=None, help="networks (default: all)")
+    parser.add_argument("--size", type=int, default=96, help="side of the images (default: 96)")
+    parser.add_argument("--quick", action="store_true", help=f"only {' and '.join(QUICK)}")
+    parser.add_argument("--again", action="store_true", help="measure again what is known")
+    parser.add_argument("--one", default=None, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one, options)))
+        return 0
+    place = record.RESULTS / "applications.json"
+    before = json.loads(place.read_text("utf-8")) if place.is_file() and not options.again else {}
+    rows = (
+        before.get("details", {}).get("networks", {}) if before.get("details", {}).get("data") == options.data else {}
+    )
+    for name in options.names or (QUICK if options.quick else names()):
+        if name in rows:
+            continue
+        command = [sys.executable, __file__, "--one", name, "--data", options.data, "--size", str(options.size)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
+            rows[name] = json.loads(done.stdout.strip().splitlines()[-1])
+        except subprocess.TimeoutExpired:
+            rows[name] = {"failed": f"it took longer than {SECONDS} seconds"}
+        except subprocess.CalledProcessError as error:
+            last = (error.stderr.strip().splitlines() or [f"status {error.returncode}"])[-1]
+            rows[name] = {"failed": last[:300]}
+        print(name, json.dumps(rows[name]), flush=True)
+        record.finish("applications", summary(rows), {"networks": rows, "data": options.data, "size": options.size})
+    return 0
+
+
+def summary(rows):
+    """How many networks each converter makes full-integer, and the median of its errors on them."""
+    found = {}
+    for row in rows.values():
+        for converter, values in row.items():
+            if isinstance(values, dict) and values.get("kind") == "full-integer":
+                found.setdefault(converter, []).append(values["error"])
+    counts = {
+        name: {"full_integer": len(errors), "median_error": float(np.median(errors))} for name, errors in found.items()
+    }
+    return {"networks": len(rows), **counts}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
