@@ -43,7 +43,7 @@ def saved(path, *, scale=1.0, middle=None, classes=3, shape=SHAPE, ending=None):
     model = keras.Model(images, layers.Dense(classes, activation=ending, name="scores")(x))
     kernel = 0.01 * np.ones((7, classes))
     kernel[4:, :] = (np.eye(3)[::-1] * (1 if scale == 1 else 1 / 255) * 8)[:, :classes]
-    model.layers[-1].set_weights([kernel, np.zeros(classes)])
+    model.layers[-1].set_weights([kernel, np.full(classes, -4.0 if classes == 1 else 0.0)])
     model.save(path)
     return model
 
@@ -122,7 +122,7 @@ def test_a_layer_without_an_integer_operator_leaves_the_float_files(tmp_path, ph
     assert not (tmp_path / "other").exists()
 
 
-def test_one_sigmoid_has_two_classes(tmp_path, photos, capsys):
+def test_one_sigmoid_has_two_classes(tmp_path, photos, capsys, phone_answers):
     saved(tmp_path / "my.keras", scale=1 / 255, classes=1, ending="sigmoid")
     for file in (photos / "green").iterdir():
         file.unlink()
@@ -133,7 +133,14 @@ def test_one_sigmoid_has_two_classes(tmp_path, photos, capsys):
     for scheme in ("int8", "qat"):
         card = json.loads((tmp_path / "out" / f"{scheme}.json").read_text())
         assert card["labels"] == ["blue", "red"]
+        assert card["output"] == "uint8 (1, 2)"  # Phones' libraries want a score for each class.
         assert card["same_class"]["value"] > 0.9
+    files = sorted(photos.rglob("*.png"))
+    pixels = np.stack([cv2.resize(cv2.imread(str(file))[..., ::-1], SHAPE[1::-1]) for file in files])
+    content = (tmp_path / "out" / "int8.tflite").read_bytes()
+    answers = [("blue", "red")[row.argmax()] for row in quantization.Runner(content)(pixels)]
+    assert set(answers) == {"blue", "red"}
+    assert phone_answers(content, pixels) == answers
 
 
 def test_a_size_and_an_output_can_be_chosen(tmp_path, photos, capsys):

@@ -78,7 +78,7 @@ def convert(
     )
     if len(pictures.images) < 100:
         print("More images, 100 or more, would set better ranges and judge more certainly.", flush=True)
-    pixels = of_pixels(classifier)
+    pixels = of_two_classes(of_pixels(classifier))
     contents, refusals = _contents(options, schemes, pixels, rest, learned)
     expected = _probabilities(pixels, judged.images)
     out = Path(options.out)
@@ -226,6 +226,23 @@ def of_pixels(classifier: "Classifier") -> keras.Model:
     return keras.Model(images, model(keras.layers.Rescaling(scale, offset, name="scaled")(images)), name=model.name)
 
 
+def of_two_classes(model: keras.Model) -> keras.Model:
+    """A model of one sigmoid or logit as one of two logits, since phones' libraries want a score for each class.
+
+    The first class's logit is 0. A model that cannot be opened keeps its one output.
+    """
+    if model.output_shape[-1] > 1:
+        return model
+    try:
+        logits, _ = _logits(model)
+    except InputError:
+        return model
+    both = keras.layers.Dense(2, use_bias=False, trainable=False, name="both_classes")
+    made = keras.Model(logits.input, both(logits.output), name=model.name)
+    both.set_weights([np.array([[0.0, 1.0]])])
+    return made
+
+
 def _logits(model):
     """A model up to its logits, by plain layers, and whether its scores are several sigmoids."""
     plain = plain_model(model)
@@ -266,31 +283,20 @@ def _fine_tuned(options, model, rest, learned):
     tuned = quantization.with_fake_quantization(teacher, dropout=False)
     quantization.set_ranges(tuned, teacher, learned.images)
     training_part, val_part = np.array_split(np.arange(len(rest.images)), [round(0.9 * len(rest.images))])
-    outputs = max(2, teacher.output_shape[-1])
     # Labels only serve the metrics that the training prints: how often it answers as the float model does.
     answers = _probabilities(model, rest.images).argmax(axis=1).astype(np.int64)
     splits = [data.Split(rest.images[rows], answers[rows]) for rows in (training_part, val_part)]
     train, val = (
-        data.Batches(split, outputs, 32, shuffle=first, seed=options.seed)
+        data.Batches(split, teacher.output_shape[-1], 32, shuffle=first, seed=options.seed)
         for split, first in zip(splits, (True, False), strict=True)
     )
-    student = training.student_of(_of_two(teacher), _of_two(tuned))
+    student = training.student_of(teacher, tuned)
     quantization.freeze(tuned)
     spec = TrainingSpec(
         epochs=options.epochs, batch_size=32, learning_rate=FINE_TUNING_RATE, schedule="cosine", patience=0
     )
     training.fit(student, train, val, spec)
     return quantization.convert(tuned, "qat", learned.images, options.io)
-
-
-def _of_two(model):
-    """A model of one logit as one of two: that of the first class is 0."""
-    if model.output_shape[-1] > 1:
-        return model
-    both = keras.layers.Dense(2, use_bias=False, trainable=False, name="both_classes")
-    made = keras.Model(model.input, both(model.output), name=model.name)
-    both.set_weights([np.array([[0.0, 1.0]])])
-    return made
 
 
 # What was measured.
