@@ -7,7 +7,7 @@ TESTS := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(B
 TELL = { status=$$?; cat .pytest_cache/running-$(1) 2>/dev/null; exit $$status; }
 
 .PHONY: demo test test-quick lint types format clean help notebooks
-.PHONY: test-once test-tensorflow test-jax test-torch test-others
+.PHONY: test-once test-tensorflow test-jax test-torch test-jax-and-torch test-others
 
 help:
 	@echo "make demo        train, evaluate and report on drawn images; no network needed after the install"
@@ -30,12 +30,15 @@ help:
 demo: .venv/installed
 	$(BIN)/python -m keras_vision.derma --augment --data synthetic --epochs 30 --out runs/demo --overwrite
 
-# JAX compiles for about as long as everything else takes.
+# Two lanes that take about as long.
 test: .venv/installed-dev
-	$(MAKE) --jobs=2 --output-sync=target test-jax test-others
+	$(MAKE) --jobs=2 --output-sync=target test-jax-and-torch test-others
+
+test-jax-and-torch: .venv/installed-dev
+	$(MAKE) --jobs=1 test-jax test-torch
 
 test-others: .venv/installed-dev
-	$(MAKE) --jobs=1 test-once test-tensorflow test-torch
+	$(MAKE) --jobs=1 test-once test-tensorflow
 
 test-once:
 	KERAS_BACKEND=torch $(TESTS) -m "not backend" || $(call TELL,torch)
