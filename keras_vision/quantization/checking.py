@@ -290,8 +290,8 @@ def model_scores(model: keras.Model, images: np.ndarray, *, logits: bool) -> np.
     images = np.asarray(images, "float32")
     outputs = np.concatenate(
         [
-            np.asarray(model.predict_on_batch(images[start : start + 8]), np.float64)
-            for start in range(0, len(images), 8)
+            np.asarray(model.predict_on_batch(images[start : start + 32]), np.float64)
+            for start in range(0, len(images), 32)
         ]
     )
     return outputs if logits or ends_in_scores(model) else _probabilities(outputs)

@@ -11,7 +11,9 @@ from keras_vision import quantization
 from keras_vision.recipe import InputError
 
 pytestmark = pytest.mark.backend
-SEARCH = settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+# JAX compiles each example for some seconds; which values are tried is not a matter of the backend.
+EXAMPLES = 2 if keras.backend.backend() == "jax" else 10
+SEARCH = settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 PADDINGS = st.sampled_from(["same", "valid"])
 VOLUMES = np.random.default_rng(0).uniform(0, 255, (2, 6, 7, 8, 2)).astype("float32")
 
