@@ -197,6 +197,8 @@ def test_without_any_part_of_its_state_a_training_ends_differently(part, tmp_pat
     name, epoch, step, interrupted = PARTS[part]
     if part in DRAWN_FROM.values() and part != DRAWN_FROM[keras.backend.backend()]:
         pytest.skip("this backend draws from another generator")
+    if keras.backend.backend() == "jax" and part not in DRAWN_FROM.values():
+        pytest.skip("torch shows it without compiling")
     expected = train(SPECS[name])
     interrupt = Interrupt() if interrupted else None
     with pytest.raises((Killed, Interrupted)):
