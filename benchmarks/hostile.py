@@ -57,7 +57,8 @@ def answer(seed, kinds, seeds, folder):
             hostile_files.READERS[kind](path)
     except InputError as error:
         found["outcome"] = "refused"
-        text = str(error)
+        # Without the temporary folder.
+        text = str(error).replace(f"{path.parent}{os.sep}", "")
         found["sentence"] = text[:300]
         if "\n" in text.strip() or len(text) > SENTENCE:
             found |= {"outcome": "exception", "error": f"no sentence: {text[:300]!r}"}

@@ -13,10 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_vision import cli, predict
-from keras_vision.recipe import InputError
-
-SCHEMES = ("float32", "dynamic", "int8", "qat")
-IO_TYPES = ("uint8", "int8", "float32")
+from keras_vision.recipe import IO_TYPES, SCHEMES, InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,6 +26,11 @@ TRIAL_WIDTH = 8
 MAX_LINE = 400  # Characters; Keras quotes whole configurations.
 
 
+# The .tflite files of a model, and the types of input and output of the two integer ones.
+SCHEMES = ("float32", "dynamic", "int8", "qat")
+IO_TYPES = ("uint8", "int8", "float32")
+
+
 class InputError(ValueError):
     """A user's mistake: a flag, a file, a data set or an image. The command line prints it alone and exits with 2."""
 
@@ -554,9 +559,7 @@ class QuantizationSpec(_Checked):
     )
     qat_learning_rate: float = knob(1e-4, "initial learning rate of that fine-tuning", low=1e-9)
     representative_images: int = knob(256, "training images that set the ranges of integer files", low=1)
-    tflite_io: str = knob(
-        "uint8", "type of input and output of the integer files", choices=("uint8", "int8", "float32")
-    )
+    tflite_io: str = knob("uint8", "type of input and output of the integer files", choices=IO_TYPES)
     tflite_logits: bool = knob(False, "write files that return logits instead of probabilities")
 
 

@@ -34,6 +34,7 @@ SECONDS_PER_CELL = 300
 FORBIDDEN = {
     "a path": re.compile(r"(?<![\w.])/(home|root|tmp|work|Users|usr)\b"),
     "a time": re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d|(\d|\b)m?s/(step|epoch)\b"),
+    "bytes in place of a picture": re.compile(r"\Ab['\"]"),
     "an address in memory": re.compile(r"\bat 0x[0-9a-f]{6,}"),
 }
 

@@ -123,6 +123,7 @@ def test_the_ipynb_has_outputs_and_none_that_it_must_not_have(source):
         ({"output_type": "stream", "name": "stdout", "text": "on 2025-01-31 12:00:01"}, "a time"),
         ({"output_type": "stream", "name": "stdout", "text": "44/44 - 1s - 30ms/step"}, "a time"),
         ({"output_type": "stream", "name": "stdout", "text": "<object at 0x7f12ab34cd56>"}, "in memory"),
+        ({"output_type": "display_data", "metadata": {}, "data": {"text/plain": "b'\\x89PNG'"}}, "bytes in place"),
         (
             {"output_type": "display_data", "metadata": {}, "data": {"image/png": "A" * 4 * build.PICTURE_BYTES}},
             "a picture of",

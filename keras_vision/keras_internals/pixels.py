@@ -64,16 +64,22 @@ def _only_shifted(ends):
 
 def _applied(step, values):
     """What a scaling layer or operator makes of some values."""
-    layer, kind = step.layer, type(step.layer).__name__
-    if kind == "Rescaling":
-        return values * np.asarray(layer.scale, np.float64) + np.asarray(layer.offset, np.float64)
-    if kind == "Normalization":
-        mean, variance = (np.asarray(keras.ops.convert_to_numpy(part)) for part in (layer.mean, layer.variance))
-        deviation = np.maximum(np.sqrt(variance), 1e-7)
-        return values * deviation + mean if layer.invert else (values - mean) / deviation
+    kind = type(step.layer).__name__
+    if kind in ("Rescaling", "Normalization"):
+        scale, offset = scale_and_offset(step.layer)
+        return values * scale + offset
     parts = [*step.positional, *step.arguments.values()]
     first, second = (
         values if isinstance(part, Place) else np.asarray(keras.ops.convert_to_numpy(part)) for part in parts
     )
     function: Any = {"Add": np.add, "Subtract": np.subtract, "Multiply": np.multiply}.get(kind, np.divide)
     return function(first, second)
+
+
+def scale_and_offset(layer: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What a Rescaling or Normalization multiplies values by, and what it then adds; float64."""
+    if isinstance(layer, keras.layers.Rescaling):
+        return np.asarray(layer.scale, np.float64), np.asarray(layer.offset, np.float64)
+    mean, variance = (np.asarray(keras.ops.convert_to_numpy(part), np.float64) for part in (layer.mean, layer.variance))
+    deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+    return (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from scipy.special import expit, softmax
 from scipy.stats import binomtest
 
 from keras_vision import __version__, backend, data, evaluation, quantization, training
@@ -19,7 +18,6 @@ from keras_vision.keras_internals.nodes import first_input
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import record, tables
 from keras_vision.quantization.plain_model import plain_model
-from keras_vision.quantization.tflite import ends_in_scores
 from keras_vision.recipe import InputError, TrainingSpec
 
 if TYPE_CHECKING:
@@ -79,8 +77,8 @@ def convert(
     if len(pictures.images) < 100:
         print("More images, 100 or more, would set better ranges and judge more certainly.", flush=True)
     pixels = of_two_classes(of_pixels(classifier))
-    contents, refusals = _contents(options, schemes, pixels, rest, learned)
-    expected = _probabilities(pixels, judged.images)
+    contents, refusals = _contents(options, schemes, classifier, pixels, rest, learned)
+    expected = classifier.probabilities(judged.images)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     name = Path(os.path.expanduser(options.model)).resolve().stem
@@ -254,14 +252,14 @@ def _logits(model):
     return keras.Model(plain.input, first_input(step.layer), name=model.name), False
 
 
-def _contents(options, schemes, model, rest, learned):
+def _contents(options, schemes, classifier, model, rest, learned):
     """The bytes of each file, and why there is none of a scheme."""
     contents, refusals = {}, {}
     for scheme in schemes:
         print(f"Converting to {scheme}...", flush=True)
         try:
             with backend.native_noise_held():
-                contents[scheme] = _content(options, scheme, model, rest, learned)
+                contents[scheme] = _content(options, scheme, classifier, model, rest, learned)
         except InputError as error:
             if scheme not in quantization.INTEGER_SCHEMES or scheme in (options.schemes or ()):
                 raise
@@ -269,13 +267,13 @@ def _contents(options, schemes, model, rest, learned):
     return contents, refusals
 
 
-def _content(options, scheme, model, rest, learned):
+def _content(options, scheme, classifier, model, rest, learned):
     if scheme == "qat":
-        return _fine_tuned(options, model, rest, learned)
+        return _fine_tuned(options, classifier, model, rest, learned)
     return quantization.convert(model, scheme, learned.images, options.io)
 
 
-def _fine_tuned(options, model, rest, learned):
+def _fine_tuned(options, classifier, model, rest, learned):
     """The bytes of a file whose network learned, with rounding, to answer as the float model does."""
     teacher, several = _logits(model)
     if several:
@@ -284,7 +282,7 @@ def _fine_tuned(options, model, rest, learned):
     quantization.set_ranges(tuned, teacher, learned.images)
     training_part, val_part = np.array_split(np.arange(len(rest.images)), [round(0.9 * len(rest.images))])
     # Labels only serve the metrics that the training prints: how often it answers as the float model does.
-    answers = _probabilities(model, rest.images).argmax(axis=1).astype(np.int64)
+    answers = classifier.probabilities(rest.images).argmax(axis=1).astype(np.int64)
     splits = [data.Split(rest.images[rows], answers[rows]) for rows in (training_part, val_part)]
     train, val = (
         data.Batches(split, teacher.output_shape[-1], 32, shuffle=first, seed=options.seed)
@@ -300,14 +298,6 @@ def _fine_tuned(options, model, rest, learned):
 
 
 # What was measured.
-
-
-def _probabilities(model, images):
-    batches = (images[start : start + 32].astype("float32") for start in range(0, len(images), 32))
-    scores = np.concatenate([np.asarray(model.predict_on_batch(batch), np.float64) for batch in batches])
-    if not ends_in_scores(model):
-        scores = softmax(scores, axis=-1) if scores.shape[-1] > 1 else expit(scores)
-    return scores if scores.shape[-1] > 1 else np.concatenate([1 - scores, scores], axis=-1)
 
 
 def _card(options, scheme, content, judged, expected, names, progress):

@@ -10,15 +10,14 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers
-from scipy.special import expit, softmax
 
 from keras_vision.keras_internals.graph import read_graph
 from keras_vision.quantization.images import as_bytes, from_bytes
 from keras_vision.quantization.integer import IntegerFile
 from keras_vision.quantization.plain_model import traced_plain_model
 from keras_vision.quantization.quantized_layers import FakeQuantize
-from keras_vision.quantization.ranges import HIGHEST, LOWEST, SOFTMAX_RANGE, parameters
-from keras_vision.quantization.runtime import Runner
+from keras_vision.quantization.ranges import HIGHEST, LOWEST, SOFTMAX_RANGE, as_probabilities, parameters
+from keras_vision.quantization.runtime import Runner, tensor_errors
 from keras_vision.recipe import InputError, first_line
 
 # A copy by other layers, without rounding: largest difference as a share of the largest value.
@@ -108,8 +107,6 @@ def check_integer_file(
     quantized: keras.Model,
     images: np.ndarray,
     input_range: tuple[float, float],
-    *,
-    logits: bool,
     model: keras.Model | None = None,
 ) -> None:
     """Compares an integer file with the model that it was written from, and with the float model.
@@ -119,7 +116,6 @@ def check_integer_file(
         quantized: The fake-quantized model.
         images: As the models take them.
         input_range: What the models take for black and white.
-        logits: Whether the file ends in logits.
         model: The float model; None where it is not at hand.
 
     Raises:
@@ -134,8 +130,7 @@ def check_integer_file(
     _check_end(runner, last, step, pixels, written.adds_scores)
     if model is not None:
         pixels = as_bytes(some(images, SCORED_IMAGES), input_range)
-        step = SCORE_STEP if written.adds_scores else step
-        _check_scores(runner, traced, model, pixels, from_bytes(pixels, input_range), step, logits)
+        _check_scores(runner, written, model, pixels, from_bytes(pixels, input_range), step)
 
 
 def _check_operators(runner, written, quantized, pixels, images):
@@ -143,7 +138,7 @@ def _check_operators(runner, written, quantized, pixels, images):
     expectation, keys, last = _expectation(quantized, written)
     found = collections.defaultdict(list)
     details = {item["index"]: item for item in runner.interpreter.get_tensor_details()}
-    numbers = dict.fromkeys((*written.tensors.values(), last))
+    numbers = {last, *(number for _, number in keys)}
     for image in pixels:
         runner.set_image(image)
         runner.interpreter.invoke()
@@ -212,7 +207,7 @@ def _expectation(quantized, written):
 def _check_end(runner, last, step, pixels, adds_scores):
     """Compares the scores with the last tensor, and a run with all of LiteRT's shortcuts with one without."""
     scores = runner(pixels)
-    expected = _probabilities(last) if adds_scores else last
+    expected = as_probabilities(last) if adds_scores else last
     if expected.shape != scores.shape:
         raise InputError(f"The file's scores have shape {scores.shape} instead of {expected.shape}. {REPORT}.")
     off = np.abs(scores - expected) / (SCORE_STEP if adds_scores else step)
@@ -223,11 +218,12 @@ def _check_end(runner, last, step, pixels, adds_scores):
         )
 
 
-def _check_scores(runner, traced, model, pixels, images, step, logits):
-    scores, expected = runner(pixels), model_scores(model, images, logits=logits)
+def _check_scores(runner, written, model, pixels, images, step):
+    scores, expected = runner(pixels), _model_scores(model, images, written.adds_scores)
     error, spread = _error(scores, expected), _spread(expected)
+    step = SCORE_STEP if written.adds_scores else step
     if error > max(FILE_ERROR * spread, LARGEST_STEPS * step):
-        layer, share = _first_far(traced, model, pixels[:TRACED_IMAGES], images[:TRACED_IMAGES])
+        layer, share = _first_far(written.content, runner.input_range, model, pixels[:TRACED_IMAGES], images)
         raise InputError(
             f"The integer file's scores are off by {error:.3g}, while the model's own vary by {spread:.3g} over the "
             f"representative images; at most {FILE_ERROR:.0%} of that is allowed, or {LARGEST_STEPS:g} steps of "
@@ -237,40 +233,36 @@ def _check_scores(runner, traced, model, pixels, images, step, logits):
         )
 
 
-def _first_far(traced, model, pixels, images):
+def _first_far(content, input_range, model, pixels, images):
     """The first tensor of an integer file that is far from the float model's, and its error; else the furthest."""
     from keras_vision.quantization.observed_ranges import float_tensors
 
-    expected = float_tensors(model, images)
-    errors, sizes = collections.defaultdict(float), collections.defaultdict(float)
-    for row, image in enumerate(pixels):
-        traced.set_image(image)
-        traced.interpreter.invoke()
-        for name, values in traced.tensors().items():
-            if name in expected:
-                errors[name] += float(np.sum((values[0] - expected[name][row]) ** 2))
-                sizes[name] += float(np.sum(expected[name][row] ** 2))
-    shares = {name: float(np.sqrt(errors[name] / sizes[name])) for name in errors if sizes[name]}
-    far = (name for name, share in shares.items() if share > FAR)
-    layer = next(far, max(shares, key=lambda name: shares[name], default="none"))
+    expected = float_tensors(model, images[: len(pixels)])  # In the order of execution.
+    errors = tensor_errors(content, pixels, expected, input_range=input_range)
+    shares = {error.tensor: error.relative_error for error in errors}
+    far = (name for name in expected if shares.get(name, 0) > FAR)
+    layer = next(far, next(iter(shares), "none"))
     return layer, shares.get(layer, 0.0)
 
 
 # Float files.
 
 
-def check_float_file(content: bytes, model: keras.Model, images: np.ndarray, *, dynamic: bool, logits: bool) -> None:
+def check_float_file(
+    content: bytes, model: keras.Model, images: np.ndarray, *, dynamic: bool, adds_scores: bool
+) -> None:
     """Compares a float32 or dynamic file with its model.
 
     Args:
         images: As the model takes them.
+        adds_scores: Whether the file ends in an operator for probabilities that the model does not have.
 
     Raises:
         InputError: If LiteRT refuses the file, or its scores differ by more than the bounds.
     """
     runner = Runner(content)
     images = some(images, TRACED_IMAGES).astype("float32")
-    scores, expected = runner(images), model_scores(model, images, logits=logits)
+    scores, expected = runner(images), _model_scores(model, images, adds_scores)
     largest, bound = float(np.abs(expected).max()), FLOAT_ERROR
     if model.compute_dtype not in ("float32", "float64"):
         bound = HALF_PRECISION_ERROR
@@ -283,10 +275,8 @@ def check_float_file(content: bytes, model: keras.Model, images: np.ndarray, *, 
         )
 
 
-def model_scores(model: keras.Model, images: np.ndarray, *, logits: bool) -> np.ndarray:
+def _model_scores(model, images, adds_scores):
     """What a file of a model shall give for images: shape `(N, K)`."""
-    from keras_vision.quantization.tflite import ends_in_scores
-
     images = np.asarray(images, "float32")
     outputs = np.concatenate(
         [
@@ -294,11 +284,7 @@ def model_scores(model: keras.Model, images: np.ndarray, *, logits: bool) -> np.
             for start in range(0, len(images), 32)
         ]
     )
-    return outputs if logits or ends_in_scores(model) else _probabilities(outputs)
-
-
-def _probabilities(logits):
-    return softmax(logits, axis=-1) if logits.shape[-1] > 1 else expit(logits)
+    return as_probabilities(outputs) if adds_scores else outputs
 
 
 def _error(found, expected):

@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy.special import expit, softmax
 
 from keras_vision.keras_internals.graph import is_graph, read_graph, scoring_step
 from keras_vision.quantization.auditing import audit
@@ -16,14 +15,12 @@ from keras_vision.quantization.integer import write_integer_file
 from keras_vision.quantization.observed_ranges import output_range, set_ranges, taken_range
 from keras_vision.quantization.plain_model import takes_pixels, with_size
 from keras_vision.quantization.quantized_layers import is_unset, quantizers
-from keras_vision.quantization.ranges import SOFTMAX_RANGE, parameters
+from keras_vision.quantization.ranges import SOFTMAX_RANGE, as_probabilities, parameters
 from keras_vision.quantization.rewriting import with_fake_quantization
-from keras_vision.quantization.tflite import convert_float
-from keras_vision.recipe import InputError
+from keras_vision.quantization.tflite import convert_float, ends_in_scores
+from keras_vision.recipe import IO_TYPES, SCHEMES, InputError
 
-SCHEMES = ("float32", "dynamic", "int8", "qat")
 INTEGER_SCHEMES = ("int8", "qat")
-IO_TYPES = ("uint8", "int8", "float32")
 
 
 def convert(
@@ -93,7 +90,7 @@ def _from_quantized(quantized, images, io, logits):
 def _integer_file(quantized, images, input_range, io, logits, model):
     written = write_integer_file(quantized, io=io, logits=logits, description=quantized.name)
     audit(written.content).require_full_integer()
-    check_integer_file(written, quantized, images, input_range, logits=logits, model=model)
+    check_integer_file(written, quantized, images, input_range, model)
     return written.content
 
 
@@ -103,11 +100,12 @@ def _float_file(model, images, dynamic, logits):
             f"The model {model.name!r} takes images of any size, {model.input_shape[1:]}. Pass representative images "
             "of the size that the file shall take."
         )
-    content = convert_float(model, dynamic=dynamic, logits=logits)
+    adds_scores = not logits and not ends_in_scores(model)
+    content = convert_float(model, dynamic=dynamic, adds_scores=adds_scores)
     if images is None:
         images = example_images(model.input_shape[1:])
         images = images if takes_pixels(model) else from_bytes(images, (0.0, 1.0))
-    check_float_file(content, model, images, dynamic=dynamic, logits=logits)
+    check_float_file(content, model, images, dynamic=dynamic, adds_scores=adds_scores)
     return content
 
 
@@ -141,7 +139,7 @@ def simulation_agreement(
     simulated = np.concatenate([folded.predict(batch, batch_size=256, verbose=0) for batch in batches])
     step = float(output_range(quantized)[0])
     if not logits and scoring_step(read_graph(quantized)) is None:
-        simulated = softmax(simulated, axis=-1) if simulated.shape[-1] > 1 else expit(simulated)
+        simulated = as_probabilities(simulated)
         step = float(parameters(*SOFTMAX_RANGE)[0])
     # An 8-bit score ends at 255/256.
     rounded = np.minimum(np.round(simulated / step) * step, scores.max())

@@ -14,13 +14,12 @@ from keras_vision.quantization.lowering import PACKAGE
 from keras_vision.recipe import InputError
 
 SUPPORTED = (
-    "Conv2D, Conv2DTranspose, DepthwiseConv2D, SeparableConv2D, Dense, BatchNormalization, LayerNormalization, "
-    "Rescaling, Normalization, "
-    "Add, Subtract, Multiply, Average, Concatenate, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, "
-    "GlobalMaxPooling2D, Flatten, Reshape, Permute, ZeroPadding2D, Cropping2D, UpSampling2D, Resizing, ReLU, "
-    "LeakyReLU, PReLU, ELU, Softmax, Activation with relu, relu6, leaky_relu, sigmoid, hard_sigmoid, softmax, tanh, "
-    "elu, gelu, silu or hard_silu, the same as operators or as functions of keras.ops, and layers that do nothing in "
-    "inference"
+    "Conv2D, Conv2DTranspose, DepthwiseConv2D, SeparableConv2D, Dense, MultiHeadAttention, BatchNormalization, "
+    "LayerNormalization, Rescaling, Normalization, Add, Subtract, Multiply, Average, Concatenate, MaxPooling2D, "
+    "AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, Flatten, Reshape, Permute, ZeroPadding2D, "
+    "Cropping2D, UpSampling2D, Resizing, ReLU, LeakyReLU, PReLU, ELU, Softmax, Activation with relu, relu6, "
+    "leaky_relu, sigmoid, hard_sigmoid, softmax, tanh, elu, gelu, silu or hard_silu, the same as operators or as "
+    "functions of keras.ops, and layers that do nothing in inference"
 )
 
 
@@ -168,9 +167,10 @@ class Call:
             raise self.refusal(f" of {len(parts)} operands")
         return parts
 
-    def training(self, value: bool) -> dict[str, bool]:
+    @property
+    def inference(self) -> dict[str, bool]:
         """The argument `training`, for a layer whose `call` has it."""
-        return {"training": value} if "training" in inspect.signature(self.layer.call).parameters else {}
+        return {"training": False} if "training" in inspect.signature(self.layer.call).parameters else {}
 
     def inside(self, layer: Any, tensor: Any) -> "Call":
         """The call of an activation that is an argument of this layer."""

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_vision.keras_internals.pixels import scale_and_offset
 from keras_vision.quantization.lowering import Regroup, StackDepth
 from keras_vision.quantization.plain_calls import Adding, Call, Function, MatMul, array, arrays, gelu_tanh, per_channel
 
@@ -26,7 +27,7 @@ COPIED = (
 MERGES = (layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Concatenate)
 # Below this, the epsilon of a LayerNormalization changes nothing that 8 bits show.
 SMALL_EPSILON = 1e-5
-ACTIVATIONS = {"swish": "silu", "hard_swish": "hard_silu", "Silu": "silu", "HardSilu": "hard_silu"}
+ACTIVATIONS = {"swish": "silu", "hard_swish": "hard_silu"}
 SIMPLE_ACTIVATIONS = ("sigmoid", "tanh", "silu", "hard_silu", "softmax")
 
 
@@ -84,16 +85,8 @@ class Layers(Adding):
             weights=[kernel],
             **shared,
         )
-        made = self.add(
-            layers.Conv2D,
-            call,
-            middle,
-            filters=layer.filters,
-            kernel_size=1,
-            use_bias=layer.use_bias,
-            weights=pointwise,
-        )
-        return self._activated(call, made)
+        kernel, *bias = pointwise
+        return self._activated(call, self._one_by_one(call, middle, kernel[0, 0], *bias))
 
     def dense(self, call: Call) -> Any:
         layer, shape = call.layer, call.one.shape[1:]
@@ -102,36 +95,27 @@ class Layers(Adding):
         kernel, *bias = arrays(layer.weights)
         # The same at each place: a 1 x 1 convolution.
         grid = self.reshaped(call, call.one, (math.prod(shape[:-1]), 1, shape[-1]) if len(shape) != 3 else shape, "_in")
-        made = self.add(
-            layers.Conv2D,
-            call,
-            grid,
-            filters=layer.units,
-            kernel_size=1,
-            use_bias=layer.use_bias,
-            weights=[kernel[np.newaxis, np.newaxis], *bias],
-        )
+        made = self._one_by_one(call, grid, kernel, *bias)
         return self._activated(call, self.reshaped(call, made, call.shape, "_out"))
 
-    def normalization(self, call: Call) -> Any:
-        layer, rank = call.layer, len(call.one.shape)
-        axis = layer.axis if isinstance(layer.axis, int) else layer.axis[-1] if len(layer.axis) == 1 else None
-        if axis not in (-1, rank - 1):
-            raise call.refusal(f" with axis {layer.axis}")
-        if isinstance(layer, layers.BatchNormalization):
-            return self.copy(call, call.one, axis=-1, gamma_regularizer=None, beta_regularizer=None)
-        mean, variance = (np.ravel(array(part)) for part in (layer.mean, layer.variance))
-        deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
-        scale, offset = (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
-        return self.affine(call, call.one, scale, offset)
+    def batch_normalization(self, call: Call) -> Any:
+        self._require_channels(call)
+        return self.copy(call, call.one, axis=-1, gamma_regularizer=None, beta_regularizer=None)
+
+    def _require_channels(self, call):
+        """Refuses a normalization that is not over the last axis alone."""
+        axis = call.layer.axis
+        axes = [axis] if isinstance(axis, int) else axis
+        if [part % len(call.one.shape) for part in axes] != [len(call.one.shape) - 1]:
+            raise call.refusal(f" with axis {axis}")
 
     def layer_normalization(self, call: Call) -> Any:
         """Centred by a 1 x 1 convolution, divided by its length, for which LiteRT has an operator, and scaled."""
         layer, tensor = call.layer, call.one
         shape = tuple(tensor.shape[1:])
-        axes = [axis % (len(shape) + 1) for axis in ([layer.axis] if isinstance(layer.axis, int) else layer.axis)]
-        if axes != [len(shape)] or getattr(layer, "rms_scaling", False):
-            raise call.refusal(f" with axis {layer.axis}")
+        self._require_channels(call)
+        if getattr(layer, "rms_scaling", False):
+            raise call.refusal(" with rms_scaling")
         channels = shape[-1]
         gamma = array(layer.gamma) if layer.scale else np.ones(channels)
         beta = array(layer.beta) if layer.center else np.zeros(channels)
@@ -141,13 +125,13 @@ class Layers(Adding):
             kernel = np.pad(kernel, ((0, 0), (0, 1)))
             bias = np.append(bias, math.sqrt(channels * layer.epsilon))
         grid = tensor if len(shape) == 3 else self.reshaped(call, tensor, (math.prod(shape[:-1]), 1, channels), "_in")
-        centred = self._one_by_one(call, grid, kernel, bias, "_centred")
+        centred = self._one_by_one(call, grid, kernel, bias, ending="_centred")
         unit = self.add(layers.UnitNormalization, call, centred, ending="_unit", axis=-1)
         scale = gamma * math.sqrt(channels)
         if small:
             made = self.affine(call, unit, scale, beta)
         else:
-            made = self._one_by_one(call, unit, np.pad(np.diag(scale), ((0, 1), (0, 0))), beta, "")
+            made = self._one_by_one(call, unit, np.pad(np.diag(scale), ((0, 1), (0, 0))), beta)
         return self.reshaped(call, made, shape, "_out")
 
     def attention(self, call: Call) -> Any:
@@ -184,28 +168,23 @@ class Layers(Adding):
     def _tokens(self, call, tensor, kernel, bias, ending):
         """A dense layer over tokens, shape `(N, T, C)`."""
         grid = self.reshaped(call, tensor, (tensor.shape[1], 1, tensor.shape[2]), f"{ending}_in")
-        made = self._one_by_one(call, grid, kernel, bias, ending)
+        made = self._one_by_one(call, grid, kernel, bias, ending=ending)
         return self.reshaped(call, made, (tensor.shape[1], kernel.shape[1]), f"{ending}_out")
 
-    def _one_by_one(self, call, tensor, kernel, bias, ending):
-        """Adds a 1 x 1 convolution with a matrix of shape `(channels, filters)`."""
-        weights = [kernel[np.newaxis, np.newaxis], bias]
-        return self.add(
-            layers.Conv2D, call, tensor, ending=ending, filters=kernel.shape[1], kernel_size=1, weights=weights
-        )
+    def _one_by_one(self, call, tensor, kernel, *bias, ending=""):
+        """Adds a 1 x 1 convolution with a matrix of shape `(channels, filters)`, with or without a bias."""
+        config = {"filters": kernel.shape[1], "kernel_size": 1, "use_bias": bool(bias)}
+        weights = [kernel[np.newaxis, np.newaxis], *bias]
+        return self.add(layers.Conv2D, call, tensor, ending=ending, weights=weights, **config)
 
-    def unit_statistics(self, call: Call) -> Any:
-        """A Normalization over no axis has one mean for all; over the last one a mean for each channel."""
-        layer = call.layer
-        if np.size(array(layer.mean)) == 1:
-            mean, variance = (float(np.ravel(array(part))[0]) for part in (layer.mean, layer.variance))
-            deviation = max(math.sqrt(variance), keras.config.epsilon())
-            scale, offset = (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
-            return self.affine(call, call.one, scale, offset)
-        return self.normalization(call)
+    def normalization(self, call: Call) -> Any:
+        scale, offset = scale_and_offset(call.layer)
+        if scale.size > 1:
+            self._require_channels(call)
+        return self.affine(call, call.one, np.ravel(scale), np.ravel(offset))
 
     def rescaling(self, call: Call) -> Any:
-        return self.affine(call, call.one, call.layer.scale, call.layer.offset)
+        return self.affine(call, call.one, *scale_and_offset(call.layer))
 
     # Layers without weights.
 
@@ -445,10 +424,10 @@ LAYERS: dict[type, Any] = {
     layers.Conv2DTranspose: Layers.transposed,
     layers.SeparableConv2D: Layers.separable,
     layers.Dense: Layers.dense,
-    layers.BatchNormalization: Layers.normalization,
+    layers.BatchNormalization: Layers.batch_normalization,
     layers.MultiHeadAttention: Layers.attention,
     layers.LayerNormalization: Layers.layer_normalization,
-    layers.Normalization: Layers.unit_statistics,
+    layers.Normalization: Layers.normalization,
     layers.Rescaling: Layers.rescaling,
     layers.Flatten: Layers.flatten,
     layers.Reshape: Layers.reshape,

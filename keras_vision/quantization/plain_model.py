@@ -139,7 +139,7 @@ class _Plain(Operations):
         for size in SIZES:
             values = (size * random.standard_normal((2, *call.shape))).astype("float32")
             try:
-                made = layer(keras.ops.convert_to_tensor(values), **call.training(False))
+                made = layer(keras.ops.convert_to_tensor(values), **call.inference)
                 same = np.array_equal(array(made), values)
             except Exception:  # Whatever a layer raises: it does more than nothing.
                 return False
@@ -156,7 +156,7 @@ class _Plain(Operations):
         )
         positional, named = arguments
         try:
-            output = call.layer.call(*positional, **{**named, **call.training(False)})
+            output = call.layer.call(*positional, **{**named, **call.inference})
             steps, end = read_steps(inputs, output)
         except Exception as error:  # Whatever a layer of an unknown class raises.
             raise call.refusal() from error

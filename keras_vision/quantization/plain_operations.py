@@ -119,17 +119,7 @@ class Operations(Layers):
             tensor = self.add(layers.Cropping2D, call, tensor, ending="" if whole else "_crop", cropping=tuple(crops))
         if list(channels) == list(range(tensor.shape[3])):
             return tensor
-        kernel = np.zeros((1, 1, tensor.shape[3], len(channels)), np.float32)
-        kernel[0, 0, list(channels), range(len(channels))] = 1
-        return self.add(
-            layers.Conv2D,
-            call,
-            tensor,
-            filters=len(channels),
-            kernel_size=1,
-            use_bias=False,
-            weights=[kernel],
-        )
+        return self._one_by_one(call, tensor, np.eye(tensor.shape[3], dtype=np.float32)[:, list(channels)])
 
     def pool(self, call: Call) -> Any:
         layer = call.layer

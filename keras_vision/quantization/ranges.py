@@ -24,6 +24,11 @@ def parameters(low: float, high: float) -> tuple[np.float32, int]:
     return scale, int(np.clip(np.round(LOWEST - lowest / scale), LOWEST, HIGHEST))
 
 
+def as_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits, shape `(N, K)`; one logit is that of one class against its absence."""
+    return softmax(logits, axis=-1) if logits.shape[-1] > 1 else expit(logits)
+
+
 def logits_range(logits: np.ndarray) -> tuple[float, float]:
     """The range of 8-bit logits whose probabilities differ least from the float ones.
 
@@ -36,15 +41,14 @@ def logits_range(logits: np.ndarray) -> tuple[float, float]:
     Returns:
         `(low, high)`.
     """
-    scores = softmax if logits.shape[-1] > 1 else lambda values, axis: expit(values)
-    expected = scores(logits, axis=-1)
+    expected = as_probabilities(logits)
     low, high = min(float(np.min(logits)), 0.0), max(float(np.max(logits)), 0.0)
     best = (np.inf, low, high)
     for cut_low in np.linspace(1.0, 0.2, 33):
         for cut_high in np.linspace(1.0, 0.2, 33):
             scale, zero_point = parameters(cut_low * low, cut_high * high)
             integers = np.clip(np.round(logits / scale) + zero_point, LOWEST, HIGHEST)
-            error = np.mean(np.abs(scores((integers - zero_point) * scale, axis=-1) - expected))
+            error = np.mean(np.abs(as_probabilities((integers - zero_point) * scale) - expected))
             best = min(best, (float(error), cut_low * low, cut_high * high))
     return best[1:]
 

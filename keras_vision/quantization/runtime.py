@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from scipy.special import expit, softmax
 
 from keras_vision.files import trial
+from keras_vision.quantization.ranges import as_probabilities
 from keras_vision.quantization.tflite_trial import KEEP_TENSORS
 from keras_vision.quantization.verification import operator_name, unpack
 from keras_vision.recipe import InputError, first_line
@@ -144,7 +144,7 @@ class Runner:
         """
         scores = np.asarray(self(images), np.float64)
         if self.ends_in is None:
-            scores = softmax(scores, axis=-1) if self.num_classes > 1 else expit(scores)
+            scores = as_probabilities(scores)
         return scores if self.num_classes > 1 else np.concatenate([1 - scores, scores], axis=-1)
 
     def set_image(self, image: Any) -> None:
@@ -278,18 +278,25 @@ class TensorError:
     relative_error: float
 
 
-def tensor_errors(content: bytes, images: Any, float_tensors: Mapping[str, np.ndarray]) -> list[TensorError]:
+def tensor_errors(
+    content: bytes,
+    images: Any,
+    float_tensors: Mapping[str, np.ndarray],
+    *,
+    input_range: tuple[Any, Any] | None = None,
+) -> list[TensorError]:
     """Error of each tensor of an integer file, relative to the float model.
 
     Args:
         content: Bytes of the file.
         images: In `[0, 255]`, shape `(N, H, W, C)`.
         float_tensors: `{name: float values, shape (N, ...)}`.
+        input_range: As for `Runner`.
 
     Returns:
         A `TensorError` per tensor, largest first.
     """
-    runner = Runner(content, keep_tensors=True)
+    runner = Runner(content, keep_tensors=True, input_range=input_range)
     squares = {}
     for row, image in enumerate(images):
         runner.set_image(image)

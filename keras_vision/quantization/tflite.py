@@ -26,13 +26,13 @@ from keras_vision.recipe import InputError, first_line
 IDLE_SECONDS = 60
 
 
-def convert_float(model: keras.Model, *, dynamic: bool = False, logits: bool = False) -> bytes:
+def convert_float(model: keras.Model, *, dynamic: bool = False, adds_scores: bool = False) -> bytes:
     """A float32 or dynamic-range file of a model, on any backend.
 
     Args:
         model: A `keras.Model` with one input, from images to logits or probabilities.
         dynamic: Whether weights are stored in 8 bits and computed with in float.
-        logits: Whether to leave out the final softmax.
+        adds_scores: Whether the file ends in a softmax, or a sigmoid for one output, that the model does not have.
 
     Returns:
         The file's bytes: batch size 1, only built-in operators.
@@ -40,7 +40,6 @@ def convert_float(model: keras.Model, *, dynamic: bool = False, logits: bool = F
     Raises:
         InputError: If the converter cannot express the model, with its reason.
     """
-    adds_scores = not logits and not ends_in_scores(model)
     if keras.backend.backend() == "tensorflow":
         return _convert(model, dynamic, adds_scores)
     content, reason = _in_child(model, dynamic, adds_scores)

@@ -126,9 +126,9 @@ def test_ranges_that_cut_values_off_give_no_file(model):
     mark.low.assign(0.1 * mark.low)
     mark.high.assign(0.1 * mark.high)
     written = integer.write_integer_file(quantized, logits=True)
-    check_integer_file(written, quantized, IMAGES, (0.0, 255.0), logits=True)
+    check_integer_file(written, quantized, IMAGES, (0.0, 255.0))
     with pytest.raises(InputError, match="are off by .* The first layer that is far off is 'leaky'"):
-        check_integer_file(written, quantized, IMAGES, (0.0, 255.0), logits=True, model=model)
+        check_integer_file(written, quantized, IMAGES, (0.0, 255.0), model)
 
 
 @pytest.mark.parametrize("scheme", ["float32", "dynamic"])
