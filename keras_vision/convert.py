@@ -79,7 +79,8 @@ def _check(options, schemes):
     out = Path(options.out)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out needs a folder, but {out} is a file. Choose another with --out DIR.")
-    there = [out / f"{name}.tflite" for name in schemes if (out / f"{name}.tflite").exists()]
+    places = [out / f"{name}.{ending}" for name in schemes for ending in ("tflite", "json")]
+    there = [place for place in places if place.exists()]
     if there and not options.overwrite:
         raise InputError(f"{there[0]} exists. Choose another folder with --out DIR, or pass --overwrite.")
 

@@ -218,6 +218,20 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(tmp_path, photos, caps
     assert (made / "int8.tflite").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize(("name", "message"), [("int8.json", "int8.json exists"), ("labels.txt", "other class names")])
+def test_a_file_of_the_users_is_not_replaced(tmp_path, photos, capsys, name, message):
+    saved(tmp_path / "my.keras", scale=1 / 255)
+    mine = tmp_path / "mine" / name
+    mine.parent.mkdir()
+    mine.write_text("mine\n")
+    flags = ("--images", photos, "--schemes", "int8", "--out", mine.parent)
+    status, _, error = run(capsys, tmp_path / "my.keras", *flags)
+    assert (status, message in error, error.count("\n")) == (2, True, 1), error
+    assert [path.name for path in mine.parent.iterdir()] == [name]
+    assert mine.read_text() == "mine\n"
+    assert run(capsys, tmp_path / "my.keras", *flags, "--overwrite")[0] == 0
+
+
 def test_an_npz_file_has_images_and_labels(tmp_path, capsys):
     saved(tmp_path / "my.keras", scale=1 / 255)
     random = np.random.default_rng(0)

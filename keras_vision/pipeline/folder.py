@@ -98,7 +98,17 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_labels(folder: Path, class_names: tuple[str, ...]) -> None:
     """Writes the class names, a line each, in the order of the model's outputs."""
-    (folder / LABELS).write_text("\n".join(class_names) + "\n", "utf-8")
+    (folder / LABELS).write_text(_label_lines(class_names), "utf-8")
+
+
+def has_other_labels(folder: Path, class_names: tuple[str, ...]) -> bool:
+    """Whether a folder has a file of class names that `write_labels` would change."""
+    file = folder / LABELS
+    return file.exists() and outside.read_text(file, "replace") != _label_lines(class_names)
+
+
+def _label_lines(class_names):
+    return "\n".join(class_names) + "\n"
 
 
 def labels_beside(model: Path) -> Path | None:

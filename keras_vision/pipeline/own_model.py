@@ -67,6 +67,12 @@ def convert(
         InputError: If a scheme that was asked for by name, or every one, is refused.
     """
     names = class_names(classifier, pictures)
+    out = Path(options.out)
+    if run_folder.has_other_labels(out, names) and not options.overwrite:
+        raise InputError(
+            f"{out / run_folder.LABELS} has other class names. Choose another folder with --out DIR, or pass "
+            "--overwrite."
+        )
     judged, rest = _split(pictures, options.seed)
     learned = rest.part(_rows(len(rest.images), options.representative_images, options.seed))
     print(
@@ -79,7 +85,6 @@ def convert(
     pixels = of_two_classes(of_pixels(classifier))
     contents, refusals = _contents(options, schemes, classifier, pixels, rest, learned)
     expected = classifier.probabilities(judged.images)
-    out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     name = Path(os.path.expanduser(options.model)).resolve().stem
     cards = {}
