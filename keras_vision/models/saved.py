@@ -11,6 +11,7 @@ import math
 import os
 import re
 import threading
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,7 +84,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], name: str) ->
 
     Args:
         model: Changed in place.
-        path: An .h5, .weights.h5 or .keras file.
+        path: An .h5, .weights.h5 or .keras file, of the network itself or, if .keras, of a model that has it inside.
         name: The network's, for the error.
 
     Raises:
@@ -91,12 +92,33 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], name: str) ->
     """
     try:
         check(path)
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # One for each layer that does not fit, before the error.
+            model.load_weights(path)
     except Exception as error:  # A damaged file can raise anything in Keras's and HDF5's readers.
+        if zipfile.is_zipfile(path) and (weights := _nested_weights(path, model)):
+            model.set_weights(weights)
+            return
         raise InputError(
-            f"--weights {path} cannot be loaded into {name} ({first_line(error).rstrip('.')}). Pass "
-            "an .h5, .weights.h5 or .keras file of the keras.applications network without its top (include_top=False)."
+            f"--weights {path} cannot be loaded into {name} ({first_line(error).rstrip('.')}). Pass an .h5, "
+            ".weights.h5 or .keras file of the keras.applications network without its top (include_top=False), or a "
+            ".keras file of a model that was built around it."
         ) from error
+
+
+def _nested_weights(path, model):
+    """Weights of the one model inside of a saved model that has the same layers as `model`; else None."""
+    try:
+        whole = read_model(path)
+    except InputError:
+        return None
+    inside = [layer for layer in whole._flatten_layers(include_self=False) if isinstance(layer, keras.Model)]
+    equal = [part for part in inside if _weights_of(part) == _weights_of(model)]
+    return equal[0].get_weights() if len(equal) == 1 else None
+
+
+def _weights_of(model):
+    return [(weight.name, tuple(weight.shape)) for weight in model.weights]
 
 
 @contextlib.contextmanager

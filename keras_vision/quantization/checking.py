@@ -63,7 +63,8 @@ def check_copy(model: keras.Model, images: np.ndarray, found: np.ndarray) -> Non
         raise InputError(f"The model {model.name!r} cannot be run on the images: {first_line(error)}") from error
     if not np.isfinite(expected).all():
         raise InputError(f"The model {model.name!r} gives values that are not finite on the representative images.")
-    bound = COPY_ERROR if model.compute_dtype in ("float32", "float64") else HALF_PRECISION_ERROR
+    half = any(layer.compute_dtype not in ("float32", "float64") for layer in model._flatten_layers())
+    bound = HALF_PRECISION_ERROR if half else COPY_ERROR
     if _share(found, expected) > bound:
         where, error = _first_difference(model, images[:2], bound)
         raise InputError(

@@ -84,6 +84,8 @@ class Adding:
     def add(self, kind: Any, call: "Call", *tensors: Any, ending: str = "", weights: Any = None, **config: Any) -> Any:
         """Adds a layer under a name that the step's path gives, and returns its output."""
         name = call.name + ending
+        if weights is not None:  # For fine-tuning: what is frozen stays frozen.
+            config["trainable"] = getattr(call.layer, "trainable", True)
         layer = kind(**config, name=self.names.unique(name, call.long_name + ending), dtype="float32")
         output = layer(tensors[0] if len(tensors) == 1 else list(tensors))
         if weights is not None:

@@ -61,7 +61,6 @@ class Layers(Adding):
         weights = arrays(layer.weights) if weights is None else weights
         if len(weights) != 1 + layer.use_bias:
             raise call.refusal(f" with {len(weights)} weights")  # Such as a kernel that Keras itself quantized.
-        config["trainable"] = layer.trainable  # For fine-tuning: what is frozen stays frozen.
         return self._activated(call, self.add(type(layer), call, call.one, weights=weights, **config))
 
     def transposed(self, call: Call) -> Any:

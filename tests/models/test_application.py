@@ -82,6 +82,20 @@ def test_features_are_those_of_the_application_itself(vgg19, saved, images, chan
     assert_features_are_those_of(vgg19, model, images)
 
 
+def test_weights_of_a_network_inside_of_a_saved_model(vgg19, images, tmp_path, capsys):
+    """A transfer model as tutorials build it; two such networks would leave open which one is meant."""
+    x = inputs = keras.Input((32, 36, 3))
+    x = vgg19(keras.applications.vgg19.preprocess_input(x))
+    keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x))).save(tmp_path / "transfer.keras")
+    model = models.build(spec(weights=str(tmp_path / "transfer.keras")), images.shape[1:], 3)
+    assert "loaded from" in capsys.readouterr().out
+    assert_features_are_those_of(vgg19, model, images)
+    other = keras.Sequential([keras.Input((32, 36, 3)), layers.Conv2D(3, 1), layers.Flatten(), layers.Dense(2)])
+    other.save(tmp_path / "other.keras")
+    with pytest.raises(InputError, match="other.keras cannot be loaded into VGG19 .* built around it"):
+        models.build(spec(weights=str(tmp_path / "other.keras")), images.shape[1:], 3)
+
+
 def test_imagenet_weights_are_keras_own_download(vgg19, published, images, monkeypatch):
     """Keras checks the file's hash; here another file of the same layout replaces it."""
     request = {}

@@ -290,6 +290,23 @@ def test_the_users_model_is_not_changed():
     assert model.layers[-1].output is not None
 
 
+def test_what_is_frozen_stays_frozen():
+    """Also where plain layers of another class take a layer's place."""
+    images = keras.Input((4, 4, 3))
+    x = layers.SeparableConv2D(6, 3, padding="same", trainable=False)(images)
+    x = layers.Conv2D(6, 1, trainable=False)(layers.Dense(6, trainable=False)(x))
+    model = keras.Model(images, layers.Dense(2, name="head")(layers.GlobalAveragePooling2D()(x)))
+    trained = {weight.path.partition("/")[0] for weight in plain_model(model).trainable_weights}
+    assert trained == {"head"}
+
+
+def test_one_layer_in_half_precision_is_no_mistake_of_a_copy():
+    images = keras.Input((16, 16, 3))
+    x = layers.Conv2D(8, 3, activation="relu", dtype="mixed_bfloat16")(layers.Rescaling(1 / 255)(images))
+    model = keras.Model(images, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    assert_right(model)
+
+
 def test_names_are_never_given_twice():
     names = Names()
     given = [
