@@ -31,6 +31,10 @@ SCHEMES = ("float32", "dynamic", "int8", "qat")
 IO_TYPES = ("uint8", "int8", "float32")
 
 
+# Suffixes of tables with labels.
+TABLES = (".csv", ".tsv")
+
+
 class InputError(ValueError):
     """A user's mistake: a flag, a file, a data set or an image. The command line prints it alone and exits with 2."""
 
@@ -123,6 +127,41 @@ class DataSpec(_Checked):
         metavar="PATH|NAME",
         common=True,
     )
+    labels_csv: str | None = knob(
+        None,
+        "table with a row per image of the folder --data: file name, label, perhaps split (--data TABLE.csv does the "
+        "same for images beside it)",
+        type=str,
+        metavar="FILE.csv",
+        common=True,
+    )
+    file_column: str | None = knob(None, "the table's column of file names (default: found)", type=str, metavar="NAME")
+    label_column: tuple[str, ...] | None = knob(
+        None,
+        "the table's column of labels, or several, one for each class, with 1 for yes (default: found)",
+        type=str,
+        nargs="+",
+        metavar="NAME",
+    )
+    split_column: str | None = knob(None, "the table's column of splits (default: found)", type=str, metavar="NAME")
+    classes_at: str | None = knob(
+        None,
+        "path in --data of the folder whose subfolders are the classes, such as train/images; . is --data itself, "
+        "'*' is every folder (default: found)",
+        type=str,
+        metavar="PATH",
+    )
+    group_by: str | None = knob(
+        None,
+        "images that belong together, such as a patient's, stay in one split: a column of the table, or a pattern on "
+        "file names such as '(P[0-9]+)_'",
+        type=str,
+        metavar="COLUMN|PATTERN",
+        common=True,
+    )
+    splits: str | None = knob(
+        None, "take each image's split from the splits.csv of another run", type=str, metavar="FILE.csv"
+    )
     size: int = knob(
         28, "side of the images in pixels (not for .npz files)", low=8, high=512, metavar="PIXELS", common=True
     )
@@ -169,6 +208,16 @@ class DataSpec(_Checked):
         return path if path.suffix or len(path.parts) > 1 else None
 
     @property
+    def labels_path(self) -> Path | None:
+        """The file that `labels_csv` names."""
+        return None if self.labels_csv is None else Path(os.path.expanduser(self.labels_csv))
+
+    @property
+    def splits_path(self) -> Path | None:
+        """The file that `splits` names."""
+        return None if self.splits is None else Path(os.path.expanduser(self.splits))
+
+    @property
     def kind(self) -> str:
         """`folder`, `npz`, `cifar10`, `synthetic` or `medmnist`; `unknown` for a name that is none of these."""
         if self.data in ("imagenette", "fracatlas", "flower_photos", "synthetic-folders"):
@@ -178,7 +227,7 @@ class DataSpec(_Checked):
         if os.path.isdir(self.path or self.data):
             return "folder"
         if self.path:
-            return "npz" if self.path.suffix == ".npz" else "unknown"
+            return {".npz": "npz", **dict.fromkeys(TABLES, "folder")}.get(self.path.suffix.lower(), "unknown")
         return "medmnist" if self.data.removesuffix("3d").endswith("mnist") else "unknown"
 
     def images_at_most(self, values: int) -> int | None:
@@ -512,6 +561,9 @@ class EvaluationSpec(_Checked):
         type=str,
         metavar="NAME",
     )
+    link_mistakes: bool = knob(
+        False, "also write mistakes/, links to the misclassified files of a folder by true and predicted class"
+    )
     misclassified: int = knob(25, "misclassified images shown in the report, the most confident first", low=0, high=200)
 
 
@@ -645,10 +697,17 @@ def unread(recipe: Recipe) -> dict[str, str]:
     """The fields that nothing reads in a run of this recipe: `{field: what reads it}`."""
     data, model, training, files = recipe.data, recipe.model, recipe.training, recipe.quantization
     moved = any(getattr(recipe.augmentation, name) for name in MOVES_PIXELS)
+    has_table = data.labels_csv is not None or Path(data.data).suffix.lower() in TABLES
     has_dropout = model.architecture not in WITH_HEAD or model.head_dropout > 0
     rules = [
         # Fields, whether something reads them, and what does.
-        ("color resize strict test_share", data.kind in ("folder", "unknown"), "--data FOLDER"),
+        (
+            "color resize strict test_share group_by splits labels_csv link_mistakes",
+            data.kind in ("folder", "unknown"),
+            "--data FOLDER",
+        ),
+        ("classes_at", data.kind in ("folder", "unknown") and not has_table, "--data FOLDER without a table of labels"),
+        ("file_column label_column split_column", has_table, "--labels-csv, or a table as --data"),
         ("val_share", data.kind not in ("medmnist", "synthetic"), "--data with a folder, an .npz or cifar10"),
         ("size", data.kind not in ("npz", "cifar10"), "--data with a folder, a MedMNIST name or synthetic images"),
         ("width", model.architecture != "application", "every --architecture but application"),

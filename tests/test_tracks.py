@@ -1,5 +1,6 @@
 """Every track, whole, in smoke size; then what people do with the files."""
 
+import csv
 import dataclasses
 import hashlib
 import json
@@ -334,7 +335,8 @@ def test_a_folder_goes_the_whole_way_and_its_dirt_and_leaks_are_reported(tmp_pat
     shutil.copy(root / "train" / "b" / "003.png", root / "test" / "b" / "copy.png")
     out = tmp_path / "run"
     flags = ["--data", str(root), "--color", "gray", "--size", "16", "--smoke", "--epochs", "1", "--width", "2"]
-    assert derma.main([*flags, "--qat", "--qat-epochs", "1", "--explain", "none", "--out", str(out)]) == 0
+    more = ["--qat", "--qat-epochs", "1", "--explain", "none", "--link-mistakes"]
+    assert derma.main([*flags, *more, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "1 files set aside (train/a/bad.png: not an image format that OpenCV reads)" in printed
     assert "Leaks between splits: 1 exact, 0 near duplicates." in printed
@@ -347,6 +349,17 @@ def test_a_folder_goes_the_whole_way_and_its_dirt_and_leaks_are_reported(tmp_pat
     page = (out / "report.html").read_text("utf-8")
     assert "train/a/bad.png" in page
     assert (out / "plots" / "leaks.png").is_file()
+    answers = list(csv.DictReader((out / "predictions.csv").read_text("utf-8").splitlines()))
+    assert {row["file"] for row in answers} == {f"test/{kind}/{n:03}.png" for kind in "ab" for n in range(8)} | {
+        "test/b/copy.png"
+    }
+    links = {os.path.realpath(path) for path in (out / "mistakes").rglob("*.png")}
+    assert links == {str(root / row["file"]) for row in answers if row["label"] != row["predicted"]}
+    listed = list(csv.DictReader((out / "splits.csv").read_text("utf-8").splitlines()))
+    assert {row["file"] for row in listed if row["split"] == "test"} == {row["file"] for row in answers}
+    for row in listed:
+        assert row["sha256"] == hashlib.sha256((root / row["file"]).read_bytes()).hexdigest()
+        assert row["file"].split("/")[1] == row["class"]
     file = str(out / "tflite" / "qat.tflite")
     assert predict.main([file, str(root / "test" / "a")]) == 0
     assert json.loads((out / "tflite" / "qat.json").read_text("utf-8"))["data"]["resize"] == "crop"

@@ -1,172 +1,192 @@
-"""Image files from folders: one folder per class, optionally inside `train`, `val` and `test`."""
+"""Image files with labels: from a folder of class folders, perhaps in split folders, or from a table."""
 
+import dataclasses
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from keras_vision.data import folder_layout, groups, label_table, split_file
 from keras_vision.data.data_report import DataReport
 from keras_vision.data.picture_cache import cached
 from keras_vision.data.splits import Source, Split, Splits, check_splits, take_validation
 from keras_vision.files import image_files
 from keras_vision.recipe import DataSpec, InputError
 
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-# Left in folders by operating systems, like everything whose name starts with a dot.
-NOT_DATA = {"thumbs.db", "desktop.ini", "__macosx"}
 MOST_SET_ASIDE = 0.05
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """Labelled files.
+
+    Attributes:
+        files: Object array, paths relative to the folder.
+        labels: Int array.
+        class_names: As on disk, which may contain bytes that are not text.
+        splits: Object array of `train`, `val`, `test`, or `all` where there are none.
+        described: Where labels and splits come from, in a few words.
+        groups: Object array; None where they are not known.
+        notes: Sentences about what a user may not expect.
+        set_aside: `{name: reason}`.
+        digests: `{file: SHA-256}` that is expected; empty where nothing is.
+    """
+
+    files: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    splits: np.ndarray
+    described: str
+    groups: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    set_aside: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 def load(root: Path | str, spec: DataSpec, seed: int = 0) -> Splits:
     """The splits of a folder, memory-mapped.
 
     Args:
-        root: The folder.
-        spec: Size, colour, resizing, shares, limit, strictness.
+        root: The folder, or a table whose folder has the images.
+        spec: Size, colour, resizing, shares, limit, strictness; where classes, splits and groups are found.
         seed: Decides which images go to the splits that the folder does not have.
 
     Returns:
         `Splits` whose images are `Rows` of a cache, and whose report lists the files that were set aside.
 
     Raises:
-        InputError: If the folder has another layout, more than 5 % of its image files cannot be read, or a class has
-            none left.
+        InputError: If it is not clear what the folder or table means, more than 5 % of its images cannot be used, or a
+            class has none left.
     """
     root = Path(root)
+    table = spec.labels_path
+    if label_table.is_table(root):
+        root, table = root.parent, root
     if _texts([str(root.resolve())]) != (str(root.resolve()),):
         raise InputError(f"The name {_texts([str(root)])[0]} contains bytes that are not text. Rename the folder.")
-    listed, layout = _list(root)
-    class_names = tuple(sorted({name for classes in listed.values() for name in classes}))
-    splits, done = _splits(root, _labelled(listed, class_names), spec, seed)
-    description = f"The folder {root.resolve().name}, {layout}{done}"
-    files = Splits(**splits, class_names=_texts(class_names), source=Source("", "", ""))
+    listing = _of_folder(root, spec) if table is None else _of_table(root, table, spec)
+    if spec.splits_path is not None:
+        listing = split_file.applied(listing, spec.splits_path)
+    listing = _grouped(listing, spec)
+    rows, done = _splits(root, listing, spec, seed)
+    description = f"The folder {root.resolve().name}, {listing.described}{done}"
+    parts = {split: Split(listing.files[index], listing.labels[index]) for split, index in rows.items()}
+    files = Splits(parts["train"], parts["val"], parts["test"], _texts(listing.class_names), Source("", "", ""))
     check_splits(files, str(root))  # Before gigabytes are decoded.
     files = files.limited(spec.images_at_most(spec.size**2 * (3 if spec.color == "rgb" else 1)))
-    return _decoded(root, files, spec, description)
+    return _decoded(root, files, spec, description, listing)
 
 
-def _list(root):
-    """`{split: {class: [file, ...]}}`, files relative to the root; and a description of the layout.
-
-    The split is `all` if the folder has none.
-    """
-    folders = _folders(root)
-    known = {name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
-    if folders and len(known) == len(folders) and "train" not in known.values():
-        raise InputError(f"{root} has {', '.join(known)}, but no train folder.")
-    if "train" not in known.values():
-        return {"all": _classes(root, "")}, "without splits"
-    if len(set(known.values())) < len(known):
-        raise InputError(f"{root} has a split twice: {', '.join(known)}. Keep one folder of each.")
-    beside = ", ".join(sorted(set(folders) - set(known)))
-    layout = f"its own {', '.join(known)}" + (f" (ignored: {beside})" if beside else "")
-    return {split: _classes(root, name) for name, split in known.items()}, layout
-
-
-def _folders(root):
-    try:
-        with os.scandir(root) as entries:
-            return sorted(entry.name for entry in entries if _is_data(entry.name) and _is_folder(entry))
-    except OSError as error:
-        raise InputError(f"{root} cannot be read: {error.strerror or error}.") from error
+def _of_folder(root, spec):
+    """Files whose class, and perhaps split, is a folder."""
+    for name in ("file_column", "label_column", "split_column"):
+        if getattr(spec, name):
+            raise InputError(f"--{name.replace('_', '-')} goes with --labels-csv, or a table as --data.")
+    layout = folder_layout.read(root, spec.classes_at)
+    class_names = tuple(sorted({name for classes in layout.splits.values() for name in classes}))
+    numbers = {name: number for number, name in enumerate(class_names)}
+    rows = [
+        (file, numbers[name], split)
+        for split, classes in layout.splits.items()
+        for name, files in classes.items()
+        for file in files
+    ]
+    return _Listing(*_columns(rows, class_names), layout.described, notes=layout.notes)
 
 
-def _is_data(name):
-    return not name.startswith(".") and name.lower() not in NOT_DATA
+def _columns(rows, class_names):
+    """Files, labels, class names and splits of `(file, label, split)`."""
+    files, labels, splits = (np.array([row[place] for row in rows], object) for place in range(3))
+    return files, labels.astype(np.int64), class_names, splits
 
 
-def _is_folder(entry):
-    try:
-        return entry.is_dir()
-    except OSError:  # A link that leads to itself.
-        return False
-
-
-def _classes(root, inside):
-    classes = _folders(root / inside)
-    if not classes:
+def _of_table(root, path, spec):
+    """Files whose class, and perhaps split and group, is in a table."""
+    if spec.classes_at is not None:
+        raise InputError("--classes-at says where class folders are; with a table there are none.")
+    group = spec.group_by if spec.group_by in label_table.column_names(path) else None
+    columns = label_table.Columns(spec.file_column, spec.label_column, spec.split_column, group)
+    table = label_table.read(path, root, columns)
+    class_names = label_table.ordered_classes(table.labels)
+    numbers = {name: number for number, name in enumerate(class_names)}
+    splits = table.splits or ["all"] * len(table.files)
+    rows = [(file, numbers[label], split) for file, label, split in zip(table.files, table.labels, splits, strict=True)]
+    bad, notes = table.set_aside, table.notes
+    if len(bad) > MOST_SET_ASIDE * (len(bad) + len(rows)):
+        shown = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:5])
         raise InputError(
-            "--data needs a folder with one subfolder per class, or train, val and test with such subfolders. "
-            f"{root / inside} has no folders."
+            f"{path}: {len(bad):,} of {len(bad) + len(rows):,} rows cannot be used, more than "
+            f"{100 * MOST_SET_ASIDE:g} %. The first: {shown}."
         )
-    # A link from a class to another class, or to a parent of several, would give its images a wrong label.
-    others = {os.path.realpath(path) for path in (root, root / inside, *(root / inside / name for name in classes))}
-    files = {}
-    for name in classes:
-        path = os.path.join(inside, name)
-        files[name] = sorted(_files(root, path, others - {os.path.realpath(root / path)}))
-    return files
+    if table.unlisted:
+        notes += (f"{len(table.unlisted):,} images have no row in {path.name}, such as {table.unlisted[0]}.",)
+    groups = np.array(table.groups, object) if table.groups else None
+    return _Listing(*_columns(rows, class_names), table.described, groups, notes, table.set_aside)
 
 
-def _files(root, inside, seen):
-    """Files below a folder, relative to the root; links are followed, but no folder is entered twice."""
-    real = os.path.realpath(root / inside)
-    if real in seen:
-        return
-    seen.add(real)
-    try:
-        with os.scandir(root / inside) as entries:
-            children = [(entry.name, _is_folder(entry)) for entry in entries if _is_data(entry.name)]
-    except OSError:
-        yield inside  # Reading it later reports the reason.
-        return
-    for name, is_folder in children:
-        path = os.path.join(inside, name)
-        if is_folder:
-            yield from _files(root, path, seen)
-        else:
-            yield path
+def _grouped(listing, spec):
+    """The listing with the groups that a pattern on file names gives."""
+    if spec.group_by is None or listing.groups is not None:
+        return listing
+    paths = [Path(name).as_posix() for name in _texts(listing.files)]
+    found = np.array(groups.of_names(spec.group_by, paths), object)
+    return dataclasses.replace(listing, groups=found)
 
 
-def _labelled(listed, class_names):
-    """`{split: Split}` with files in place of images."""
-    splits = {}
-    for split, classes in listed.items():
-        rows = [(file, class_names.index(name)) for name, files in classes.items() for file in files]
-        files = np.array([file for file, _ in rows], object)
-        splits[split] = Split(files, np.array([label for _, label in rows], np.int64))
-    return splits
-
-
-def _splits(root, splits, spec, seed):
-    """train, val and test, the missing ones taken from the others; and a description of that."""
-    if "all" in splits:
-        splits, done = {"train": splits["all"]}, "; "
-    elif "test" not in splits and "val" in splits:
-        # Choices are made on the validation split, so the images provided for testing must not be it.
-        splits = {"train": splits["train"], "test": splits["val"]}
-        done = "; its val is the test split here; "
+def _splits(root, listing, spec, seed):
+    """Rows of train, val and test, the missing ones taken from the others; and a description of that."""
+    rows = {split: np.flatnonzero(listing.splits == split) for split in ("all", "train", "val", "test")}
+    rows = {split: index for split, index in rows.items() if len(index) or split in listing.splits}
+    done = "; "
+    if "all" in rows:
+        rows = {"train": rows["all"]}
+        whole = "all"
     else:
-        done = "; "
+        whole = "train"
+        if "train" not in rows:
+            raise InputError(f"{root}: {listing.described} has no images for train.")
+        if "test" not in rows and "val" in rows:
+            # Choices are made on the validation split, so the images provided for testing must not be it.
+            rows = {"train": rows["train"], "test": rows["val"]}
+            done = "; its val is the test split here; "
     for name, share in (("test", spec.test_share), ("val", spec.val_share)):
-        if name not in splits:
-            splits["train"], splits[name] = take_validation(splits["train"], share, seed, str(root))
-            done += f"{name}: {100 * share:g} % of each class of {'all' if name == 'test' else 'train'}, "
+        if name not in rows:
+            rows["train"], rows[name] = _divided(root, listing, rows["train"], share, seed)
+            what = "whole groups, " if listing.groups is not None else "of each class "
+            done += f"{name}: {100 * share:g} % {what}of {whole if name == 'test' else 'train'}, "
             done += f"chosen with seed {seed}; "
-    return splits, done.removesuffix("; ")
+    return rows, done.removesuffix("; ")
 
 
-def _decoded(root, files, spec, description):
+def _divided(root, listing, rows, share, seed):
+    if listing.groups is not None:
+        chosen = groups.divide(listing.labels[rows], listing.groups[rows], share, seed, str(root))
+        return rows[~chosen], rows[chosen]
+    rows = rows.copy()  # They are reordered in place.
+    train, taken = take_validation(Split(rows, listing.labels[rows]), share, seed, str(root))
+    return np.asarray(train.images), np.asarray(taken.images)
+
+
+def _decoded(root, files, spec, description, listing):
     names = sorted(name for split in files.named().values() for name in split.images)
     shape = (spec.size, spec.size, 3 if spec.color == "rgb" else 1)
     cache = cached(root, names, shape, spec.resize, strict=spec.strict)
     _check_set_aside(root, cache)
     rows = {name: row for row, name in enumerate(cache.names)}
-    splits, kept_names = {}, {}
+    group_of = {} if listing.groups is None else dict(zip(listing.files, listing.groups, strict=True))
+    splits: dict[str, Split] = {}
+    found: dict[str, dict[str, np.ndarray]] = {"names": {}, "groups": {}, "digests": {}}
     for split, content in files.named().items():
         kept = np.array([name in rows for name in content.images], bool)
         _check_classes(root, split, files.class_names, content.labels, kept)
-        kept_names[split] = np.array(_texts(content.images[kept]), object)
-        images = cache.rows([rows[name] for name in content.images[kept]])
-        splits[split] = Split(images, content.labels[kept])
+        kept_files = content.images[kept]
+        index = [rows[name] for name in kept_files]
+        splits[split] = Split(cache.rows(index), content.labels[kept])
+        found["names"][split] = np.array(_texts(kept_files), object)
+        found["digests"][split] = np.array([cache.digests[row] for row in index], object)
+        if group_of:
+            found["groups"][split] = np.array([group_of[name] for name in kept_files], object)
     name = root.resolve().name
     how = {"crop": "cropped", "pad": "padded", "stretch": "stretched"}[spec.resize]
     source = Source(
@@ -176,8 +196,44 @@ def _decoded(root, files, spec, description):
         {f"the {len(names):,} files of {name}": cache.sha256},
         spec.resize,
     )
-    report = DataReport(len(names), _text_keys(cache.set_aside), _text_keys(cache.remarks), kept_names)
+    report = DataReport(
+        len(names) + len(listing.set_aside),
+        _text_keys(listing.set_aside | cache.set_aside),
+        _text_keys(cache.remarks),
+        root=str(root.resolve()),
+        names=found["names"],
+        groups=found["groups"],
+        digests=found["digests"],
+        notes=(*listing.notes, *_group_notes(found), *_changed(listing, cache)),
+    )
     return Splits(**splits, class_names=files.class_names, source=source, report=report)
+
+
+def _group_notes(found):
+    """What is known about images that belong together."""
+    if not found["groups"]:
+        note = groups.series(found["names"])
+        return [note] if note else []
+    count = len({name for names in found["groups"].values() for name in names})
+    torn = groups.shared(found["groups"])
+    if not torn:
+        return [f"{count:,} groups of images, none of them in two splits."]
+    return [
+        f"{len(torn):,} of {count:,} groups of images are in two splits, such as {torn[0]}: the metrics are too good. "
+        "The data has its own splits; only a folder or table without splits is divided by groups."
+    ]
+
+
+def _changed(listing, cache):
+    """Files whose content is not what a list of splits says."""
+    changed = [
+        name
+        for name, digest in zip(cache.names, cache.digests, strict=True)
+        if listing.digests.get(name, digest) != digest
+    ]
+    if not changed:
+        return []
+    return [f"{len(changed):,} images have changed since the splits were written, such as {_texts(changed)[0]}."]
 
 
 def _check_set_aside(root, cache):

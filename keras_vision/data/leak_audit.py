@@ -43,7 +43,7 @@ def audited(splits: Splits, *, drop: bool, where: str) -> Splits:
         return splits
     kept = np.setdiff1d(np.arange(len(splits.train)), list(rows))
     train = Split(select(splits.train.images, kept), splits.train.labels[kept])
-    splits = dataclasses.replace(splits, train=train)
+    splits = dataclasses.replace(splits, train=train, report=report.of_rows("train", kept))
     check_splits(splits, f"{where} after --drop-leaks")
     return splits
 

@@ -33,7 +33,7 @@ from keras_vision.files.lock import Lock
 from keras_vision.files.new_folder import put_in_place
 from keras_vision.recipe import InputError
 
-VERSION = 1  # Raise it when the same files yield other pixels or other fingerprints.
+VERSION = 2  # Raise it when the same files yield other pixels or other fingerprints.
 CHUNK = 32  # Files that a thread decodes at a time.
 
 
@@ -44,6 +44,7 @@ class PictureCache:
     Attributes:
         folder: The cache's folder.
         names: Names of the files, row by row.
+        digests: SHA-256 of each file's content, row by row.
         set_aside: `{name: reason}` of the files that could not be decoded.
         remarks: `{name: text}` of the files whose content does not match their extension.
         sha256: Hash of the names and contents of all files.
@@ -55,6 +56,7 @@ class PictureCache:
 
     folder: Path
     names: list[str]
+    digests: list[str]
     set_aside: dict[str, str]
     remarks: dict[str, str]
     sha256: str
@@ -182,7 +184,7 @@ def _partial(folder):
 
 
 def _write(partial, root, names, image_shape, resize, strict):
-    index = {"names": [], "set_aside": {}, "remarks": {}, "not_read": []}
+    index = {"names": [], "digests": [], "set_aside": {}, "remarks": {}, "not_read": []}
     digest, started = hashlib.sha256(), time.perf_counter()
 
     def note(files, not_read):
@@ -195,6 +197,7 @@ def _write(partial, root, names, image_shape, resize, strict):
                 index["set_aside"][name] = reason
                 continue
             index["names"].append(name)
+            index["digests"].append(content_digest)
             if remark:
                 index["remarks"][name] = remark
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_vision.data import cifar10, folders, known_folders, medmnist, npz, synthetic, synthetic_folders
+from keras_vision.data import cifar10, folders, known_folders, label_table, medmnist, npz, synthetic, synthetic_folders
 from keras_vision.data.leak_audit import audited
 from keras_vision.data.splits import Splits, check_splits
 from keras_vision.recipe import DataSpec
@@ -61,6 +61,8 @@ def _read(spec, seed):
         return synthetic_folders.load(spec, seed)
     if spec.data == "cifar10":
         return cifar10.load(spec.val_share, seed)
+    if label_table.is_table(path):
+        return folders.load(path, spec, seed)
     if path.is_dir() and (spec.path is not None or spec.data not in medmnist.info()):
         return folders.load(path, spec, seed)
     if spec.data in known_folders.KNOWN:

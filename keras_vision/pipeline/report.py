@@ -1,5 +1,6 @@
 """What a finished run reports: its metrics, and what they say."""
 
+import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -89,6 +90,11 @@ class Report:
     def title(self) -> str:
         """The report's title: the name of the data."""
         return str(self.data["name"])
+
+    @property
+    def names(self) -> np.ndarray | None:
+        """Names of the evaluated images' files; None where images have none."""
+        return self.data_report.names.get(self.split) if self.data_report else None
 
     @property
     def training_accuracy(self) -> float:
@@ -313,8 +319,9 @@ class Report:
 
     def _caption(self, row):
         predicted = int(self.probabilities[row].argmax())
+        file = "" if self.names is None else f"{plots.shorten(os.path.basename(str(self.names[row])), 24)}\n"
         return (
-            f"true: {plots.shorten(self.class_names[self.labels[row]], 20)}\n"
+            f"{file}true: {plots.shorten(self.class_names[self.labels[row]], 20)}\n"
             f"predicted: {plots.shorten(self.class_names[predicted], 16)}\n"
             f"confidence {self.probabilities[row, predicted]:.0%}"
         )

@@ -1,9 +1,6 @@
 """How a recipe runs: through the stages, in order. The page of prose to read first."""
 
-import csv
 import dataclasses
-import hashlib
-import io
 import os
 import time
 from dataclasses import dataclass
@@ -14,9 +11,10 @@ import keras
 import numpy as np
 
 from keras_vision import backend, data, evaluation, models, training
+from keras_vision.data import split_file
 from keras_vision.keras_internals import names
 from keras_vision.pipeline import folder as run_folder
-from keras_vision.pipeline import heatmaps, record, tflite_files, unfinished
+from keras_vision.pipeline import heatmaps, predictions, record, tflite_files, unfinished
 from keras_vision.pipeline.progress import SECONDS, Progress, is_exact
 from keras_vision.pipeline.report import Report
 from keras_vision.pipeline.report_page import write_report
@@ -119,7 +117,10 @@ def run(
             report, interruptions=progress.interruptions, checkpoints=progress.cost(), exact=is_exact(model)
         )
         write_report(report, folder)
+        linked = predictions.link_mistakes(folder, report) if recipe.evaluation.link_mistakes else None
     print(report.summary())
+    if linked:
+        print(linked)
     total = duration(time.perf_counter() - started + progress.earlier_seconds)
     print(f"{total}, {duration(history.seconds)} of it training; weights of epoch {history.best_epoch}")
     print(f"Report: {Path(out) / run_folder.PAGE}")
@@ -268,23 +269,10 @@ def _write_training(folder, recipe, model, splits, history, report):
         run_folder.write_json(folder / run_folder.DATA_REPORT, report.data_report.to_dict())
     run_folder.write_labels(folder, splits.class_names)
     (folder / run_folder.HISTORY).write_text(history.to_csv(), "utf-8")
-    (folder / run_folder.PREDICTIONS).write_text(_predictions(report), "utf-8")
+    (folder / run_folder.PREDICTIONS).write_text(predictions.text_of(report), "utf-8")
+    if listed := split_file.text_of(splits):
+        (folder / run_folder.SPLITS).write_text(listed, "utf-8")
     # A new model of the same layers leaves out the optimizer, which is twice the weights' size.
     unfinished = folder / f"unfinished-{run_folder.MODEL}"
     keras.Model(model.input, model.output, name=model.name).save(unfinished)
     unfinished.rename(folder / run_folder.MODEL)
-
-
-def _predictions(report):
-    """Each evaluated image by the hash of its pixels, with its label and probabilities, as CSV text.
-
-    Two runs can be compared image by image although their files differ in order.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = [f"p_{label}" for label in range(report.probabilities.shape[1])]
-    writer.writerow(["image_sha256", "label", "predicted", *columns])
-    for image, label, row in zip(report.images, report.labels, report.probabilities, strict=True):
-        digest = hashlib.sha256(image.tobytes()).hexdigest()
-        writer.writerow([digest, label, row.argmax(), *(f"{value:.6g}" for value in row)])
-    return text.getvalue()

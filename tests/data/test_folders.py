@@ -67,10 +67,10 @@ def test_a_validation_split_is_taken_from_train_if_there_is_a_test(write_folder)
     [
         ({"test/a": 1, "val/a": 1}, "but no train folder."),
         ({"train/a": 1, "training/a": 1}, "a split twice: train, training"),
-        ({"train": 3}, "has no folders"),
+        ({"train": 3}, r"one folder with images, train \(3 images\); .* at least 2 classes"),
         ({"a": 3}, "at least 2 classes"),
         ({"a": 3, "b": 0}, "shows 'b'"),
-        ({".hidden": 3}, "has no folders"),
+        ({".hidden": 3}, "has no images and no folders"),
     ],
 )
 def test_other_layouts_are_refused(counts, message, write_folder):
@@ -186,7 +186,7 @@ def test_links_out_of_a_class_cause_no_wrong_labels(write_folder):
 
 @pytest.mark.parametrize(
     ("counts", "message"),
-    [({"a": 9}, "at least 2 classes"), ({"train/Cat": 9, "train/dog": 9, "val/cat": 9, "val/dog": 9}, "shows 'cat'")],
+    [({"a": 9}, "at least 2 classes"), ({"train/Cat": 9, "train/dog": 9, "val/cats": 9, "val/dog": 9}, "shows 'cats'")],
 )
 def test_unusable_data_is_refused_before_decoding(counts, message, write_folder, monkeypatch):
     monkeypatch.setattr(image_files, "read_bytes", None)

@@ -1,0 +1,222 @@
+"""Labels from CSV files as people have them, and groups of images that stay together."""
+
+import csv
+import random
+
+import numpy as np
+import pytest
+
+from keras_vision import data
+from keras_vision.data import groups, label_table
+from keras_vision.recipe import DataSpec, InputError
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Makes empty image files and a table; returns both places."""
+
+    def make(files, rows, name="labels.csv", delimiter=","):
+        root = tmp_path / "pictures"
+        for file in files:
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).touch()
+        with (root / name).open("w", newline="", encoding="utf-8-sig") as file:
+            csv.writer(file, delimiter=delimiter).writerows(rows)
+        return root / name, root
+
+    return make
+
+
+FILES = [f"images/{number}.jpg" for number in range(4)]
+
+
+@pytest.mark.parametrize("delimiter", list(",;\t"))
+@pytest.mark.parametrize(
+    "shown",
+    [
+        lambda file: file,
+        lambda file: file.removeprefix("images/"),
+        lambda file: file.removeprefix("images/").removesuffix(".jpg"),
+        lambda file: "C:\\data\\" + file.replace("/", "\\"),
+        lambda file: "./" + file.upper(),
+    ],
+)
+def test_file_names_as_people_write_them(pictures, shown, delimiter):
+    rows = [["nr", "image_id", "dx"], *([n, shown(file), "ab"[n % 2]] for n, file in enumerate(FILES))]
+    table = label_table.read(*pictures(FILES, rows, delimiter=delimiter))
+    assert table.files == FILES
+    assert table.labels == ["a", "b", "a", "b"]
+    assert "'image_id'" in table.described
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "labels"),
+    [
+        (["file", "label"], lambda n: ["ab"[n % 2]], "abab"),
+        (["file", "patient", "age", "species"], lambda n: [f"P{n}", n, "ab"[n % 2]], "abab"),
+        (["file", "label", "class_name"], lambda n: [n % 2, "ab"[n % 2]], "abab"),
+        (["file", "a", "b"], lambda n: [f"{1 - n % 2}.0", f"{n % 2}.0"], "abab"),
+        (["file", "anything"], lambda n: ["ab"[n % 2]], "abab"),
+        (["file", "split", "label"], lambda n: [["train", "test"][n // 2], "ab"[n % 2]], "abab"),
+    ],
+)
+def test_columns_are_found(pictures, head, row, labels):
+    table = label_table.read(*pictures(FILES, [head, *([file, *row(n)] for n, file in enumerate(FILES))]))
+    assert table.labels == list(labels)
+    assert table.splits == (["train", "train", "test", "test"] if "split" in head else None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([["file", "age", "weight"], ["0.jpg", 3, 4]], "not clear which column has the labels; .* age, weight"),
+        ([["file", "label"], ["9.jpg", "a"]], "no column names files"),
+        ([["0.jpg", "a"], ["1.jpg", "b"]], "has no column names: its first row already names the file 0.jpg"),
+        ([["file", "label"]], "has no rows"),
+        ([["file", "label"], ["0.jpg"]], "row 2 has 1 cells, but there are 2 columns"),
+        ([["file", "file"], ["0.jpg", "a"]], "has a column twice: file"),
+    ],
+)
+def test_tables_that_are_not_clear(pictures, rows, message):
+    with pytest.raises(InputError, match=message):
+        label_table.read(*pictures(FILES, rows))
+
+
+def test_given_columns_are_taken(pictures):
+    rows = [["x", "y", "z", "s"], *([n, file, n % 2, "Train"] for n, file in enumerate(FILES))]
+    path, root = pictures(FILES, rows)
+    table = label_table.read(path, root, label_table.Columns("y", ("z",), "s", "x"))
+    assert (table.labels, table.groups, table.splits) == (list("0101"), list("0123"), ["train"] * 4)
+    with pytest.raises(InputError, match="--label-column q: .* has the columns x, y, z, s"):
+        label_table.read(path, root, label_table.Columns(label=("q",)))
+
+
+def test_dirt_is_reported(pictures):
+    rows = [["file", "label"], *([file, "a"] for file in FILES[:3]), [FILES[0], "a"], [FILES[1], "b"]]
+    rows += [["gone.jpg", "a"], ["x/same.jpg", "a"], ["same.jpg", "a"], ["", "a"], [FILES[2], ""]]
+    path, root = pictures([*FILES, "x/same.jpg", "y/same.jpg"], rows)
+    table = label_table.read(path, root)
+    assert table.files == [FILES[0], FILES[2], "x/same.jpg"]
+    assert table.set_aside == {
+        "gone.jpg": "listed, but there is no such file",
+        "same.jpg": "fits 2 files: x/same.jpg, y/same.jpg",
+        "line 10": "no file name",
+        FILES[2]: "no label",
+        FILES[1]: "listed 2 times in labels.csv, with different values: a and b",
+    }
+    assert table.unlisted == (FILES[3], "y/same.jpg")
+
+
+def test_the_split_decides_between_files_of_one_name(pictures):
+    files = ["train/1.jpg", "test/1.jpg"]
+    rows = [["file", "label", "set"], ["1.jpg", "a", "train"], ["1.jpg", "b", "test"]]
+    table = label_table.read(*pictures(files, rows))
+    assert dict(zip(table.files, table.labels, strict=True)) == {"train/1.jpg": "a", "test/1.jpg": "b"}
+
+
+def test_numbers_are_ordered_by_size():
+    assert label_table.ordered_classes(["10", "9", "2"]) == ("2", "9", "10")
+    assert label_table.ordered_classes(["b", "10", "a"]) == ("10", "a", "b")
+
+
+# Groups.
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.85])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_group_is_divided_and_classes_stay_even(share, seed):
+    random_numbers = np.random.default_rng(seed)
+    names = np.repeat([f"P{number}" for number in range(40)], random_numbers.integers(1, 8, 40))
+    of_group = dict(zip(np.unique(names), random_numbers.integers(0, 2, 40), strict=True))
+    labels = np.array([of_group[name] for name in names])
+    chosen = groups.divide(labels, names, share, seed, "x")
+    assert not set(names[chosen]) & set(names[~chosen])
+    for label in (0, 1):
+        assert abs(chosen[labels == label].mean() - share) < 0.15
+    assert set(labels[~chosen]) == {0, 1}
+
+
+def test_a_class_of_one_group_stays_in_training():
+    labels, names = np.array([0] * 8 + [1] * 2), ["a", "b", "c", "d"] * 2 + ["e", "e"]
+    for seed in range(10):
+        assert not groups.divide(labels, names, 0.4, seed, "x")[8:].any()
+    with pytest.raises(InputError, match="one group, 'a'"):
+        groups.divide(labels, ["a"] * 10, 0.2, 0, "x")
+
+
+def test_groups_of_a_pattern():
+    assert groups.of_names(r"(P\d+)_", ["a/P07_1.png", "b/P08_1.png"]) == ["P07", "P08"]
+    with pytest.raises(InputError, match="does not match 1 of 2 file names, such as x.png"):
+        groups.of_names(r"P\d+", ["P07.png", "x.png"])
+    with pytest.raises(InputError, match="neither a column of a table nor a pattern"):
+        groups.of_names("(", ["a"])
+
+
+def test_numbered_series_in_two_splits_are_pointed_out():
+    frames = [f"cat/P{patient:02}_{number}.png" for patient in range(8) for number in range(6)]
+    random.Random(0).shuffle(frames)
+    found = groups.series({"train": frames[:30], "test": frames[30:]})
+    assert found.startswith("48 of 48 file names look like 8 numbered series, and ")
+    by_patient = sorted(frames)
+    assert groups.series({"train": by_patient[:30], "test": by_patient[30:]}) is None
+    for plain in ("IMG_{}.jpg", "{}.png", "cat.{}.jpg", "0a{}f.png"):
+        names = [plain.format(number) for number in range(48)]
+        assert groups.series({"train": names[::2], "test": names[1::2]}) is None
+
+
+# Whole.
+
+
+def load(root, **knobs):
+    return data.load_splits(DataSpec(data=str(root), **{"size": 8, "audit_leaks": False, **knobs}), 0)
+
+
+def write_table(root, rows):
+    with (root / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+def test_a_folder_with_a_table_becomes_splits_without_divided_groups(write_folder):
+    root = write_folder({"images": 60})
+    rows = [[f"{number:03}", "ab"[number // 6 % 2], f"P{number // 6}"] for number in range(60)]
+    write_table(root, [["image", "label", "patient_id"], *rows])
+    splits = load(root / "labels.csv")
+    assert splits.class_names == ("a", "b")
+    assert "--group-by patient_id keeps" in splits.report.summary()
+    for knobs in ({}, {"labels_csv": str(root / "labels.csv")}):
+        where = root if knobs else root / "labels.csv"
+        splits = load(where, group_by="patient_id", **knobs)
+        assert sum(map(sum, splits.counts().values())) == 60
+        found = [set(names) for names in splits.report.groups.values()]
+        assert sum(map(len, found)) == len(set.union(*found)) == 10
+        assert "10 groups of images, none of them in two splits" in splits.report.summary()
+    by_name = load(root, labels_csv=str(root / "labels.csv"), group_by=r"(\d)\d\.png")
+    assert {name for names in by_name.report.groups.values() for name in names} == set("012345")
+
+
+def test_the_splits_of_a_run_are_taken_again(write_folder, tmp_path):
+    from keras_vision.data import split_file
+
+    root = write_folder({"a": 20, "b": 20})
+    first = load(root)
+    path = tmp_path / "splits.csv"
+    path.write_text(split_file.text_of(first), "utf-8")
+    again = data.load_splits(DataSpec(data=str(root), size=8, audit_leaks=False, splits=str(path)), seed=5)
+    assert split_file.text_of(again) == split_file.text_of(first)
+    (root / "a" / "new.png").write_bytes((root / "a" / "000.png").read_bytes())
+    (root / "b" / "001.png").write_bytes((root / "a" / "000.png").read_bytes())
+    notes = load(root, splits=str(path)).report.summary()
+    assert "1 images have no row in splits.csv and are left out, such as a/new.png." in notes
+    assert "1 images have changed since the splits were written, such as b/001.png." in notes
+    (root / "a" / "002.png").rename(root / "b" / "002x.png")
+    (root / "b" / "003.png").unlink()
+    (root / "b" / "004.png").unlink()
+    with pytest.raises(InputError, match="3 of 40 files are not there"):
+        load(root, splits=str(path))
+
+
+def test_too_many_unusable_rows_are_an_error(write_folder):
+    root = write_folder({"images": 10})
+    write_table(root, [["file", "label"], *([f"{n:03}.png", "ab"[n % 2]] for n in range(11))])
+    with pytest.raises(InputError, match="1 of 11 rows cannot be used, .*The first: 010.png: listed, but"):
+        load(root / "labels.csv")
