@@ -1,11 +1,11 @@
 """A transfer model as tutorials build it, from training to four files with one command.
 
 Run:     KERAS_BACKEND=jax python benchmarks/tutorial_model.py [--data FOLDER] [--classes roses tulips] [--minutes 1]
-Augmentation layers inside the model, a MobileNetV2 nested in it with its preprocessing as operators, one sigmoid neuron,
-trained on two classes of flower_photos for about a minute and saved; nothing of keras_vision until then. The weights are
-random, since ImageNet's cannot be had here, so the whole network trains. Then `keras-vision convert` with --qat on the
-same folder; what its cards say of the four files is recorded, and what MediaPipe, where it is installed, answers for the
-uint8 file. Exit status 1 if a file is missing or its audit is not what its scheme says.
+Augmentation layers inside the model, a MobileNetV2 nested in it with its preprocessing as operators, one sigmoid
+neuron, trained on two classes of flower_photos for about a minute and saved; nothing of keras_vision until then. The
+weights are random, since ImageNet's cannot be had here, so the whole network trains. Then `keras-vision convert --qat`
+on the same folder; recorded is what its cards say of the four files, and how often MediaPipe, where it is installed, gives
+the model's class with the uint8 file. Exit status 1 if a file is missing or its audit is not what its scheme says.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import record
 from keras import layers
 
 SIZE = 96
+SHOWN = 100  # Photos that MediaPipe classifies.
 KINDS = {"float32": "float", "dynamic": "dynamic range", "int8": "full-integer", "qat": "full-integer"}
 
 
@@ -84,20 +85,15 @@ def main():
         done = subprocess.run([*command, "--images", str(photos), "--qat", "--out", str(out)], text=True, check=False)
         seconds = time.perf_counter() - started
         files = {name: read(out, name) for name in KINDS}
-        images = sorted(photos.rglob("*.jpg"))[:: max(1, len(list(photos.rglob("*.jpg"))) // 100)]
-        answers = phone_answers(out / "int8.tflite", images) if (out / "int8.tflite").is_file() else None
-        expected = [
-            model.predict(
-                np.array([keras.utils.img_to_array(keras.utils.load_img(path, target_size=(SIZE, SIZE)))]), verbose=0
-            )[0, 0]
-            for path in images
-        ]
-        same = (
-            None
-            if answers is None
-            else np.mean(
-                [(name == options.classes[1]) == (score > 0.5) for name, score in zip(answers, expected, strict=True)]
-            )
+        shown = sorted(photos.rglob("*.jpg"))
+        shown = shown[:: max(1, len(shown) // SHOWN)]
+        answers = phone_answers(out / "int8.tflite", shown) if files["int8"] else None
+        pixels = [keras.utils.img_to_array(keras.utils.load_img(path, target_size=(SIZE, SIZE))) for path in shown]
+        expected = model.predict(np.array(pixels), verbose=0)[:, 0] > 0.5
+    same = None
+    if answers is not None:
+        same = float(
+            np.mean([(name == options.classes[1]) == two for name, two in zip(answers, expected, strict=True)])
         )
     right = done.returncode == 0 and all(files[name] and files[name]["kind"] == kind for name, kind in KINDS.items())
     headline = {
@@ -105,7 +101,7 @@ def main():
         "right": right,
         "validation_accuracy": accuracy,
         "seconds": round(seconds),
-        "mediapipe_agrees": same if same is None else float(same),
+        "mediapipe_agrees": same,
     }
     record.finish("tutorial_model", headline, {"backend": keras.backend.backend(), "files": files})
     return 0 if right else 1
