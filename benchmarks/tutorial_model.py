@@ -5,7 +5,8 @@ Augmentation layers inside the model, a MobileNetV2 nested in it with its prepro
 neuron, trained on two classes of flower_photos for about a minute and saved; nothing of keras_vision until then. The
 weights are random, since ImageNet's cannot be had here, so the whole network trains. Then `keras-vision convert --qat`
 on the same folder; recorded is what its cards say of the four files, and how often MediaPipe, where it is installed,
-gives the model's class with the uint8 file. Exit status 1 if a file is missing or its audit is not what its scheme says.
+gives the model's class with the uint8 file. Exit status 1 if a file is missing or is not what its
+scheme says.
 """
 
 import argparse
