@@ -7,10 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_vision.evaluation.auc_intervals import auc_intervals
 from keras_vision.evaluation.calibration import Reliability, reliability
-from keras_vision.evaluation.metrics import METRICS, class_auc, confusion_matrix, per_class
+from keras_vision.evaluation.metrics import METRICS, class_auc, class_counts, confusion_matrix, per_class
 
-_CHUNK = 50  # Resamples computed at once: bounds the memory at 50 x 10,000 images x a few arrays of 8 bytes.
+_CHUNK = 50  # Resamples computed at once,
+_WEIGHTS = 5_000_000  # fewer where they have more weights than this, in a few arrays of 8 bytes.
+# Resamples x images x classes above which the AUC is not resampled: 200 million take about ten seconds.
+_RESAMPLED_AUC = 200_000_000
 
 
 class Interval(NamedTuple):
@@ -77,7 +81,9 @@ def judge(labels: np.ndarray, probabilities: np.ndarray, *, resamples: int = 100
     """Computes all metrics, with intervals.
 
     The intervals are percentile bootstrap: the images are resampled with replacement, `resamples` times, and every
-    metric is computed again. They cover the choice of the test images, not the variation between training runs.
+    metric is computed again. They cover the choice of the test images, not the variation between training runs. Where
+    images, classes and resamples multiply to more than 200 million, the intervals of the AUC are those of DeLong's
+    formula.
 
     Args:
         labels: Int array, shape `(N,)`.
@@ -89,25 +95,36 @@ def judge(labels: np.ndarray, probabilities: np.ndarray, *, resamples: int = 100
         A `Judgement`.
     """
     count, num_classes = probabilities.shape
-    predicted = probabilities.argmax(axis=1)
-    plain = _all_metrics(labels, probabilities, predicted, np.ones((1, count)))
+    images = _Images(labels, probabilities, resamples * count * num_classes <= _RESAMPLED_AUC)
+    plain = _all_metrics(images, np.ones((1, count)))
     rng = np.random.Generator(np.random.Philox(seed))
     resampled = []
-    for start in range(0, resamples, _CHUNK):
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=min(_CHUNK, resamples - start))
-        resampled.append(_all_metrics(labels, probabilities, predicted, weights.astype(float)))
+    chunk = max(1, min(_CHUNK, _WEIGHTS // count))
+    for start in range(0, resamples, chunk):
+        weights = rng.multinomial(count, np.full(count, 1 / count), size=min(chunk, resamples - start))
+        resampled.append(_all_metrics(images, weights.astype(float)))
     intervals = {}
     for name, values in plain.items():
         samples = np.concatenate([part[name] for part in resampled])
         low, high = _quantiles(samples)
         intervals[name] = (values[0], low, high)
+    if not images.resampled_auc:
+        intervals["class_auc"], intervals["auc"] = auc_intervals(labels, probabilities)
     scalars = [*METRICS, "auc", "expected_calibration_error"]
     return Judgement(
         metrics={name: Interval(*map(float, intervals[name])) for name in scalars},
         classes=[_class_row(intervals, k, labels) for k in range(num_classes)],
-        confusion=confusion_matrix(labels, predicted, num_classes).astype(int),
+        confusion=confusion_matrix(labels, images.predicted, num_classes).astype(int),
         calibration=reliability(labels, probabilities),
     )
+
+
+class _Images:
+    """What every resample needs of the images, computed once."""
+
+    def __init__(self, labels, probabilities, resampled_auc):
+        self.labels, self.probabilities, self.resampled_auc = labels, probabilities, resampled_auc
+        self.predicted, self.confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
 
 
 def _quantiles(samples):
@@ -124,24 +141,24 @@ def _class_row(intervals, k, labels):
     return ClassMetrics(**row, support=int(np.sum(labels == k)))
 
 
-def _all_metrics(labels, probabilities, predicted, weights):
+def _all_metrics(images, weights):
     """Every metric of every resample: `{name: (B,) or (B, K) array}`."""
-    confusion = confusion_matrix(labels, predicted, probabilities.shape[1], weights)
-    values = {name: metric(confusion) for name, metric in METRICS.items()}
-    values |= {f"class_{name}": row for name, row in per_class(confusion).items() if name != "support"}
-    auc = class_auc(labels, probabilities, weights)
-    values["class_auc"] = auc
-    present = ~np.isnan(auc)
-    with np.errstate(invalid="ignore"):  # With a single class the AUC is NaN.
-        values["auc"] = np.where(present, auc, 0).sum(axis=1) / present.sum(axis=1)
-    values["expected_calibration_error"] = _calibration_error(labels, probabilities, weights)
+    counts = class_counts(images.labels, images.predicted, images.probabilities.shape[1], weights)
+    values = {name: metric(counts) for name, metric in METRICS.items()}
+    values |= {f"class_{name}": row for name, row in per_class(counts).items() if name != "support"}
+    values["expected_calibration_error"] = _calibration_error(images, weights)
+    if images.resampled_auc:
+        auc = class_auc(images.labels, images.probabilities, weights)
+        values["class_auc"] = auc
+        present = ~np.isnan(auc)
+        with np.errstate(invalid="ignore"):  # With a single class the AUC is NaN.
+            values["auc"] = np.where(present, auc, 0).sum(axis=1) / present.sum(axis=1)
     return values
 
 
-def _calibration_error(labels, probabilities, weights, bins=15):
+def _calibration_error(images, weights, bins=15):
     """The expected calibration error of every resample, shape `(B,)`; see `calibration.reliability`."""
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    member = np.eye(bins)[np.minimum((confidence * bins).astype(int), bins - 1)]
-    gaps = (weights * (confidence - correct)) @ member
+    correct = images.predicted == images.labels
+    member = np.eye(bins)[np.minimum((images.confidence * bins).astype(int), bins - 1)]
+    gaps = (weights * (images.confidence - correct)) @ member
     return np.abs(gaps).sum(axis=1) / weights.sum(axis=1)

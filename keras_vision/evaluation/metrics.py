@@ -7,6 +7,7 @@ minutes for a thousand resamples.
 Shapes: B resamples, N images, K classes.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,12 @@ import numpy as np
 
 def softmax(logits: Any) -> np.ndarray:
     """Probabilities of logits, shape `(N, K)`, as float64."""
-    logits = np.asarray(logits, np.float64)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    # One copy, changed in place: of many images and classes each array is hundreds of megabytes.
+    powers = np.array(logits, np.float64)
+    powers -= powers.max(axis=1, keepdims=True)
+    np.exp(powers, out=powers)
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
 
 
 def confusion_matrix(
@@ -33,31 +37,71 @@ def confusion_matrix(
     return matrices[0] if weights is None else matrices
 
 
+@dataclass(frozen=True)
+class ClassCounts:
+    """What the metrics need of a confusion matrix; a thousand classes have a thousand of each, not a million.
+
+    Attributes:
+        hits: Images of each class that are classified correctly, shape `(..., K)`.
+        support: Images of each class.
+        predicted: Images that are classified as each class.
+    """
+
+    hits: np.ndarray
+    support: np.ndarray
+    predicted: np.ndarray
+
+
+def class_counts(labels: np.ndarray, predicted: np.ndarray, num_classes: int, weights: np.ndarray) -> ClassCounts:
+    """The counts of each resample, shape `(B, K)`.
+
+    Args:
+        labels, predicted: Int arrays, shape `(N,)`.
+        num_classes: K.
+        weights: Shape `(B, N)`.
+    """
+    correct = labels == predicted
+
+    def counted(classes, parts):
+        return np.stack([np.bincount(classes, part, num_classes) for part in parts])
+
+    return ClassCounts(
+        hits=counted(labels[correct], weights[:, correct]),
+        support=counted(labels, weights),
+        predicted=counted(predicted, weights),
+    )
+
+
+def _counts(confusion: np.ndarray | ClassCounts) -> ClassCounts:
+    if isinstance(confusion, ClassCounts):
+        return confusion
+    return ClassCounts(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2))
+
+
 def _ratio(numerator, denominator):
     """The quotient, NaN where the denominator is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(denominator > 0, numerator / denominator, np.nan)
 
 
-def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
+def per_class(confusion: np.ndarray | ClassCounts) -> dict[str, np.ndarray]:
     """Precision, recall, F1 and number of images of each class.
 
     As in scikit-learn with `zero_division=0`, the precision of a class that is never predicted is 0. A class without
     images has the recall NaN.
 
     Args:
-        confusion: Shape `(..., K, K)`.
+        confusion: Shape `(..., K, K)`, or its counts. The metrics below take the same.
 
     Returns:
         Dict of arrays of shape `(..., K)`: `precision`, `recall`, `f1`, `support`.
     """
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    support, predicted = confusion.sum(-1), confusion.sum(-2)
+    counts = _counts(confusion)
     return {
-        "precision": np.nan_to_num(_ratio(hits, predicted)),
-        "recall": _ratio(hits, support),
-        "f1": np.nan_to_num(_ratio(2 * hits, support + predicted)),
-        "support": support,
+        "precision": np.nan_to_num(_ratio(counts.hits, counts.predicted)),
+        "recall": _ratio(counts.hits, counts.support),
+        "f1": np.nan_to_num(_ratio(2 * counts.hits, counts.support + counts.predicted)),
+        "support": counts.support,
     }
 
 
@@ -71,36 +115,37 @@ def _weighted(values, support):
     return np.where(support > 0, values * support, 0).sum(-1) / support.sum(-1)
 
 
-def accuracy(confusion: np.ndarray) -> np.ndarray:
+def accuracy(confusion: np.ndarray | ClassCounts) -> np.ndarray:
     """Share of images whose predicted class is the true one."""
-    return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum((-2, -1))
+    counts = _counts(confusion)
+    return counts.hits.sum(-1) / counts.support.sum(-1)
 
 
-def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
+def balanced_accuracy(confusion: np.ndarray | ClassCounts) -> np.ndarray:
     """Mean recall over the classes that have images."""
     classes = per_class(confusion)
     return _mean_over_present(classes["recall"], classes["support"])
 
 
-def macro_f1(confusion: np.ndarray) -> np.ndarray:
+def macro_f1(confusion: np.ndarray | ClassCounts) -> np.ndarray:
     """Mean F1 over the classes that have images."""
     classes = per_class(confusion)
     return _mean_over_present(classes["f1"], classes["support"])
 
 
-def weighted_f1(confusion: np.ndarray) -> np.ndarray:
+def weighted_f1(confusion: np.ndarray | ClassCounts) -> np.ndarray:
     """Mean F1, each class weighted by its number of images."""
     classes = per_class(confusion)
     return _weighted(classes["f1"], classes["support"])
 
 
-def macro_precision(confusion: np.ndarray) -> np.ndarray:
+def macro_precision(confusion: np.ndarray | ClassCounts) -> np.ndarray:
     """Mean precision over the classes that have images."""
     classes = per_class(confusion)
     return _mean_over_present(classes["precision"], classes["support"])
 
 
-def weighted_precision(confusion: np.ndarray) -> np.ndarray:
+def weighted_precision(confusion: np.ndarray | ClassCounts) -> np.ndarray:
     """Mean precision, each class weighted by its number of images."""
     classes = per_class(confusion)
     return _weighted(classes["precision"], classes["support"])

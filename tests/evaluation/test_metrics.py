@@ -6,7 +6,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from keras_vision import evaluation
-from keras_vision.evaluation.metrics import METRICS, class_auc, confusion_matrix
+from keras_vision.evaluation.metrics import METRICS, class_auc, class_counts, confusion_matrix
 
 AVERAGES = ("macro", "weighted")
 
@@ -141,3 +141,13 @@ def test_mcnemar_by_hand():
     second = np.array([False] * 9 + [True] + [True] * 50)
     assert evaluation.mcnemar(first, second) == (9, 1, pytest.approx(22 / 1024))
     assert evaluation.mcnemar(first, first) == (0, 0, 1.0)
+
+
+def test_the_counts_of_classes_give_the_metrics_of_the_whole_matrix(classified):
+    labels, probabilities = classified
+    predicted, classes = probabilities.argmax(axis=1), probabilities.shape[1]
+    weights = np.random.default_rng(0).integers(0, 3, (4, len(labels))).astype(float)
+    matrices = confusion_matrix(labels, predicted, classes, weights)
+    counts = class_counts(labels, predicted, classes, weights)
+    for name, metric in METRICS.items():
+        np.testing.assert_allclose(metric(counts), metric(matrices), err_msg=name)
