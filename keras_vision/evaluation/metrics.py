@@ -37,6 +37,21 @@ def confusion_matrix(
     return matrices[0] if weights is None else matrices
 
 
+def confused_pairs(confusion: np.ndarray) -> np.ndarray:
+    """Pairs of true and predicted class, those with the most images first.
+
+    Args:
+        confusion: Int array, shape `(K, K)`; rows are true classes.
+
+    Returns:
+        Int array, shape `(P, 2)`, of the P pairs of different classes that have images.
+    """
+    wrong = np.array(confusion)
+    np.fill_diagonal(wrong, 0)
+    pairs = np.argwhere(wrong)
+    return pairs[np.argsort(-wrong[tuple(pairs.T)], kind="stable")]
+
+
 @dataclass(frozen=True)
 class ClassCounts:
     """What the metrics need of a confusion matrix; a thousand classes have a thousand of each, not a million.

@@ -1,19 +1,20 @@
 """The explanation stage of a run: heatmaps for the report, and how far they can be trusted."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from keras_vision import explanation, quantization
-from keras_vision.pipeline import plots
+from keras_vision.pipeline import fonts, plots
 from keras_vision.pipeline.progress import Progress
 from keras_vision.recipe import Recipe
 
 SHUFFLING_SEED = 0
 NAME_LENGTH = 22
+MOST_CLASSES = 20  # Classes of which the report shows heatmaps.
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,18 @@ def explain(recipe: Recipe, model: Any, report: Any, progress: Progress) -> Heat
     if spec.explain == "none":
         return Heatmaps()
     print(f"Explaining with {spec.explain}...", flush=True)
+    classes = explained_classes(report)
     rows = {
-        "heatmaps": of_each_class(report.labels, spec.explained_per_class),
+        "heatmaps": of_each_class(report.labels, spec.explained_per_class, classes),
         "surest_mistakes": report.surest_mistakes(),
     }
     layers = f" of {', '.join(spec.explained_layer)}, in this order" if spec.explained_layer else ""
+    present = len(np.unique(report.labels))
+    which = "each class" if present == len(classes) else f"each of the {len(classes)} of {present} classes of lowest F1"
     caption = (
         f"Warm colours mark regions that raise the predicted class ({spec.explain}{layers}). The first "
-        f"{spec.explained_per_class} images of each class on the {report.split} split, whether classified correctly "
-        "or not."
+        f"{spec.explained_per_class} images of {which} on the {report.split} split, whether classified correctly or "
+        "not."
     )
     drawn = {name: plots.png(_panels(spec, model, report, chosen)) for name, chosen in rows.items() if len(chosen)}
     return Heatmaps(caption, drawn, tuple(faithfulness(recipe, model, report, progress)))
@@ -84,15 +88,21 @@ def check(recipe: Recipe, model: Any) -> None:
             explanation.feature_layer(model, layer)
 
 
-def of_each_class(labels: np.ndarray, count: int) -> np.ndarray:
+def explained_classes(report: Any) -> list[int]:
+    """Labels of the classes that have images; of more than 20 those of the lowest F1."""
+    present = set(np.unique(report.labels).tolist())
+    return sorted([label for label in report.worst_first() if label in present][:MOST_CLASSES])
+
+
+def of_each_class(labels: np.ndarray, count: int, classes: Iterable[int]) -> np.ndarray:
     """Rows of the first `count` images of each class."""
-    return np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]).astype(int)
+    return np.concatenate([np.flatnonzero(labels == label)[:count] for label in classes]).astype(int)
 
 
 def _panels(spec, model, report, rows):
     method = explanation.METHODS[spec.explain]
     heatmaps = method(model, report.images[rows], layers=spec.explained_layer)
-    names = [plots.shorten(name, NAME_LENGTH) for name in report.class_names]
+    names = [plots.shorten(name, NAME_LENGTH) for name in fonts.class_labels(report.class_names)]
     captions = [explanation.caption(report.probabilities[row], names, report.labels[row]) for row in rows]
     return explanation.panels(report.images[rows], heatmaps, captions, layers=spec.explained_layer)
 

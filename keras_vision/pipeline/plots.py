@@ -1,25 +1,34 @@
 """The plots of a report, each drawn by one function that returns a matplotlib figure."""
 
+import collections
 import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from keras_vision.data import Batches, Split
-from keras_vision.evaluation import OperatingPoint, Reliability
+from keras_vision.evaluation import OperatingPoint, Reliability, confused_pairs
+from keras_vision.pipeline import fonts
 from keras_vision.recipe import AugmentationSpec
 
 DOTS_PER_INCH = 110
+PAGE_WIDTH = 9.0  # Inches: at 110 dots an inch, what a page shows without making it smaller.
+FEW_CLASSES = 10  # A confusion matrix of these can be read at half a page's width.
+MOST_NUMBERS = 30  # Classes of a confusion matrix with numbers.
+MOST_NAMES = 40  # Classes whose names can be read beside an axis of a page's width.
+SMALLEST_NUMBER = 5.5  # Points.
 UNEVEN = 30  # Ratio of the longest to the shortest bar from which the short one can hardly be seen on a linear axis.
 
 
 def png(figure: Figure) -> bytes:
     """A matplotlib figure as a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    with fonts.quiet():
+        fonts.fit(figure).savefig(buffer, format="png", dpi=DOTS_PER_INCH)
     return buffer.getvalue()
 
 
@@ -47,7 +56,7 @@ def learning_curves(runs: dict[str, list[dict[str, float]]]) -> Figure:
     (figure if many else figure.axes[0]).legend(
         lines, labels, fontsize=8, loc="outside right upper" if many else "upper right"
     )
-    return figure
+    return fonts.fit(figure)
 
 
 def last_epochs(runs: dict[float, Sequence[dict[str, float]]], hyperparameter: str) -> Figure:
@@ -71,31 +80,69 @@ def last_epochs(runs: dict[float, Sequence[dict[str, float]]], hyperparameter: s
 
 
 def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """Rows are true classes, columns predicted ones; colour is the share of the row, the numbers are images."""
-    import seaborn
+    """Rows are true classes, columns predicted ones; colour is the share of the row, the numbers are images.
 
-    side = max(4.0, 0.62 * len(class_names) + 2.6)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    Numbers are left out where they could not be read. Of more than 40 classes those are drawn that are confused most.
+
+    Args:
+        matrix: Int array, shape `(K, K)`.
+        class_names: K names.
+    """
+    names, share = fonts.class_labels(class_names), matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    drawn = _most_confused(matrix) if len(names) > MOST_NAMES else np.arange(len(names))
+    names = axis_names([names[label] for label in drawn])
+    matrix, share, count = matrix[np.ix_(drawn, drawn)], share[np.ix_(drawn, drawn)], len(drawn)
+    few = count <= FEW_CLASSES
+    side = max(4.0, 0.62 * count + 2.6)
+    size = (side + 1, side) if few else (PAGE_WIDTH, PAGE_WIDTH - 0.8)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    share = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
-    names = [literal(shorten(name)) for name in class_names]
-    seaborn.heatmap(
-        share,
-        annot=matrix,
-        fmt="d",
-        cmap="Blues",
-        vmin=0,
-        vmax=1,
-        square=True,
-        xticklabels=names,
-        yticklabels=names,
-        cbar_kws={"label": "share of the true class", "shrink": 0.7},
-        ax=axes,
-    )
+    letters = _number_size(matrix, 72 * (size[1] - 2.2) / max(1, count))
+    numbers = count <= MOST_NUMBERS and letters >= SMALLEST_NUMBER
+    # Where no number tells them, shares of a few per cent must be seen.
+    scale = Normalize(0, 1) if numbers else PowerNorm(0.5, 0, 1)
+    shares = axes.imshow(share, cmap="Blues", norm=scale, interpolation="nearest")
+    figure.colorbar(shares, ax=axes, label="share of the true class", shrink=0.7, fraction=0.05)
+    if numbers:
+        _write_numbers(axes, matrix, share, letters, few)
+    _name_cells(axes, names, few)
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_xticklabels(axes.get_xticklabels(), rotation=40, ha="right")
-    axes.set_yticklabels(axes.get_yticklabels(), rotation=0)
-    return figure
+    if count < len(class_names):
+        axes.set_title(f"the {count} of {len(class_names):,} classes that are confused most", fontsize=10)
+    return fonts.fit(figure)
+
+
+def _write_numbers(axes, matrix, share, size, zeros):
+    for row, column in np.ndindex(matrix.shape) if zeros else np.argwhere(matrix > 0):
+        colour = "white" if share[row, column] > 0.55 else "black"
+        axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour, fontsize=size)
+
+
+def _name_cells(axes, names, few):
+    """The names beside both axes, and lines between the cells."""
+    places, between = np.arange(len(names)), np.arange(1, len(names)) - 0.5
+    axes.set_xticks(places, names)
+    axes.set_yticks(places, names)
+    axes.tick_params(labelsize=10 if few else 8)
+    for label in axes.get_xticklabels():
+        label.set(rotation=40 if few else 90, ha="right" if few else "center", rotation_mode="anchor" if few else None)
+    axes.set_xticks(between, minor=True)
+    axes.set_yticks(between, minor=True)
+    axes.grid(which="minor", color="0.9", linewidth=0.5)
+    axes.tick_params(which="minor", length=0)
+
+
+def _most_confused(matrix):
+    """Labels of the classes in the pairs that are confused most, as many as can be named, in order."""
+    # All others follow, for a matrix of few mistakes.
+    order = np.concatenate([confused_pairs(matrix).ravel(), np.arange(len(matrix))])
+    labels, first = np.unique(order, return_index=True)
+    return np.sort(labels[np.argsort(first)[:MOST_NAMES]])
+
+
+def _number_size(matrix, cell):
+    """The font size at which the longest number fits into a cell; both in points."""
+    return min(10.0, cell / (0.8 * len(str(int(matrix.max(initial=0))))))
 
 
 def reliability_curve(calibration: Reliability) -> Figure:
@@ -127,22 +174,54 @@ def roc_curve(point: OperatingPoint) -> Figure:
 
 
 def class_balance(counts: dict[str, list[int]], class_names: Sequence[str]) -> Figure:
-    """Images per class and split, as bars; on a logarithmic axis where rare classes would be invisible."""
-    figure = Figure(figsize=(9, 0.42 * len(class_names) + 1.4), layout="constrained")
+    """Images per class and split, as bars; on a logarithmic axis where rare classes would be invisible.
+
+    Of more than 40 classes a histogram: how many classes have how many images.
+
+    Args:
+        counts: `{split: images of each class}`.
+        class_names: Names of the classes.
+    """
+    there = [number for values in counts.values() for number in values if number]
+    uneven = bool(there) and max(there) > UNEVEN * min(there)
+    if len(class_names) > MOST_NAMES:
+        return _balance_histogram(counts, uneven)
+    height = 0.42 if len(class_names) <= 20 else 0.34
+    figure = Figure(figsize=(PAGE_WIDTH, height * len(class_names) + 1.4), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(class_names))
     for number, (split, values) in enumerate(counts.items()):
         bars = axes.barh(places + (number - 1) * 0.27, values, height=0.25, label=split)
         axes.bar_label(bars, padding=2, fontsize=7)
-    axes.set_yticks(places, [literal(shorten(name)) for name in class_names])
-    axes.invert_yaxis()
-    there = [number for values in counts.values() for number in values if number]
-    if there and max(there) > UNEVEN * min(there):
+    axes.set_yticks(places, axis_names(fonts.class_labels(class_names)))
+    axes.set_ylim(len(class_names) - 0.4, -0.6)
+    if uneven:
         axes.set(xscale="log", xlabel="images (logarithmic)")
     else:
         axes.set(xlabel="images")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.margins(x=0.1)
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return fonts.fit(figure)
+
+
+def _balance_histogram(counts, uneven):
+    figure = Figure(figsize=(PAGE_WIDTH, 1.4 * len(counts) + 0.5), layout="constrained")
+    every = np.concatenate([*counts.values(), [0]]).astype(int)
+    low, high = (every[every > 0].min(), every.max()) if uneven else (every.min(), every.max())
+    spaced = np.geomspace(low, high + 1, 31) if uneven else np.linspace(low, high + 1, 31)
+    edges = np.unique(np.rint(spaced).astype(int))
+    grid = figure.subplots(len(counts), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (split, values) in zip(grid, counts.items(), strict=True):
+        axes.stairs(np.histogram(values, edges)[0], edges, fill=True)
+        none = sum(number == 0 for number in values)
+        without = f" ({none:,} of {len(values):,} classes without)" if none else ""
+        several = f"{min(values):,} to {max(values):,}" if min(values) < max(values) else f"{max(values):,}"
+        axes.set_title(f"{split}: {several} images a class{without}", fontsize=9, loc="left")
+        axes.set(ylabel="classes")
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    grid[-1].set(xscale="log" if uneven else "linear", xlabel="images of a class" + " (logarithmic)" * uneven)
+    grid[-1].xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     return figure
 
 
@@ -212,7 +291,9 @@ def tensor_errors(files: dict[str, Any]) -> Figure:
         errors = {error.tensor: error.relative_error for error in file.tensor_errors}
         names = [operator.output for operator in file.audit.operators if operator.output in errors]
         axes.plot(np.arange(len(names)), [errors[name] for name in names], "o-", label=literal(label))
-        axes.set_xticks(np.arange(len(names)), [shorten(name) for name in names], rotation=40, ha="right", fontsize=7)
+        axes.set_xticks(
+            np.arange(len(names)), [literal(shorten(name)) for name in names], rotation=40, ha="right", fontsize=7
+        )
     axes.set(ylabel="relative error", yscale="log")
     axes.legend(fontsize=8, loc="upper left")
     axes.grid(alpha=0.25)
@@ -226,14 +307,25 @@ def _captioned(figure, rows, columns, images, captions):
     for axes, image, caption in zip(figure.axes, images, captions, strict=False):
         axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
         axes.set_title(literal(caption), fontsize=6.5)
-    return figure
+    return fonts.fit(figure)
 
 
 def literal(text: str) -> str:
     """A text that matplotlib shows as it is; between two dollar signs it would read a formula."""
-    return text.replace("$", r"\$")
+    return fonts.visible(text).replace("$", r"\$")
 
 
 def shorten(name: str, length: int = 24) -> str:
     """A class name that fits beside an axis."""
     return name if len(name) <= length else name[: length - 1].rstrip() + "…"
+
+
+def axis_names(names: Sequence[str]) -> list[str]:
+    """Class names that fit beside an axis; those that begin alike lose their middle instead of their end."""
+    short = [shorten(name) for name in names]
+    several = {name for name, times in collections.Counter(short).items() if times > 1}
+    ends = [f"{name[:10].rstrip()}…{name[-13:].lstrip()}" for name in names]
+    return [
+        literal(end if cut in several and cut != name else cut)
+        for name, cut, end in zip(names, short, ends, strict=True)
+    ]

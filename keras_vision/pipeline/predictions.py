@@ -2,34 +2,37 @@
 
 import csv
 import hashlib
-import io
 import os
 import re
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline.report import Report
 
+# Classes whose probabilities are all in predictions.csv: a thousand, of 100,000 images, would be a file of 900 MB.
+MOST_PROBABILITIES = 100
 NAME_BYTES = 100
 
 
-def text_of(report: Report) -> str:
-    """Each evaluated image by its file, if it has one, and by the hash of its pixels, as CSV text.
+def write(report: Report, file: TextIO) -> None:
+    """Writes each evaluated image by its file, if it has one, and by the hash of its pixels, as CSV text.
 
-    Two runs can be compared image by image although their files differ in order.
+    Two runs can be compared image by image although their files differ in order. Of more than 100 classes only the
+    probabilities of the true and of the predicted one are written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = report.names
-    columns = [f"p_{label}" for label in range(report.probabilities.shape[1])]
+    writer = csv.writer(file, lineterminator="\n")
+    names, classes = report.names, report.probabilities.shape[1]
+    every = classes <= MOST_PROBABILITIES
+    columns = [f"p_{label}" for label in range(classes)] if every else ["p_label", "p_predicted"]
     writer.writerow([*["file"] * (names is not None), "image_sha256", "label", "predicted", *columns])
     for number, (image, label, row) in enumerate(zip(report.images, report.labels, report.probabilities, strict=True)):
-        digest = hashlib.sha256(image.tobytes()).hexdigest()
-        file = [] if names is None else [Path(names[number]).as_posix()]
-        writer.writerow([*file, digest, label, row.argmax(), *(f"{value:.6g}" for value in row)])
-    return text.getvalue()
+        digest, predicted = hashlib.sha256(image.tobytes()).hexdigest(), row.argmax()
+        shown = [] if names is None else [Path(names[number]).as_posix()]
+        values = row if every else row[[label, predicted]]
+        writer.writerow([*shown, digest, label, predicted, *(f"{value:.6g}" for value in values)])
 
 
 def link_mistakes(folder: Path, report: Report) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from keras_vision.data.data_report import DataReport
 from keras_vision.evaluation import ClassMetrics, Gap, Judgement, OperatingPoint, accuracy_gap
-from keras_vision.pipeline import plots
+from keras_vision.pipeline import fonts, plots
 from keras_vision.pipeline.heatmaps import MethodResult
 from keras_vision.pipeline.progress import Interruption
 from keras_vision.pipeline.tables import HEADLINE, counted, duration, shown, text_table, words
@@ -17,6 +17,7 @@ from keras_vision.pipeline.tflite_files import FileResult, short_files_table
 from keras_vision.training import Profile
 
 MOST_INTERRUPTIONS = 3  # Of those that the report names one by one.
+MOST_ABSENT = 5  # Of the classes without images that a sentence names.
 FEW_IMAGES = 100  # With fewer the 95 % interval of an accuracy is wider than 10 points either way.
 
 
@@ -123,6 +124,25 @@ class Report:
             self.validation.correct, self.validation.images, self.judgement.correct, self.judgement.images
         )
 
+    @property
+    def absent_classes(self) -> list[str]:
+        """Names of the classes that have no image in the evaluated split."""
+        return [name for name, row in self.named_classes() if not row.support]
+
+    def absence(self, judgement: Judgement, split: str) -> str | None:
+        """Which classes a split has no image of, and what the averages are then, in a sentence; None if it has all."""
+        absent = [name for name, row in zip(self.class_names, judgement.classes, strict=True) if not row.support]
+        if not absent:
+            return None
+        classes, others = len(self.class_names), len(self.class_names) - len(absent)
+        named = ", ".join(absent[:MOST_ABSENT])
+        more = f" and {len(absent) - MOST_ABSENT:,} more" if len(absent) > MOST_ABSENT else ""
+        return (
+            f"{len(absent):,} of {classes:,} classes {'has' if len(absent) == 1 else 'have'} no image in the {split} "
+            f"split ({named}{more}): balanced accuracy, the macro averages and AUC there are means over the other "
+            f"{others:,}."
+        )
+
     def findings(self) -> list[str]:
         """What the metrics say, a sentence or two each; differences are named only where a test shows them."""
         return [text for text in self._findings() if text]
@@ -139,6 +159,7 @@ class Report:
         if accuracy.low <= share:
             word = "below" if accuracy.value < share else "not clearly above"
             yield f"The accuracy, {accuracy.value:.3f}, is {word} the {share:.3f} of always predicting {name}."
+        yield self.absence(self.judgement, self.split)
         gap = self.overfitting
         if gap.significant and gap.difference > 0:
             yield (
@@ -165,7 +186,7 @@ class Report:
         missed[label] = 0
         other = int(missed.argmax())
         same = sum(value == recall for value, _ in present) - 1
-        others = f" (as for {counted(same, 'other class').replace('classs', 'classes')})" if same else ""
+        others = f" (as for {counted(same, 'other class')})" if same else ""
         support = counted(self.judgement.classes[label].support, "image")
         return (
             f"Weakest class: {self.class_names[label]}, of which {recall:.0%} of {support} are found{others}; most "
@@ -227,6 +248,7 @@ class Report:
                 {"name": name, **row.to_dict()}
                 for name, row in zip(self.class_names, self.judgement.classes, strict=True)
             ],
+            "absent_classes": self.absent_classes,
             "confusion_matrix": self.judgement.confusion.tolist(),
             "operating_point": self.operating_point and self.operating_point.to_dict(self.class_names),
             "reliability": {
@@ -261,6 +283,11 @@ class Report:
     def named_classes(self) -> list[tuple[str, ClassMetrics]]:
         """The metrics of each class beside its name."""
         return list(zip(self.class_names, self.judgement.classes, strict=True))
+
+    def worst_first(self) -> list[int]:
+        """Labels of the classes by F1, the lowest first; those without images are last."""
+        rows = self.judgement.classes
+        return sorted(range(len(rows)), key=lambda label: (not rows[label].support, rows[label].f1.value))
 
     def summary(self) -> str:
         """The last lines of a run in the terminal."""
@@ -297,7 +324,8 @@ class Report:
             drawn["profile"] = self.profile.plot()
         rows = self.surest_mistakes()
         if len(rows):
-            drawn["surest_mistakes"] = plots.gallery(self.images[rows], [self._caption(row) for row in rows])
+            names = fonts.class_labels(self.class_names)
+            drawn["surest_mistakes"] = plots.gallery(self.images[rows], [self._caption(row, names) for row in rows])
         found = self.data_report
         if found is not None and found.leaks and found.pairs is not None:
             drawn["leaks"] = plots.pairs(found.pairs, [_leak_caption(leak) for leak in found.leaks])
@@ -317,12 +345,12 @@ class Report:
         )
         return f"Interrupted {counted(len(places), 'time')}: {shown_places}. Work done again: {lost}. {result}"
 
-    def _caption(self, row):
+    def _caption(self, row, names):
         predicted = int(self.probabilities[row].argmax())
         file = "" if self.names is None else f"{plots.shorten(os.path.basename(str(self.names[row])), 24)}\n"
         return (
-            f"{file}true: {plots.shorten(self.class_names[self.labels[row]], 20)}\n"
-            f"predicted: {plots.shorten(self.class_names[predicted], 16)}\n"
+            f"{file}true: {plots.shorten(names[self.labels[row]], 20)}\n"
+            f"predicted: {plots.shorten(names[predicted], 16)}\n"
             f"confidence {self.probabilities[row, predicted]:.0%}"
         )
 

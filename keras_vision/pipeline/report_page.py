@@ -3,14 +3,17 @@
 from pathlib import Path
 
 from keras_vision.data.data_report import DataReport
+from keras_vision.evaluation import confused_pairs
 from keras_vision.pipeline import folder as run_folder
-from keras_vision.pipeline import plots
+from keras_vision.pipeline import fonts, plots
 from keras_vision.pipeline.html import contents, folded, page, picture, section, side_by_side, table, text
 from keras_vision.pipeline.report import Report, likeness
 from keras_vision.pipeline.tables import HEADLINE, counted, duration, shown, transposed, words
 from keras_vision.pipeline.tflite_files import files_table, smallest_equal
 
 LONGEST_TABLE = 100  # Rows of what may be thousands.
+MOST_CLASSES = 40  # Rows of a table of classes.
+MOST_PAIRS = 20  # Pairs of classes in the table of those that are confused most.
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -88,23 +91,62 @@ def _metrics(report):
     ]
     judged, validation = (counted(found.images, "image") for found in (report.judgement, report.validation))
     head = ("metric", f"{report.split}, {judged} (95 % interval)", f"validation, {validation} (95 % interval)")
-    return f"<p>Choose between recipes by the validation split, and read the test split once.</p>{table(head, rows)}"
+    absent = [report.absence(report.judgement, report.split)]
+    if report.split != "val":
+        absent.append(report.absence(report.validation, "validation"))
+    notes = "".join(f'<p class="note">{text(note)}</p>' for note in absent if note)
+    intro = "<p>Choose between recipes by the validation split, and read the test split once.</p>"
+    return intro + table(head, rows) + notes
 
 
 def _training(report, pngs):
     accuracy = report.validation.metrics["accuracy"].value
-    curves_and_confusion = side_by_side(
-        f"""{picture("learning_curves", pngs["learning_curves"])}
+    curves = f"""{picture("learning_curves", pngs["learning_curves"])}
 <p class="note">Training metrics are measured while the weights change, with augmentation and dropout where the recipe
 has them. Without both, the finished model's accuracy is {report.training_accuracy:.3f} on training images and
-{accuracy:.3f} on the validation split.</p>""",
-        f"""{picture("confusion_matrix", pngs["confusion_matrix"])}
-<p class="note">Rows are true classes, columns predicted ones. Colours are shares of each row, numbers are
-images.</p>""",
-    )
+{accuracy:.3f} on the validation split.</p>"""
+    few = len(report.class_names) <= plots.FEW_CLASSES
+    confusion = _confusion(report, pngs)
+    both = side_by_side(curves, confusion) if few else curves + confusion + _confused_pairs(report)
     resumption = report.resumption()
     interrupted = f"<p>{text(resumption)}</p>" if resumption else ""
-    return curves_and_confusion + interrupted + _profile(report, pngs)
+    return both + interrupted + _profile(report, pngs)
+
+
+def _confusion(report, pngs):
+    count = len(report.class_names)
+    note = "Rows are true classes, columns predicted ones. Colours are shares of each row"
+    note += ", numbers, where they fit, are images." if count <= plots.MOST_NUMBERS else "."
+    if count > plots.MOST_NAMES:
+        note += f" {run_folder.REPORT} has the whole matrix."
+    if any(not fonts.drawable(name) for name in report.class_names):
+        note += (
+            " Class names with characters that no installed font has are numbers in the plots; the table of classes "
+            "has the numbers."
+        )
+    return f'{picture("confusion_matrix", pngs["confusion_matrix"])}<p class="note">{note}</p>'
+
+
+def _confused_pairs(report):
+    """The pairs of classes that are confused most, which a matrix of many classes does not show at a glance."""
+    matrix, names = report.judgement.confusion, report.class_names
+    pairs = confused_pairs(matrix)
+    if not len(pairs):
+        return ""
+    rows = [
+        (names[true], names[predicted], matrix[true, predicted], f"{matrix[true, predicted] / matrix[true].sum():.1%}")
+        for true, predicted in pairs[:MOST_PAIRS]
+    ]
+    return f"""<h3>Classes confused most</h3>
+{table(("true class", "predicted class", "images", "share of the true class"), rows)}
+{_left_out(len(pairs), len(rows), "pair")}"""
+
+
+def _left_out(count, rows, noun):
+    """A line on what a table leaves out."""
+    if count <= rows:
+        return ""
+    return f'<p class="note">The first {rows} of {counted(count, noun)}; {run_folder.REPORT} has all.</p>'
 
 
 def _profile(report, pngs):
@@ -118,11 +160,18 @@ def _profile(report, pngs):
 
 
 def _classes(report):
-    rows = [
-        (name, row.support, *(shown(part) for part in (row.precision, row.recall, row.f1, row.auc)))
-        for name, row in report.named_classes()
-    ]
-    return table(("class", "images", "precision", "recall", "F1", "AUC"), rows)
+    """A row per class, the worst first; with numbers where plots show these instead of names."""
+    numbers = any(not fonts.drawable(name) for name in report.class_names)
+    rows = []
+    for label in report.worst_first()[:MOST_CLASSES]:
+        found = report.judgement.classes[label]
+        parts = (found.precision, found.recall, found.f1, found.auc)
+        metrics = [shown(part) if found.support else "none" for part in parts]
+        rows.append([report.class_names[label], *([label] if numbers else []), found.support, *metrics])
+    head = ["class", *(["number"] if numbers else []), "images", "precision", "recall", "F1", "AUC"]
+    return f"""<p>By F1, the lowest first.</p>
+{table(head, rows)}
+{_left_out(len(report.class_names), len(rows), "class")}"""
 
 
 def _detection(report, pngs):
@@ -189,9 +238,9 @@ def _files(report):
     if not report.files:
         return ""
     head, rows = transposed(*files_table(report.files))
-    classes = [
-        (name, *(_lost_and_won(file, label) for file in report.files)) for label, name in enumerate(report.class_names)
-    ]
+    changed = [max(sum(file.agreement.classes[k]) for file in report.files) for k in range(len(report.class_names))]
+    order = sorted(range(len(changed)), key=lambda label: -changed[label])[:MOST_CLASSES]
+    classes = [(report.class_names[label], *(_lost_and_won(file, label) for file in report.files)) for label in order]
     schemes = [file.scheme for file in report.files]
     traced = [_tensor_errors(file) for file in report.files if file.tensor_errors]
     best = smallest_equal(report.files)
@@ -206,6 +255,7 @@ Grad-CAM its network with fake quantization. Times are of this machine, one imag
 {table(head, rows)}
 <h3>Images lost (-) and won (+), by class</h3>
 {table(("class", *schemes), classes)}
+{_left_out(len(report.class_names), len(classes), "class")}
 {"".join(traced)}"""
 
 
@@ -233,9 +283,16 @@ def _data(report, pngs):
             f"<p>{text(data['description'])}. Licence: {text(data['licence'])}. "
             f"Files: {text(files or 'none, drawn from a seed')}.</p>",
             picture("class_balance", pngs["class_balance"]),
+            _counts_note(report),
             *found,
         ]
     )
+
+
+def _counts_note(report):
+    if len(report.class_names) <= plots.MOST_NAMES:
+        return ""
+    return f'<p class="note">How many classes have how many images; {run_folder.REPORT} has the number of each.</p>'
 
 
 def _found(found: DataReport, pngs):

@@ -1,6 +1,7 @@
 """Tables of metrics: rows of text, for the terminal and for pages alike."""
 
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -35,7 +36,20 @@ def duration(seconds: float) -> str:
 
 def counted(count: int, noun: str) -> str:
     """A count and its noun, such as `1 image` or `1,198 images`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    if count == 1:
+        return f"{count:,} {noun}"
+    return f"{count:,} {noun}es" if noun.endswith("s") else f"{count:,} {noun}s"
+
+
+def width(text: str) -> int:
+    """Columns that a text takes in a terminal: a Chinese character takes two, a combining one none."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+
+
+def padded(text: str, columns: int) -> str:
+    """A text with spaces after it that fill so many columns of a terminal."""
+    return text + " " * (columns - width(text))
 
 
 def from_json(values: dict[str, float | None] | None) -> Interval:
@@ -53,5 +67,5 @@ def transposed(head: Row, rows: Sequence[Row]) -> Table:
 def text_table(head: Row, rows: Iterable[Row]) -> str:
     """A table for the terminal."""
     cells = [[str(cell) for cell in row] for row in [head, *rows]]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
+    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(map(padded, row, widths)) for row in cells)

@@ -18,13 +18,14 @@ from keras_vision.pipeline import heatmaps, predictions, record, tflite_files, u
 from keras_vision.pipeline.progress import SECONDS, Progress, is_exact
 from keras_vision.pipeline.report import Report
 from keras_vision.pipeline.report_page import write_report
-from keras_vision.pipeline.tables import counted, duration
+from keras_vision.pipeline.tables import counted, duration, padded
 from keras_vision.recipe import Recipe, override
 from keras_vision.training import torch_state
 
 PREDICT_BATCH = 256
 # Training images on which the finished model is evaluated: enough for its accuracy to within a point.
 TRAIN_EVALUATED = 5000
+MOST_ANNOUNCED = 40  # Classes that the terminal lists one by one.
 
 
 @dataclass(frozen=True)
@@ -183,11 +184,21 @@ def _in_float32(trained):
 def announce(splits: data.Splits) -> None:
     """Prints which data it is, and how many images each class has."""
     print(f"Data: {splits.source.name}. {splits.source.description}. Images of shape {splits.image_shape}.")
-    print(f"{'class':<50}" + "".join(f"{name:>8}" for name in splits.named()))
-    for label, name in enumerate(splits.class_names):
-        print(f"{name[:49]:<50}" + "".join(f"{counts[label]:>8}" for counts in splits.counts().values()))
+    if splits.num_classes > MOST_ANNOUNCED:
+        ranges = [f"{name} {_range(counts)}" for name, counts in splits.counts().items()]
+        print(f"{splits.num_classes:,} classes. Images of a class: {'; '.join(ranges)}.")
+    else:
+        print(f"{'class':<50}" + "".join(f"{name:>8}" for name in splits.named()))
+        for label, name in enumerate(splits.class_names):
+            print(padded(name[:49], 50) + "".join(f"{counts[label]:>8}" for counts in splits.counts().values()))
     if splits.report is not None:
         print(splits.report.summary())
+
+
+def _range(counts):
+    """The fewest and the most images of a class, in words, and how many classes have none."""
+    none = sum(count == 0 for count in counts)
+    return f"{min(counts):,} to {max(counts):,}" + (f" ({counted(none, 'class')} without images)" if none else "")
 
 
 def train_batches(recipe: Recipe, splits: data.Splits) -> data.Batches:
@@ -269,7 +280,8 @@ def _write_training(folder, recipe, model, splits, history, report):
         run_folder.write_json(folder / run_folder.DATA_REPORT, report.data_report.to_dict())
     run_folder.write_labels(folder, splits.class_names)
     (folder / run_folder.HISTORY).write_text(history.to_csv(), "utf-8")
-    (folder / run_folder.PREDICTIONS).write_text(predictions.text_of(report), "utf-8")
+    with (folder / run_folder.PREDICTIONS).open("w", encoding="utf-8", newline="") as file:
+        predictions.write(report, file)
     if listed := split_file.text_of(splits):
         (folder / run_folder.SPLITS).write_text(listed, "utf-8")
     # A new model of the same layers leaves out the optimizer, which is twice the weights' size.

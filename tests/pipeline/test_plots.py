@@ -71,3 +71,68 @@ def test_tensor_errors_are_in_the_order_of_the_file():
     plots.png(drawn)
     assert drawn.axes[0].lines[0].get_ydata().tolist() == [0.1, 0.2]
     assert [label.get_text() for label in drawn.axes[0].get_xticklabels()] == ["conv", "logits"]
+
+
+def numbers_in(drawn):
+    return [text.get_text() for text in drawn.axes[0].texts]
+
+
+@pytest.mark.parametrize(("classes", "numbers"), [(2, 4), (10, 100), (11, 11), (30, 30), (31, 0), (40, 0), (300, 0)])
+def test_a_confusion_matrix_has_numbers_where_they_can_be_read(classes, numbers):
+    drawn = plots.confusion(7 * np.eye(classes, dtype=int), [str(label) for label in range(classes)])
+    assert len(numbers_in(drawn)) == numbers
+    assert set(numbers_in(drawn)) <= {"0", "7"}
+
+
+def test_numbers_too_long_for_their_cells_are_left_out():
+    names = [str(label) for label in range(30)]
+    assert numbers_in(plots.confusion(np.full((30, 30), 999), names))
+    assert not numbers_in(plots.confusion(np.full((30, 30), 99_999), names))
+
+
+@pytest.mark.parametrize("classes", [41, 1000])
+def test_the_plots_of_many_classes_are_as_large_as_those_of_forty(classes):
+    counts, names = {"train": list(range(classes)), "val": [2] * classes}, [f"class {k}" for k in range(classes)]
+    matrix = np.random.default_rng(0).integers(0, 99, (classes, classes))
+    for draw, content in ((plots.confusion, matrix), (plots.class_balance, counts)):
+        forty = {split: part[:40] for split, part in content.items()} if content is counts else content[:40, :40]
+        many, few = draw(content, names), draw(forty, names[:40])
+        assert (many.get_size_inches() <= few.get_size_inches()).all()
+        assert len(many.findobj()) <= 1.5 * len(few.findobj())
+        assert many.get_size_inches()[0] <= plots.PAGE_WIDTH
+
+
+def test_of_many_classes_those_that_are_confused_most_are_drawn():
+    matrix = 10 * np.eye(60, dtype=int)
+    matrix[50, 7], matrix[58, 3] = 9, 2
+    drawn = plots.confusion(matrix, [f"name {label}" for label in range(60)])
+    shown = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+    assert len(shown) == 40
+    assert {"name 50", "name 7", "name 58", "name 3"} <= set(shown)
+    place = shown.index("name 50"), shown.index("name 7")
+    assert drawn.axes[0].images[0].get_array()[place] == pytest.approx(9 / 19)
+    assert drawn.axes[0].get_title() == "the 40 of 60 classes that are confused most"
+
+
+def test_the_histogram_of_many_classes_counts_each_of_them():
+    counts = {"train": [0, 0, 1, *[5] * 20, *[900] * 27], "val": [3] * 50}
+    drawn = plots.class_balance(counts, [str(label) for label in range(50)])
+    plots.png(drawn)
+    assert [int(axes.patches[0].get_data().values.sum()) for axes in drawn.axes] == [48, 50]  # Two have none.
+    assert [axes.get_title(loc="left") for axes in drawn.axes] == [
+        "train: 0 to 900 images a class (2 of 50 classes without)",
+        "val: 3 images a class",
+    ]
+    even = plots.class_balance({"train": [0, 1, *[4] * 48]}, [str(label) for label in range(50)])
+    assert even.axes[0].patches[0].get_data().values.sum() == 50
+
+
+def test_long_names_that_begin_alike_stay_apart_beside_an_axis():
+    names = [f"Tomato___Tomato_Yellow_Leaf_{end}" for end in ("Curl_Virus", "Mould")]
+    short = plots.axis_names([*names, "Tomato", "An other name that is too long"])
+    assert short == [
+        "Tomato___T\u2026af_Curl_Virus",
+        "Tomato___T\u2026ow_Leaf_Mould",
+        "Tomato",
+        "An other name that is t\u2026",
+    ]

@@ -8,6 +8,7 @@ import pytest
 
 from keras_vision import evaluation
 from keras_vision.data.data_report import DataReport, LeakRecord
+from keras_vision.pipeline.heatmaps import explained_classes, of_each_class
 from keras_vision.pipeline.report import Report
 from keras_vision.pipeline.report_page import report_page, write_report
 from keras_vision.recipe import Recipe
@@ -146,3 +147,95 @@ def test_sections_without_content_are_left_out():
     page = report_page(report(), pngs)
     for anchor in ("detection", "heatmaps", "files"):
         assert f'id="{anchor}"' not in page
+
+
+def many(classes, *, wrong=0, absent=(), **fields):
+    """A report of two images of each class but of the absent ones; of the first classes one is taken for the next."""
+    labels = np.repeat([label for label in range(classes) if label not in absent], 2)
+    predicted = labels.copy()
+    predicted[: 2 * wrong : 2] += 1
+    probabilities = np.eye(classes)[predicted]
+    found = {
+        "judgement": evaluation.judge(labels, probabilities, resamples=5),
+        "class_names": tuple(f"name {label}" for label in range(classes)),
+        "labels": labels,
+        "probabilities": probabilities,
+        "images": np.zeros((len(labels), 4, 4, 3), np.uint8),
+        "data": report().data | {"counts": {"train": [9] * classes, "val": [3] * classes, "test": [2] * classes}},
+    }
+    found["validation"] = found["judgement"]
+    return report(**found | fields)
+
+
+PNGS = dict.fromkeys(("learning_curves", "confusion_matrix", "reliability", "class_balance", "surest_mistakes"), b"")
+
+
+def test_tables_of_many_classes_show_the_worst_and_say_how_many_there_are():
+    found = many(300, wrong=50)
+    page = report_page(found, PNGS)
+    for line in ("The first 40 of 300 classes", "The first 20 of 50 pairs", "report.json has the whole matrix"):
+        assert line in page
+    table = page.partition('<section id="classes">')[2].partition("</table>")[0]
+    # Each of the classes 1 to 49 lost an image and won one.
+    assert [row.partition("</td>")[0] for row in table.split("<td>")[1:] if row.startswith("name")] == [
+        f"name {label}" for label in range(1, 41)
+    ]
+    written = found.to_dict()
+    assert len(written["classes"]) == len(written["confusion_matrix"]) == 300
+
+
+def test_tables_of_few_classes_are_whole():
+    page = report_page(many(12, wrong=3), PNGS)
+    assert "The first" not in page
+    assert all(f"<td>name {label}</td>" in page for label in range(12))
+
+
+def test_the_page_grows_little_with_the_number_of_classes():
+    sizes = [len(report_page(many(classes, wrong=classes // 2), PNGS)) for classes in (50, 400)]
+    assert sizes[1] < 1.2 * sizes[0]
+
+
+@pytest.mark.parametrize(("absent", "words"), [((2,), "1 of 9 classes has"), ((2, 4), "2 of 9 classes have")])
+def test_classes_without_images_are_named_where_the_averages_are(absent, words):
+    found = many(9, wrong=1, absent=absent)
+    assert found.absent_classes == [f"name {label}" for label in absent]
+    assert said(found, f"{words} no image in the test split ({', '.join(found.absent_classes)}): balanced accuracy")
+    assert said(found, f"are means over the other {9 - len(absent)}.")
+    assert words in found.summary()
+    page = report_page(found, PNGS)
+    for place in ('<section id="metrics">', "<header>"):
+        assert words in page.partition(place)[2].partition("<section")[0]
+    assert found.to_dict()["absent_classes"] == found.absent_classes
+    # One image of the first class is missed, and the classes without images do not count.
+    assert found.judgement.metrics["balanced_accuracy"].value == pytest.approx(1 - 0.5 / (9 - len(absent)))
+
+
+def test_nothing_is_said_of_absent_classes_where_there_are_none():
+    assert not said(many(9), "no image in")
+    assert "no image in" not in report_page(many(9, wrong=1), PNGS)
+
+
+def test_many_absent_classes_are_not_all_named():
+    assert said(many(60, absent=range(20, 50)), "(name 20, name 21, name 22, name 23, name 24 and 25 more)")
+
+
+def test_the_page_has_the_names_that_no_font_has_and_their_numbers(tmp_path):
+    names = ("\u72ac\U00020000", "cat", "\u732b\U00020000")  # Beyond what any common font has.
+    found = report(class_names=names)
+    write_report(found, tmp_path)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert all(f"<td>{name}</td>" in page for name in names)
+    assert "<th>number</th>" in page
+    assert "<th>number</th>" not in report_page(report(), PNGS)
+
+
+@pytest.mark.parametrize(("classes", "explained"), [(20, range(20)), (21, range(20)), (300, range(20))])
+def test_heatmaps_are_of_twenty_classes_at_most(classes, explained):
+    # The first classes have the lowest F1, as one image of each is missed.
+    found = many(classes, wrong=19)
+    assert explained_classes(found) == list(explained)
+    assert len(of_each_class(found.labels, 2, explained_classes(found))) == 40
+
+
+def test_heatmaps_are_of_classes_with_images():
+    assert explained_classes(many(9, absent=(0, 5))) == [1, 2, 3, 4, 6, 7, 8]
