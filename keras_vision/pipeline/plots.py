@@ -95,7 +95,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     few = count <= FEW_CLASSES
     side = max(4.0, 0.62 * count + 2.6)
     size = (side + 1, side) if few else (PAGE_WIDTH, PAGE_WIDTH - 0.8)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout="compressed")
     axes = figure.subplots()
     letters = _number_size(matrix, 72 * (size[1] - 2.2) / max(1, count))
     numbers = count <= MOST_NUMBERS and letters >= SMALLEST_NUMBER

@@ -68,7 +68,7 @@ def _first_screen(report):
     return f"""<header>
 <h1>{text(report.title)}</h1>
 <p class="lead">{text(report.data["description"])}. Track {text(report.track)}: {report.parameters:,} parameters,
-{len(report.epochs)} epochs in {duration(report.train_seconds)} (weights of epoch {report.best_epoch}),
+{counted(len(report.epochs), "epoch")} in {duration(report.train_seconds)} (weights of epoch {report.best_epoch}),
 {text(report.environment["backend"])}.</p>
 <p>Evaluated on the {text(report.split)} split, {len(report.labels):,} images. The ranges are 95 % intervals over these
 images; another training would vary as well.</p>
@@ -119,17 +119,14 @@ def _confusion(report, pngs):
     note += ", numbers, where they fit, are images." if count <= plots.MOST_NUMBERS else "."
     if count > plots.MOST_NAMES:
         note += f" {run_folder.REPORT} has the whole matrix."
-    if any(not fonts.drawable(name) for name in report.class_names):
-        note += (
-            " Class names with characters that no installed font has are numbers in the plots; the table of classes "
-            "has the numbers."
-        )
+    if fonts.class_labels(report.class_names) != list(report.class_names):
+        note += " Names that no installed font can draw are numbers in the plots; the tables have both."
     return f'{picture("confusion_matrix", pngs["confusion_matrix"])}<p class="note">{note}</p>'
 
 
 def _confused_pairs(report):
     """The pairs of classes that are confused most, which a matrix of many classes does not show at a glance."""
-    matrix, names = report.judgement.confusion, report.class_names
+    matrix, names = report.judgement.confusion, _names(report)
     pairs = confused_pairs(matrix)
     if not len(pairs):
         return ""
@@ -140,6 +137,12 @@ def _confused_pairs(report):
     return f"""<h3>Classes confused most</h3>
 {table(("true class", "predicted class", "images", "share of the true class"), rows)}
 {_left_out(len(pairs), len(rows), "pair")}"""
+
+
+def _names(report):
+    """The class names, with the numbers that plots show instead of some."""
+    names = zip(report.class_names, fonts.class_labels(report.class_names), strict=True)
+    return [name if name == drawn else f"{name} ({drawn})" for name, drawn in names]
 
 
 def _left_out(count, rows, noun):
@@ -160,15 +163,13 @@ def _profile(report, pngs):
 
 
 def _classes(report):
-    """A row per class, the worst first; with numbers where plots show these instead of names."""
-    numbers = any(not fonts.drawable(name) for name in report.class_names)
-    rows = []
+    """A row per class, the worst first."""
+    rows, names = [], _names(report)
     for label in report.worst_first()[:MOST_CLASSES]:
         found = report.judgement.classes[label]
         parts = (found.precision, found.recall, found.f1, found.auc)
-        metrics = [shown(part) if found.support else "none" for part in parts]
-        rows.append([report.class_names[label], *([label] if numbers else []), found.support, *metrics])
-    head = ["class", *(["number"] if numbers else []), "images", "precision", "recall", "F1", "AUC"]
+        rows.append([names[label], found.support, *(shown(part) if found.support else "none" for part in parts)])
+    head = ("class", "images", "precision", "recall", "F1", "AUC")
     return f"""<p>By F1, the lowest first.</p>
 {table(head, rows)}
 {_left_out(len(report.class_names), len(rows), "class")}"""
@@ -240,7 +241,8 @@ def _files(report):
     head, rows = transposed(*files_table(report.files))
     changed = [max(sum(file.agreement.classes[k]) for file in report.files) for k in range(len(report.class_names))]
     order = sorted(range(len(changed)), key=lambda label: -changed[label])[:MOST_CLASSES]
-    classes = [(report.class_names[label], *(_lost_and_won(file, label) for file in report.files)) for label in order]
+    names = _names(report)
+    classes = [(names[label], *(_lost_and_won(file, label) for file in report.files)) for label in order]
     schemes = [file.scheme for file in report.files]
     traced = [_tensor_errors(file) for file in report.files if file.tensor_errors]
     best = smallest_equal(report.files)

@@ -136,3 +136,14 @@ def test_long_names_that_begin_alike_stay_apart_beside_an_axis():
         "Tomato",
         "An other name that is t\u2026",
     ]
+
+
+@pytest.mark.parametrize("name", ["a", "a name of several words"])
+@pytest.mark.parametrize("classes", [2, 10, 40])
+def test_everything_beside_a_confusion_matrix_is_inside_the_plot(classes, name):
+    drawn = plots.confusion(np.eye(classes, dtype=int), [f"{name} {label}" for label in range(classes)])
+    plots.png(drawn)
+    for axes in drawn.axes:
+        box = axes.get_tightbbox().transformed(drawn.transFigure.inverted())
+        assert min(box.min) >= -0.01  # A few pixels of it are white.
+        assert max(box.max) <= 1.01
