@@ -39,7 +39,7 @@ def test_predictions_have_every_probability_of_few_classes_and_two_of_many(class
     probabilities = np.zeros((2, classes))
     probabilities[:, 2], probabilities[1, 0] = 0.75, 0.25
     images = np.arange(2 * 4, dtype=np.uint8).reshape(2, 2, 2, 1)
-    report = SimpleNamespace(images=images, labels=np.array([2, 0]), probabilities=probabilities)
+    report = SimpleNamespace(images=images, labels=np.array([2, 0]), probabilities=probabilities, names=None)
     file = io.StringIO()
     predictions.write(report, file)
     head, *rows = csv.reader(io.StringIO(file.getvalue()))
