@@ -23,6 +23,7 @@ DECODERS = 4
 BATCH, BATCH_VALUES = 256, 2**21
 MAX_VALUES = 2**28  # Of one image or of what a layer makes of it, a gigabyte as float32.
 RESIZES = image_files.RESIZES
+MAX_INTENSITY = 1e30  # Of a recorded range of intensities; float32 ends at 3e38.
 PIXELS = (0.0, 255.0)
 USUAL_RANGES = (PIXELS, (0.0, 1.0), (-1.0, 1.0))
 
@@ -37,6 +38,7 @@ class Classifier:
         image_shape: Shape of one image, `(H, W, C)`, or `(D, H, W, C)` of one volume.
         input_range: What the model takes for the pixel values 0 and 255, such as `(0.0, 255.0)` or `(-1.0, 1.0)`.
         resize: How images are brought to `image_shape`: `crop`, `pad` or `stretch`.
+        intensity_range: Values of image files that become the pixel values 0 and 255; None for the range of their bits.
         model: The `keras.Model`, or the `quantization.Runner` of a .tflite file.
     """
 
@@ -59,6 +61,7 @@ class Classifier:
         self.has_names = class_names is not None
         self.class_names = tuple(class_names or (f"class {label}" for label in range(count)))
         self.input_range, self.resize = input_range, resize
+        self.intensity_range: tuple[float, float] | None = None
 
     @classmethod
     def open(
@@ -68,6 +71,7 @@ class Classifier:
         class_names: Sequence[str] | None = None,
         input_range: tuple[float, float] | None = None,
         resize: str | None = None,
+        intensity_range: tuple[float, float] | None = None,
         size: Sequence[int] | None = None,
         output: str | None = None,
         threads: int = 1,
@@ -84,6 +88,8 @@ class Classifier:
             class_names: Names of the classes; by default those in the file or beside it.
             input_range: What the model takes for the pixel values 0 and 255; by default what the file says.
             resize: `crop`, `pad` or `stretch`; by default what the model was trained with, else `stretch`.
+            intensity_range: Values of image files that become the pixel values 0 and 255; by default what the model was
+                trained with, else the range of the files' bits.
             size: Side, or height and width, of the images of a .keras model that takes any.
             output: Which output of a .keras model with several, by the name of its layer or its key.
             threads: Threads of LiteRT, for a .tflite file.
@@ -96,11 +102,19 @@ class Classifier:
         path = Path(os.path.expanduser(path))
         if resize not in (None, *RESIZES):
             raise InputError(f"resize is one of {', '.join(RESIZES)}. Received: {resize!r}.")
-        recorded = run_folder.data_of(path).get("resize", "stretch")
-        resize = resize or (recorded if recorded in RESIZES else "stretch")
+        if intensity_range is not None and not _is_range(intensity_range):
+            raise InputError(f"--intensity-range takes the lower value first. Received: {_words(intensity_range)}.")
+        recorded = run_folder.data_of(path)
+        if resize is None:
+            resize = recorded["resize"] if recorded.get("resize") in RESIZES else "stretch"
+        if intensity_range is None and _is_range(recorded.get("intensity_range")):
+            intensity_range = tuple(recorded["intensity_range"])
         if path.suffix == ".tflite":
-            return _open_tflite(cls, path, class_names, input_range, resize, threads, keep_tensors)
-        return _open_keras(cls, path, class_names, input_range, resize, size, output)
+            found = _open_tflite(cls, path, class_names, input_range, resize, threads, keep_tensors)
+        else:
+            found = _open_keras(cls, path, class_names, input_range, resize, size, output)
+        found.intensity_range = intensity_range
+        return found
 
     @property
     def is_tflite(self) -> bool:
@@ -154,7 +168,7 @@ class Classifier:
     def read(self, path: str | os.PathLike) -> np.ndarray | None:
         """An image file at the model's size, uint8; None where the file is not an image that can be read."""
         try:
-            return image_files.read(path, self.image_shape, self.resize)
+            return image_files.read(path, self.image_shape, self.resize, self.intensity_range)
         except image_files.UnreadableError:
             return None
 
@@ -257,6 +271,14 @@ def _chosen_range(path, stated: Any, input_range: Any, unknown):
             f"{_words(input_range)} contradicts. Leave the flag out."
         )
     return input_range
+
+
+def _is_range(values):
+    """Whether a value, perhaps from a file, is two finite numbers, the lower one first."""
+    numbers = (
+        isinstance(values, list | tuple) and len(values) == 2 and all(isinstance(end, int | float) for end in values)
+    )
+    return numbers and all(abs(end) < MAX_INTENSITY for end in values) and values[0] < values[1]
 
 
 def _words(input_range):

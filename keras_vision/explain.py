@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         targets = _places(predict.find_images(options.images), Path(options.out), options.overwrite)
         model = predict.open_model(options, keep_tensors=True)
-        status.code = predict.name_unread(_explain_all(options, model, targets))
+        status.code = predict.name_unread(_explain_all(options, model, targets), model.intensity_range)
     return status.code
 
 
@@ -89,7 +89,7 @@ def _explain_all(options, model, targets):
     unread = []
     for path, place in targets.items():
         image = model.read(path)
-        full = _full_image(path, model.image_shape, model.resize)
+        full = _full_image(path, model.image_shape, model.resize, model.intensity_range)
         if image is None or full is None:
             unread.append(path)
             continue
@@ -123,12 +123,13 @@ def _class_number(text, labels):
     )
 
 
-def _full_image(path, image_shape, resize):
+def _full_image(path, image_shape, resize, intensity_range=None):
     """What the model sees of an image, as large as `LONGEST_SIDE`; the whole image, unstretched, for `stretch`."""
     import cv2
 
     try:
-        image = image_files.decode(image_files.read_bytes(path))
+        content = image_files.read_bytes(path)
+        image = image_files.decode(content, intensity_range=intensity_range, name=str(path))
     except image_files.UnreadableError:
         return None
     if resize != "stretch":

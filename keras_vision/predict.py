@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_vision import backend, cli
 from keras_vision.files import image_files
-from keras_vision.recipe import InputError, first_line
+from keras_vision.recipe import InputError, first_line, printable
 
 if TYPE_CHECKING:
     from keras_vision.classifier import Classifier
@@ -24,27 +24,33 @@ if TYPE_CHECKING:
 def find_images(paths: Iterable[str]) -> list[Path]:
     """The image files that paths name: files as they are, folders with all image files in them, hidden ones left out.
 
+    What else is in a folder is named on standard error.
+
     Raises:
         InputError: If a path does not exist, or a folder has no image file.
     """
     found = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(
-                item
-                for item in path.rglob("*")
-                if item.suffix.lower() in image_files.SUFFIXES
-                and item.is_file()
-                and not _hidden(item.relative_to(path))
-            )
+            files = sorted(item for item in path.rglob("*") if item.is_file() and not _hidden(item.relative_to(path)))
+            inside = [item for item in files if image_files.is_image(item)]
+            _name_others(path, [item for item in files if item not in set(inside)])
             if not inside:
-                raise InputError(f"{path} has no image files ({', '.join(sorted(image_files.SUFFIXES))}).")
+                raise InputError(f"{path} has no image files.")
             found += inside
         elif path.exists():
             found.append(path)
         else:
             raise InputError(f"{path} does not exist.")
     return found
+
+
+def _name_others(folder, files):
+    """Names the files of a folder that are no images."""
+    if files:
+        shown = ", ".join(str(file.relative_to(folder)) for file in files[:3]) + (", ..." if len(files) > 3 else "")
+        what = "1 file is no image" if len(files) == 1 else f"{len(files):,} files are no images"
+        print(f"{folder}: {what} and left out: {printable(shown)}", file=sys.stderr)
 
 
 def _hidden(path):
@@ -67,6 +73,15 @@ def add_model_flags(parser: cli.Parser) -> None:
         choices=image_files.RESIZES,
         default=None,
         help="how images are brought to the model's size (default: as in its training, else stretch)",
+    )
+    parser.add_argument(
+        "--intensity-range",
+        type=float,
+        nargs=2,
+        default=None,
+        metavar=("LOW", "HIGH"),
+        help="values in the image files that become black and white (default: as in its training, else the range of "
+        "the files' bits)",
     )
     parser.add_argument(
         "--size",
@@ -106,6 +121,7 @@ def open_model(options: Any, *, threads: int = 1, keep_tensors: bool = False) ->
         class_names=None if options.labels is None else read_class_names(options.labels),
         input_range=None if options.input_range is None else tuple(options.input_range),
         resize=options.resize,
+        intensity_range=None if options.intensity_range is None else tuple(options.intensity_range),
         size=None if options.size is None else _size(options.size),
         output=options.output,
         threads=threads,
@@ -144,10 +160,11 @@ def _import(names):
         sys.path.remove("")
 
 
-def name_unread(paths: Sequence[Path]) -> int:
-    """Names the files that could not be read, and gives the exit status: 1 if there are any."""
+def name_unread(paths: Sequence[Path], intensity_range: tuple[float, float] | None = None) -> int:
+    """Names the files that could not be read, with the reasons, and gives the exit status: 1 if there are any."""
     for path in paths:
-        print(f"error: {path} is not an image that can be read, or too large; it was skipped.", file=sys.stderr)
+        reason = image_files.why_unread(path, intensity_range)
+        print(f"error: {printable(str(path))} was skipped: {reason}.", file=sys.stderr)
     return 1 if paths else 0
 
 
@@ -210,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _write_csv(rows)
         else:
             _print_table(rows, options.top)
-        status.code = name_unread(unread)
+        status.code = name_unread(unread, model.intensity_range)
     return status.code
 
 

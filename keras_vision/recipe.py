@@ -40,16 +40,16 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         """The sentence; what cannot be printed in one line is replaced, because names in files may hold anything."""
-        return _printable(super().__str__())
+        return printable(super().__str__())
 
 
 def first_line(error: BaseException) -> str:
     """The beginning of an exception's first line, or its type where the message is empty."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0][:MAX_LINE]
-    return _printable(line)
+    return printable(line)
 
 
-def _printable(text):
+def printable(text: str) -> str:
     """Text without control characters, some of which a terminal obeys."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
@@ -171,6 +171,14 @@ class DataSpec(_Checked):
         "how images of a folder are made square: cropped at both ends, padded with black, or stretched",
         choices=("crop", "pad", "stretch"),
     )
+    intensity_range: tuple[float, float] | None = knob(
+        None,
+        "values in the files of a folder that become black and white, for images of 12 or 16 bits, numbers and DICOM "
+        "(default: the range of the files' bits, or a DICOM file's window)",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+    )
     limit: int | None = knob(
         None,
         "keep about N images of each split, classes in proportion, at least one of each",
@@ -200,6 +208,11 @@ class DataSpec(_Checked):
     )
     # Set by `smoke`: few images, and drawn ones in place of a named data set that would have to be downloaded.
     trial: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.intensity_range is not None and self.intensity_range[0] >= self.intensity_range[1]:
+            raise InputError(f"--intensity-range takes the lower value first. Received: {self.intensity_range}.")
 
     @property
     def path(self) -> Path | None:
@@ -702,7 +715,7 @@ def unread(recipe: Recipe) -> dict[str, str]:
     rules = [
         # Fields, whether something reads them, and what does.
         (
-            "color resize strict test_share group_by splits labels_csv link_mistakes",
+            "color resize intensity_range strict test_share group_by splits labels_csv link_mistakes",
             data.kind in ("folder", "unknown"),
             "--data FOLDER",
         ),

@@ -32,7 +32,7 @@ class DataReport:
     Attributes:
         files: How many files were read; None for data that does not come as one file per image.
         set_aside: `{name: reason}` of the files that are in no split.
-        remarks: `{name: text}` of the files whose content does not match their extension.
+        remarks: `{name: text}` of the files whose content does not match their extension, or whose values are unusual.
         root: The folder that the names of files are relative to; empty where there is none.
         names: Names of the files by split, row by row; empty where images have no files.
         groups: The group of each image by split; empty where none are known.
@@ -87,6 +87,9 @@ class DataReport:
             shown = "; ".join(f"{name}: {reason}" for name, reason in list(self.set_aside.items())[:3])
             more = "; ..." if len(self.set_aside) > 3 else ""
             lines.append(f"{len(self.set_aside)} files set aside ({shown}{more}), all in data_report.json.")
+        if self.remarks:
+            name, remark = next(iter(self.remarks.items()))
+            lines.append(f"{len(self.remarks)} files with a remark ({name}: {remark}), all in data_report.json.")
         if self.leaks is not None:
             near = len(self.leaks) - self.exact_leaks
             dropped = f"; {self.dropped} images dropped from train" if self.dropped else ""

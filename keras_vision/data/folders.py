@@ -11,7 +11,7 @@ from keras_vision.data import folder_layout, groups, label_table, split_file
 from keras_vision.data.data_report import DataReport
 from keras_vision.data.picture_cache import cached
 from keras_vision.data.splits import Source, Split, Splits, check_splits, take_validation
-from keras_vision.files import image_files
+from keras_vision.files import image_files, image_kinds, pixel_values
 from keras_vision.recipe import DataSpec, InputError
 
 MOST_SET_ASIDE = 0.05
@@ -171,7 +171,7 @@ def _divided(root, listing, rows, share, seed):
 def _decoded(root, files, spec, description, listing):
     names = sorted(name for split in files.named().values() for name in split.images)
     shape = (spec.size, spec.size, 3 if spec.color == "rgb" else 1)
-    cache = cached(root, names, shape, spec.resize, strict=spec.strict)
+    cache = cached(root, names, shape, spec.resize, strict=spec.strict, intensity_range=spec.intensity_range)
     _check_set_aside(root, cache)
     rows = {name: row for row, name in enumerate(cache.names)}
     group_of = {} if listing.groups is None else dict(zip(listing.files, listing.groups, strict=True))
@@ -191,10 +191,12 @@ def _decoded(root, files, spec, description, listing):
     how = {"crop": "cropped", "pad": "padded", "stretch": "stretched"}[spec.resize]
     source = Source(
         name,
-        f"{description}; {how} to {spec.size} x {spec.size}, {'colour' if spec.color == 'rgb' else 'gray'}",
+        f"{description}; {how} to {spec.size} x {spec.size}, {'colour' if spec.color == 'rgb' else 'gray'}"
+        f"{pixel_values.scaling(spec.intensity_range)}",
         "unknown",
         {f"the {len(names):,} files of {name}": cache.sha256},
         spec.resize,
+        spec.intensity_range,
     )
     report = DataReport(
         len(names) + len(listing.set_aside),
@@ -237,15 +239,26 @@ def _changed(listing, cache):
 
 
 def _check_set_aside(root, cache):
-    """Stops if more than 5 % of the files with an image's extension cannot be read; other files do not count."""
+    """Stops if more than 5 % of the files that are meant as images cannot be read; other files do not count."""
     aside = _text_keys(cache.set_aside)
-    bad = [name for name in aside if Path(name).suffix.lower() in image_files.SUFFIXES]
+    # DICOM files often have a number as their name.
+    bad = [
+        name
+        for name, reason in aside.items()
+        if image_files.meant_as_image(name) or reason.startswith(image_kinds.DICOM.a_file)
+    ]
     if len(bad) > MOST_SET_ASIDE * (len(bad) + len(cache.names)):
-        shown = "; ".join(f"{name}: {aside[name]}" for name in bad[:5])
+        shown = "; ".join(f"{name}: {aside[name]}" for name in _of_each_reason(bad, aside)[:5])
         raise InputError(
             f"{root}: {len(bad)} of {len(bad) + len(cache.names)} images cannot be read, more than "
             f"{100 * MOST_SET_ASIDE:g} %. Repair or remove them. The first: {shown}."
         )
+
+
+def _of_each_reason(names, reasons):
+    """The names, the first of each reason before all others, so that a few of them show every reason."""
+    first = {reasons[name]: name for name in reversed(names)}
+    return sorted(names, key=lambda name: first[reasons[name]] != name)
 
 
 def _check_classes(root, split, class_names, labels, kept):

@@ -7,6 +7,7 @@ it is complete; a decoding that was interrupted goes on. The package never delet
 
 import collections
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -46,7 +47,7 @@ class PictureCache:
         names: Names of the files, row by row.
         digests: SHA-256 of each file's content, row by row.
         set_aside: `{name: reason}` of the files that could not be decoded.
-        remarks: `{name: text}` of the files whose content does not match their extension.
+        remarks: `{name: text}` of the files whose content does not match their extension, or whose values are unusual.
         sha256: Hash of the names and contents of all files.
         images: Memory-mapped uint8 array, shape `(N, H, W, C)`.
         prints: Memory-mapped float32 array, shape `(N, *fingerprints.SHAPE)`.
@@ -76,7 +77,13 @@ def home() -> Path:
 
 
 def cached(
-    root: Path, names: list[str], image_shape: tuple[int, int, int], resize: str, *, strict: bool = False
+    root: Path,
+    names: list[str],
+    image_shape: tuple[int, int, int],
+    resize: str,
+    *,
+    strict: bool = False,
+    intensity_range: tuple[float, float] | None = None,
 ) -> PictureCache:
     """Decoded images of some files, from an earlier run if possible.
 
@@ -86,14 +93,16 @@ def cached(
         image_shape: `(H, W, C)` of every image after resizing.
         resize: See `image_files.fit`.
         strict: Whether a file that cannot be decoded is an error.
+        intensity_range: See `image_files.decode`.
 
     Raises:
         InputError: If the cache cannot be written, or a file cannot be decoded with `strict`.
     """
-    folder = home() / f"{root.resolve().name}-{_key(root, names, image_shape, resize)}"
+    how = _How(image_shape, resize, intensity_range)
+    folder = home() / f"{root.resolve().name}-{_key(root, names, how)}"
     cache = _open(folder, image_shape)
     if cache is None or any(map(_can_be_read, (root / name for name in cache.not_read))):
-        _make(folder, root, names, image_shape, resize, strict)
+        _make(folder, root, names, how, strict)
         cache = _open(folder, image_shape)
     if cache is None:
         raise InputError(f"{folder} was written but cannot be read back. Set KERAS_HOME to another folder.")
@@ -102,9 +111,20 @@ def cached(
     return cache
 
 
-def _key(root, names, image_shape, resize):
+@dataclass(frozen=True)
+class _How:
+    """How files become images."""
+
+    image_shape: tuple[int, int, int]
+    resize: str
+    intensity_range: tuple[float, float] | None
+
+
+def _key(root, names, how):
     files = [(name, *_size_and_time(root / name)) for name in names]
-    identity = [VERSION, fingerprints.VERSION, str(root.resolve()), image_shape, resize, files]
+    # A file that needed a package is tried again when that is installed.
+    decoders = image_files.decoders()
+    identity = [VERSION, fingerprints.VERSION, decoders, str(root.resolve()), *dataclasses.astuple(how), files]
     # Names may contain bytes that are not text; Python represents them by surrogates that UTF-8 cannot encode.
     text = json.dumps(identity).encode()
     return hashlib.sha256(text).hexdigest()[:16]
@@ -149,15 +169,15 @@ def _mapped(path, dtype, shape):
     return np.frombuffer(mapping, dtype).reshape(shape), forget
 
 
-def _make(folder, root, names, image_shape, resize, strict):
+def _make(folder, root, names, how, strict):
     """Decodes all files into the folder, which appears when it is complete."""
     print(f"Decoding {len(names):,} files of {root} into {folder}", flush=True)
     try:
         with _partial(folder) as partial:
-            _write(partial, root, names, image_shape, resize, strict)
+            _write(partial, root, names, how, strict)
             put_in_place(partial, folder)  # It may replace a damaged cache, or one with unread files.
     except OSError as error:
-        needed = len(names) * int(np.prod(image_shape)) >> 20
+        needed = len(names) * int(np.prod(how.image_shape)) >> 20
         raise InputError(
             f"The decoded images ({needed:,} MB) cannot be written to {folder.parent}: {error.strerror or error}. "
             "Set KERAS_HOME to a folder with enough space."
@@ -183,7 +203,7 @@ def _partial(folder):
     shutil.rmtree(partial, ignore_errors=True)  # There if another process was first.
 
 
-def _write(partial, root, names, image_shape, resize, strict):
+def _write(partial, root, names, how, strict):
     index = {"names": [], "digests": [], "set_aside": {}, "remarks": {}, "not_read": []}
     digest, started = hashlib.sha256(), time.perf_counter()
 
@@ -210,7 +230,7 @@ def _write(partial, root, names, image_shape, resize, strict):
             before += len(entry["files"])
         if before:
             print(f"Going on after {before:,} files that were decoded before", flush=True)
-        for done, decoded in _decode_all(root, names[before:], image_shape, resize):
+        for done, decoded in _decode_all(root, names[before:], how):
             note(decoded.files, decoded.not_read)
             images.write(decoded.images)
             prints.write(decoded.prints)
@@ -262,7 +282,7 @@ class _Decoded:
     not_read: list[str]
 
 
-def _decode_all(root, names, image_shape, resize):
+def _decode_all(root, names, how):
     """`(files done, _Decoded)` chunk by chunk, in order; only a few chunks are in memory at a time."""
     chunks = (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -272,7 +292,7 @@ def _decode_all(root, names, image_shape, resize):
         try:
             for chunk in itertools.chain(chunks, [None] * 2 * workers):
                 if chunk is not None:
-                    waiting.append(pool.submit(_decode, root, chunk, image_shape, resize))
+                    waiting.append(pool.submit(_decode, root, chunk, how))
                 if waiting and (chunk is None or len(waiting) > 2 * workers):
                     decoded = waiting.popleft().result()
                     done += len(decoded.files)
@@ -281,8 +301,8 @@ def _decode_all(root, names, image_shape, resize):
             pool.shutdown(cancel_futures=True)
 
 
-def _decode(root, names, image_shape, resize):
-    images, files, not_read = np.empty((len(names), *image_shape), np.uint8), [], []
+def _decode(root, names, how):
+    images, files, not_read = np.empty((len(names), *how.image_shape), np.uint8), [], []
     count = 0
     for name in names:
         digest = reason = None
@@ -290,8 +310,9 @@ def _decode(root, names, image_shape, resize):
         try:
             content = image_files.read_bytes(root / name)
             digest = hashlib.sha256(content).hexdigest()
-            images[count] = image_files.from_bytes(content, image_shape, resize)
-            remark = image_files.remarks(content, name)
+            images[count], remark = image_files.with_remarks(
+                content, how.image_shape, how.resize, how.intensity_range, name=name
+            )
             count += 1
         except image_files.UnreadableError as error:
             reason = str(error)

@@ -45,6 +45,7 @@ class Source:
         licence: Licence of the images, or "unknown".
         files: `{name: SHA-256}` of the files that were read; empty for synthetic data.
         resize: How to bring an image to these images' size, see `image_files.fit`.
+        intensity_range: Values of the files that are 0 and 255 in the images; None for the range of their bits.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Source:
     licence: str
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     resize: str = "stretch"
+    intensity_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,12 @@ class NotReadError(UnreadableError):
     """A file whose bytes could not be read; another attempt may succeed."""
 
 
-def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
+def read_regular(path: str | os.PathLike[str], limit: int, count: int | None = None) -> bytes:
     """A regular file's content. Pipes, devices and folders are refused without waiting for them.
+
+    Args:
+        limit: The most bytes that the file may have.
+        count: How many bytes are read from its start; all by default.
 
     Raises:
         UnreadableError: If it is not a regular file, empty, larger than `limit` bytes, or cannot be read.
@@ -39,7 +43,7 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
                 raise UnreadableError("not a regular file")
             if status.st_size > limit:
                 raise UnreadableError(f"larger than {limit >> 20} MB")
-            content = _read_at_most(file, status.st_size, limit)
+            content = _read_at_most(file, status.st_size, limit) if count is None else file.read(count)
     except OSError as error:
         raise NotReadError((error.strerror or str(error)).lower()) from error
     except UnreadableError:

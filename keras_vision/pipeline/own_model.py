@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 
 from keras_vision import __version__, backend, data, evaluation, quantization, training
 from keras_vision.data import npz
+from keras_vision.files import image_files, pixel_values
 from keras_vision.keras_internals.graph import read_graph, scoring_activation, scoring_step
 from keras_vision.keras_internals.nodes import first_input
 from keras_vision.pipeline import folder as run_folder
@@ -92,13 +93,14 @@ def convert(
     for scheme, content in contents.items():
         metadata = quantization.Metadata(
             f"{name}, {scheme}",
-            f"{name}, {scheme}, {len(names)} classes, converted from a Keras model.",
+            f"{name}, {scheme}, {len(names)} classes, converted from a Keras model"
+            f"{pixel_values.scaling(classifier.intensity_range)}.",
             __version__,
             options.licence,
             names,
         )
         contents[scheme] = quantization.add_metadata(content, metadata)
-        cards[scheme] = _card(options, scheme, contents[scheme], judged, expected, names, progress)
+        cards[scheme] = _card(options, scheme, contents[scheme], classifier, judged, expected, names, progress)
     with backend.native_noise_held():
         milliseconds = quantization.latencies(contents, judged.images[0], rounds=5, calls=10)
     for scheme, card in cards.items():
@@ -171,7 +173,7 @@ def _from_folder(classifier, path, files, progress):
             labels.append(classes.index(file.parent.name))
         progress(count, len(files), "images read")
     for file in unread:
-        print(f"{file} is not an image that can be read, or too large; it was skipped.", flush=True)
+        print(f"{file} was skipped: {image_files.why_unread(file, classifier.intensity_range)}.", flush=True)
     stacked = np.stack(images) if images else np.zeros((0, *classifier.image_shape), np.uint8)
     return Pictures(stacked, np.array(labels) if classes is not None else None, classes)
 
@@ -305,8 +307,9 @@ def _fine_tuned(options, classifier, model, rest, learned):
 # What was measured.
 
 
-def _card(options, scheme, content, judged, expected, names, progress):
+def _card(options, scheme, content, classifier, judged, expected, names, progress):
     """What is next to a file: what it is, what it was made from, how it agrees with the model."""
+    scaled = pixel_values.scaling(classifier.intensity_range)
     audit = quantization.audit(content)
     with backend.native_noise_held():
         runner = quantization.Runner(content)
@@ -326,7 +329,8 @@ def _card(options, scheme, content, judged, expected, names, progress):
         "output": audit.output,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
-        "pixels": "0 to 255, not normalized; RGB where there are three channels",
+        "pixels": "0 to 255, not normalized; RGB where there are three channels" + scaled,
+        "data": {"resize": classifier.resize, "intensity_range": classifier.intensity_range},
         "labels": list(names),
         "images": len(judged.images),
         "same_class": evaluation.Interval(float(same.mean()), float(interval.low), float(interval.high)).to_dict(),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_vision import __version__, backend, data, evaluation, explanation, quantization, training
+from keras_vision.files import pixel_values
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import heatmaps
 from keras_vision.pipeline.progress import Progress
@@ -203,7 +204,8 @@ def _fine_tuning(recipe, epochs, rate):
 
 
 def _metadata(name, scheme, splits):
-    description = f"{name}, {scheme}, {splits.num_classes} classes, trained on {splits.source.name}."
+    description = f"{name}, {scheme}, {splits.num_classes} classes, trained on {splits.source.name}"
+    description += f"{pixel_values.scaling(splits.source.intensity_range)}."
     return quantization.Metadata(name, description, __version__, splits.source.licence, splits.class_names)
 
 
@@ -245,7 +247,8 @@ def _card(recipe, name, splits, result, content, report):
         **{key: value for key, value in row.items() if key != "tensor_errors"},
         "file": Path(row["file"]).name,
         "sha256": hashlib.sha256(content).hexdigest(),
-        "pixels": f"{splits.image_shape[-1]} channels, 0 to 255, not normalized; RGB where there are three",
+        "pixels": f"{splits.image_shape[-1]} channels, 0 to 255, not normalized; RGB where there are three"
+        f"{pixel_values.scaling(splits.source.intensity_range)}",
         "lowered": len(splits.image_shape) == 4,
         "labels": list(splits.class_names),
         "split": report.split,

@@ -2,6 +2,7 @@
 
 import io
 import os
+import zlib
 
 import cv2
 import numpy as np
@@ -92,6 +93,92 @@ def test_sixteen_bits_become_eight(suffix, image):
     np.testing.assert_array_equal(image_files.decode(gray, gray=True), image[..., :1])
 
 
+def written(suffix, values):
+    """Bytes of a file that OpenCV writes; colours are BGR."""
+    return cv2.imencode(suffix, values)[1].tobytes()
+
+
+def test_an_intensity_range_by_hand():
+    values = np.array([[0, 1000, 2000, 4095, 65535]], np.uint16)
+    for suffix in (".png", ".tiff", ".pgm"):
+        found = image_files.decode(written(suffix, values), gray=True, intensity_range=(1000, 3000))
+        # (2000 - 1000) / 2000 * 255 = 127.5, to the even number.
+        assert found[0, :, 0].tolist() == [0, 0, 128, 255, 255]
+    assert image_files.decode(written(".png", values)).shape == (1, 5, 3)
+    eight = np.array([[0, 40, 100, 255]], np.uint8)
+    found = image_files.decode(written(".png", eight), intensity_range=(40, 140))
+    assert found[0, :, 1].tolist() == [0, 0, 153, 255]
+
+
+def test_values_that_use_little_of_sixteen_bits_are_mentioned():
+    shape = (1, 3, 1)
+    values = np.array([[3, 900, 4095]], np.uint16)
+    for suffix in (".png", ".tiff", ".pgm"):
+        _, remark = image_files.with_remarks(written(suffix, values), shape)
+        assert remark == "16-bit values from 3 to 4,095 only; see --intensity-range"
+        assert image_files.with_remarks(written(suffix, values), shape, "stretch", (0, 4095))[1] == ""
+        assert image_files.with_remarks(written(suffix, values * 16), shape)[1] == ""
+    _, remark = image_files.with_remarks(written(".png", (values >> 4).astype(np.uint8)), shape, "stretch", (0, 4095))
+    assert remark == "values from 0 to 255 only; see --intensity-range"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [
+        (np.float32, "floating-point"),
+        (np.float64, "floating-point"),
+        (np.int16, "signed 16-bit"),
+        (np.int32, "signed 32-bit"),
+        (np.uint32, "32-bit"),
+    ],
+)
+def test_a_tiff_of_numbers_is_read_with_an_intensity_range_only(dtype, name, channels, image):
+    scale = 255 if np.dtype(dtype).kind in "iu" else 0.98
+    values = (image[..., :channels] / 255 * scale).astype(dtype)
+    content = written(".tiff", values[..., ::-1])
+    most = f"{values.max():.6g}"
+    with pytest.raises(image_files.UnreadableError, match=f"a TIFF of {name} numbers from .* to {most}; pass --inten"):
+        image_files.decode(content)
+    found = image_files.decode(content, gray=channels == 1, intensity_range=(0, scale))
+    np.testing.assert_allclose(found.astype(int), image[..., :channels], atol=1)
+
+
+def test_numbers_that_are_not_finite_are_black_or_white():
+    content = written(".tiff", np.array([[np.nan, -np.inf, 0.5, np.inf]], np.float32))
+    with pytest.raises(image_files.UnreadableError, match="numbers from 0.5 to 0.5"):
+        image_files.decode(content)
+    assert image_files.decode(content, gray=True, intensity_range=(0, 1)).ravel().tolist() == [0, 0, 128, 255]
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("intensity_range", [None, (0, 65535)])
+def test_sixteen_bits_with_transparency_are_rotated_and_put_on_white(intensity_range, turn, image):
+    alpha = np.full((*image.shape[:2], 1), 255, np.uint8)
+    alpha[:7, :9] = 0
+    both = np.concatenate([image, alpha], axis=-1)
+    exif = Image.Exif()
+    exif[0x112] = turn
+    expected = image_files.decode(encoded(both, "PNG", exif=exif))
+    deep = written(".png", both[..., [2, 1, 0, 3]].astype(np.uint16) * 257)
+    # The chunk eXIf, PNG's third edition, 11.3.3.5: EXIF without its JPEG mark, before the image data.
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = (len(chunk) - 4).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4)
+    place = deep.index(b"IDAT") - 4
+    found = image_files.decode(deep[:place] + chunk + deep[place:], intensity_range=intensity_range)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_an_avif_of_more_bits_is_as_bright_as_one_of_eight(bits, image):
+    values = (image[..., ::-1].astype(int) * (2**bits - 1) // 255).astype(np.uint8 if bits == 8 else np.uint16)
+    try:
+        content = cv2.imencode(".avif", values, [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, 95])[1]
+    except cv2.error:
+        pytest.skip("needs an OpenCV that writes AVIF")
+    assert np.abs(image_files.decode(content.tobytes()) - image.astype(int)).mean() < 8
+
+
 @pytest.mark.parametrize(("kind", "mode"), [("PNG", "P"), ("GIF", "P"), ("PNG", "1"), ("BMP", "RGB"), ("TIFF", "L")])
 def test_palettes_and_few_bits_become_rgb(kind, mode, image):
     content = encoded(Image.fromarray(image).convert(mode), kind)
@@ -171,6 +258,47 @@ def test_large_jpegs_decoded_at_a_fraction_of_their_size_keep_their_values(scene
     assert image_files.decode(content, gray=True, at_least=(20, 20)).shape == (90, 90, 1)
     whole, reduced = (image_files.fit(image_files.decode(content, at_least=size), 64, 64) for size in (None, (64, 64)))
     assert np.abs(whole.astype(int) - reduced).mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.NEF", "tiff", "a camera raw file; convert it to JPEG"),
+        ("a.cr3", b"\0\0\0\x18ftypcrx \0\0\0\0crx isom", "a camera raw file; convert it to JPEG"),
+        ("a.jpg", b"FUJIFILMCCD-RAW 0201", "a camera raw file; convert it to JPEG"),
+        ("slide.svs", "tiff", "a microscope's file; export it as TIFF or PNG"),
+        ("a.svg", b"<svg></svg>", "an SVG file; export it as PNG"),
+        ("a.psd", b"8BPS", "a Photoshop file; export it as PNG"),
+        ("a.jxl", b"\xff\x0a", "a JPEG XL file; convert it to JPEG or PNG"),
+        ("a.exr", b"v/1\x01", "an OpenEXR file; convert it to TIFF"),
+        ("head.nii.gz", b"\x1f\x8b", "a NIfTI file; export its slices as PNG, or volumes as .npz"),
+        ("a.tga", b"\0\0\2", "a Targa file; convert it to PNG"),
+        ("a.heic", b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "an AVIF file, truncated or damaged"),
+        ("a.dcm", b"not one", "not an image format that OpenCV reads"),
+    ],
+)
+def test_formats_that_are_not_read_are_named_with_the_way_out(name, content, reason, image):
+    content = encoded(image, "TIFF") if content == "tiff" else content
+    assert image_files.meant_as_image(name)
+    with pytest.raises(image_files.UnreadableError) as caught:
+        image_files.decode(content, name=f"folder/{name}")
+    assert str(caught.value) == reason
+
+
+def test_a_jpeg_called_raw_is_read_by_its_content(image):
+    content = encoded(image, "JPEG")
+    assert image_files.decode(content, name="a.nef").shape == image.shape
+    assert image_files.remarks(content, "a.nef") == "its content is JPEG"
+
+
+@pytest.mark.parametrize("name", ["A.HEIC", "b.Jpeg", "c.jpe", "d.jfif", "e.dcm", "f.ppm", "g.hdr", "x.tar.nii.gz"])
+def test_names_of_images_are_known_in_any_case(name):
+    assert image_files.meant_as_image(name)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "labels.csv", "jpg", "a.jpg.txt", "archive.gz", "Thumbs.db", "1.2.840"])
+def test_other_names_are_no_images(name):
+    assert not image_files.meant_as_image(name)
 
 
 def test_a_wrong_suffix_is_reported():
