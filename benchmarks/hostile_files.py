@@ -10,6 +10,7 @@ import random
 import shutil
 import struct
 import zipfile
+from pathlib import Path
 
 import cv2
 import keras
@@ -73,10 +74,45 @@ def write_seeds(folder):
             continue
         if written:
             (folder / "image" / f"a{suffix}").write_bytes(content.tobytes())
+    _write_optional_images(folder / "image")
     shutil.copy(folder / "tflite" / "int8.tflite", folder / "card" / "a.tflite")
     _write_card(folder / "card" / "a.tflite")
     (folder / "labels" / "labels.txt").write_text("\n".join(CLASSES) + "\n")
     _write_run(folder / "run")
+
+
+def _write_optional_images(folder):
+    """HEIC and DICOM files, where something is installed that reads them."""
+    if {"pi_heif", "pillow_heif"} & set(image_files.decoders()):
+        for file in (Path(__file__).parents[1] / "tests" / "files").glob("*.heic"):
+            shutil.copy(file, folder)
+    if "pydicom" not in image_files.decoders():
+        return
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.NumberOfFrames = 24, 36, 1, 2
+    dataset.PhotometricInterpretation, dataset.PixelRepresentation = "MONOCHROME1", 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    dataset.WindowCenter, dataset.WindowWidth, dataset.RescaleSlope, dataset.RescaleIntercept = 100, 200, 2, -50
+    # Runs, so that the compressed one is small.
+    pixels = np.repeat(np.random.default_rng(3).integers(0, 4096, (2, 24, 4), dtype=np.uint16), 9, axis=-1)
+    dataset.PixelData = pixels.tobytes()
+    dataset["PixelData"].VR = "OW"
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [4, 0, 12], [0, 100, 2000, 4095]
+    item["LUTDescriptor"].VR = item["LUTData"].VR = "US"
+    dataset.save_as(folder / "a.dcm", enforce_file_format=True)
+    dataset.VOILUTSequence = [item]
+    dataset.save_as(folder / "b.dcm", enforce_file_format=True)
+    dataset.compress(RLELossless)
+    dataset.save_as(folder / "c.dcm", enforce_file_format=True)
 
 
 def _model():
@@ -260,12 +296,14 @@ def _read_keras(path):
 
 
 def _read_image(path):
-    image = image_files.read(path, SHAPE, "crop") if False else None
-    try:
-        image = image_files.read(path, SHAPE, "crop")
-    except image_files.UnreadableError as error:
-        raise InputError(str(error)) from error
-    assert image.shape == SHAPE
+    reasons = []
+    for intensity_range in (None, (0, 100)):
+        try:
+            assert image_files.read(path, SHAPE, "crop", intensity_range).shape == SHAPE
+        except image_files.UnreadableError as error:
+            reasons.append(error)
+    if reasons:
+        raise InputError(str(reasons[0])) from reasons[0]
 
 
 def _read_run(path):
@@ -895,6 +933,30 @@ def image_size(path, rng, canary):
     path.write_bytes(content)
 
 
+def image_elements(path, rng, canary):
+    """A DICOM file whose elements contradict each other; for other images a header that claims a huge picture."""
+    if path.suffix != ".dcm":
+        return image_size(path, rng, canary)
+    from pydicom import dcmread
+
+    dataset = dcmread(path)
+    numbers = (0, 1, 2, 3, 7, 8, 12, 16, 24, 32, 40_000, 65_535)
+    for _ in range(rng.choice((1, 2, 3))):
+        name = rng.choice(
+            ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+        )
+        setattr(dataset, name, rng.choice(numbers))
+    if rng.random() < 0.5:
+        name = rng.choice(("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept", "NumberOfFrames"))
+        setattr(dataset, name, rng.choice((0, 1, -1, 2**31 - 1)))
+    if rng.random() < 0.3:
+        dataset.PhotometricInterpretation = rng.choice(("RGB", "YBR_FULL", "YBR_FULL_422", "PALETTE COLOR", "", "X"))
+    if "VOILUTSequence" in dataset and rng.random() < 0.5:
+        dataset.VOILUTSequence[0].LUTDescriptor = [rng.choice(numbers) for _ in range(3)]
+    dataset.save_as(path, enforce_file_format=True)
+    return None
+
+
 def image_bomb(path, rng, canary):
     """A PNG of one colour that decompresses to a thousand times its size."""
     import zlib
@@ -960,7 +1022,7 @@ OWN = {
     ),
     "h5": (h5_content,),
     "pth": (pth_pickle, pth_tensors, member_bytes, archive_members, stated_sizes),
-    "image": (image_size, image_bomb),
+    "image": (image_size, image_elements, image_bomb),
     "card": (json_values, json_values, json_deep, long_text),
     "labels": (long_text,),
     "run": (json_values, json_values, json_deep, long_text),

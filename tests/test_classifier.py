@@ -290,6 +290,9 @@ def test_hostile_files_beside_a_model_get_one_sentence(tmp_path, images, photo, 
     for resize in ([1], {}, "diagonal", 10**30):
         card.write_text(json.dumps({"sha256": 1, "data": {"resize": resize}}))
         assert Classifier.open(model).resize == "stretch"
+    for values in (1, [1], [2, 1], ["0", "1"], [0, None], [0, 1e400], {}, [0, 10**400]):
+        card.write_text(json.dumps({"sha256": 1, "data": {"intensity_range": values}}))
+        assert Classifier.open(model).intensity_range is None
 
 
 def test_pipes_devices_and_folders_are_no_models(tmp_path, photo, capsys):

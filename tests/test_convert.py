@@ -98,12 +98,17 @@ def test_a_folder_without_classes_compares_with_the_model_alone(tmp_path, photos
     flat.mkdir()
     for number, file in enumerate(photos.rglob("*.png")):
         file.rename(flat / f"{number}.png")
-    status, text, _ = run(
-        capsys, tmp_path / "my.keras", "--images", flat, "--schemes", "int8", "--out", tmp_path / "out"
-    )
+    (flat / "notes.txt").write_text("mine")
+    (flat / "raw.nef").write_bytes(b"II*\0")
+    flags = ["--schemes", "int8", "--resize", "pad", "--intensity-range", 0, 250, "--out", tmp_path / "out"]
+    status, text, error = run(capsys, tmp_path / "my.keras", "--images", flat, *flags)
     assert status == 0
     assert "accuracy" not in text
+    assert "1 file is no image and left out: notes.txt" in error
+    assert "raw.nef was skipped: a camera raw file; convert it to JPEG." in text
     card = json.loads((tmp_path / "out" / "int8.json").read_text())
+    assert card["data"] == {"resize": "pad", "intensity_range": [0, 250]}
+    assert card["pixels"].endswith("; the files' values 0 to 250 are 0 to 255 in the images")
     assert card["labels"] == ["class 0", "class 1", "class 2"]
     assert "accuracy" not in card
 

@@ -44,7 +44,7 @@ def test_each_picture_gets_a_png_and_what_cannot_be_read_is_named(run, tmp_path,
     out = tmp_path / "out"
     assert explain.main([str(run), str(run / "pictures"), "--out", str(out)]) == 1
     caught = capsys.readouterr()
-    assert "broken.png is not an image that can be read" in caught.err
+    assert "broken.png was skipped: not an image format that OpenCV reads." in caught.err
     assert "cat" in caught.out or "dog" in caught.out
     assert [path.name for path in out.iterdir()] == ["one.png"]
     # The picture, its longer side enlarged to 512 pixels, beside the same with its heatmap.

@@ -48,6 +48,8 @@ def test_field_names_are_unique_across_specs():
         ({"warmup_epochs": float("inf")}, "--warmup-epochs takes a finite number"),
         ({"brightness_range": (1.2, 0.8)}, "darkest factor first"),
         ({"brightness_range": (-1.0, 0.8)}, "--brightness-range takes a number of at least 0"),
+        ({"intensity_range": (9.0, 9.0)}, "--intensity-range takes the lower value first"),
+        ({"intensity_range": (0.0, float("inf"))}, "--intensity-range takes a finite number"),
         ({"class_weight": "heavy"}, "--class-weight takes balanced, none or a number"),
         ({"class_weight": "1.5"}, "--class-weight takes balanced, none or a number"),
     ],

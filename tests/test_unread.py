@@ -30,6 +30,7 @@ OTHER = {
     "warmup_epochs": 1.0,
     "color": "gray",
     "resize": "pad",
+    "intensity_range": (0.0, 4095.0),
     "strict": True,
     "test_share": 0.3,
     "labels_csv": "labels.csv",
@@ -73,7 +74,7 @@ def test_every_field_of_the_table_has_another_value_here():
 
 def typed(name):
     value = OTHER[name]
-    words = [] if value is True else list(value) if isinstance(value, tuple) else [str(value)]
+    words = [] if value is True else map(str, value) if isinstance(value, tuple) else [str(value)]
     return [flag(name), *words]
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 
 import cv2
 import numpy as np
@@ -192,3 +193,61 @@ def test_unusable_data_is_refused_before_decoding(counts, message, write_folder,
     monkeypatch.setattr(image_files, "read_bytes", None)
     with pytest.raises(InputError, match=message):
         load(write_folder(counts))
+
+
+@pytest.fixture
+def phone(write_folder, monkeypatch):
+    """30 JPEG and 50 HEIC pictures of cats and 80 JPEG ones of dogs, where no decoder of HEIC is installed."""
+    root = write_folder({"cat": 30, "dog": 80}, side=8)
+    for path in root.rglob("*.png"):
+        path.rename(path.with_suffix(".jpg"))
+    for number in range(50):
+        (root / "cat" / f"IMG_{number}.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    for name in ("pi_heif", "pillow_heif"):
+        monkeypatch.setitem(sys.modules, name, None)
+    return root
+
+
+def test_photos_of_a_phone_that_cannot_be_read_stop_the_run(phone):
+    message = r"50 of 160 images cannot be read.*IMG_0.HEIC: a HEIC file; pip install 'keras_vision\[heif\]'"
+    with pytest.raises(InputError, match=message):
+        load(phone)
+
+
+def test_dicom_files_without_a_suffix_count_as_images_and_every_reason_is_shown(write_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    root = write_folder({"a": 10, "b": 10}, side=8)
+    for number in range(7):
+        (root / "a" / f"1.2.840.{number}").write_bytes(b"\0" * 128 + b"DICM")
+    (root / "b" / "zebra.nef").write_bytes(b"II*\0")
+    (root / "b" / "notes").write_text("no image")
+    with pytest.raises(InputError, match="8 of 28 images") as caught:
+        load(root)
+    assert "a/1.2.840.0: a DICOM file; pip install" in str(caught.value)
+    assert "b/zebra.nef: a camera raw file; convert it to JPEG" in str(caught.value)
+
+
+def deep_folder(write_folder):
+    """The pictures of `write_folder`, of 12 bits in 16: white is 4095."""
+    root = write_folder({"a": 6, "b": 6}, side=8)
+    for path in root.rglob("*.png"):
+        image = cv2.imread(str(path))
+        cv2.imwrite(str(path), (image.astype(np.uint16) << 4) + (image >> 4))
+    return root
+
+
+def test_twelve_bits_in_sixteen_are_mentioned_and_scaled_by_an_intensity_range(write_folder):
+    root = deep_folder(write_folder)
+    dark = load(root)
+    assert dark.train.images[:].max() < 16
+    assert all("16-bit values from" in remark for remark in dark.report.remarks.values())
+    assert len(dark.report.remarks) == 12
+    assert "12 files with a remark (a/000.png: 16-bit values from" in dark.report.summary()
+    assert dark.source.intensity_range is None
+    bright = load(root, intensity_range=(0.0, 4095.0))
+    assert bright.report.remarks == {}
+    assert bright.source.intensity_range == (0.0, 4095.0)
+    assert "; the files' values 0 to 4,095 are 0 to 255 in the images" in bright.source.description
+    for row, name in enumerate(bright.report.names["train"]):
+        shown = cv2.imread(str(root / name), cv2.IMREAD_UNCHANGED)[..., ::-1] >> 4
+        np.testing.assert_allclose(bright.train.images[row], shown, atol=1)

@@ -44,10 +44,17 @@ def test_a_second_run_reads_no_file_and_returns_the_same(root, decoded):
         np.testing.assert_array_equal(one.labels, other.labels)
 
 
-@pytest.mark.parametrize("knobs", [{"size": 9}, {"color": "gray"}, {"resize": "pad"}])
+@pytest.mark.parametrize("knobs", [{"size": 9}, {"color": "gray"}, {"resize": "pad"}, {"intensity_range": (0, 9)}])
 def test_other_pixels_are_another_cache(knobs, root, decoded):
     load(root)
     load(root, **knobs)
+    assert len(decoded) == 48
+
+
+def test_a_decoder_that_is_installed_later_is_another_cache(root, decoded, monkeypatch):
+    load(root)
+    monkeypatch.setattr(image_files, "decoders", lambda: ["a new one"])
+    load(root)
     assert len(decoded) == 48
 
 
@@ -183,7 +190,7 @@ def test_a_cache_that_another_run_finished_first_is_used(root, monkeypatch):
             (cache / file.name).write_bytes(file.read_bytes())
 
     names = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
-    key = picture_cache._key(root, names, (8, 8, 3), "crop")
+    key = picture_cache._key(root, names, picture_cache._How((8, 8, 3), "crop", None))
     monkeypatch.setattr(picture_cache, "_write", overtaken)
     assert len(picture_cache.cached(root, names, (8, 8, 3), "crop").images) == 24
     assert [path.name for path in picture_cache.home().iterdir()] == [f"{root.name}-{key}"]
