@@ -112,7 +112,7 @@ def _ranged(image, intensity_range):
     """An 8-bit image with its intensity range applied, and a remark."""
     if intensity_range is None:
         return image, ""
-    return to_8bit(image, *intensity_range), remark(image, *intensity_range, "values")
+    return to_8bit(image, *intensity_range), remark(image, *intensity_range, what="values")
 
 
 def _in_channels(image, gray):
@@ -153,6 +153,7 @@ def _by_opencv(content, gray, at_least, intensity_range):
         image, note = _ranged(image, intensity_range)
         alpha = _alpha(raw)
         if alpha is not None:
+            assert raw is not None
             colors, _ = _ranged(raw[..., 2::-1], intensity_range)
             turned, _ = _ranged(cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB), intensity_range)
             image = _in_channels(_blended(colors, alpha, turned), gray)
@@ -184,7 +185,8 @@ def _of_many_bits(content, buffer, raw, intensity_range):
             "pass --intensity-range LOW HIGH"
         )
     bits = _bits(content)
-    note = remark(values, *(intensity_range or (0, 2**bits - 1)), "values" if intensity_range else f"{bits}-bit values")
+    low, high = intensity_range or (0, 2**bits - 1)
+    note = remark(values, low, high, what="values" if intensity_range else f"{bits}-bit values")
     image = _as_bytes(values, intensity_range, bits)
     image = image[..., np.newaxis] if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     alpha = _alpha(raw, bits)

@@ -48,7 +48,7 @@ def scaling(intensity_range: tuple[float, float] | None) -> str:
     return "; the files' values {:,.6g} to {:,.6g} are 0 to 255 in the images".format(*intensity_range)
 
 
-def remark(values: "np.ndarray", low: float, high: float, what: str) -> str:
+def remark(values: "np.ndarray", low: float, high: float, *, what: str) -> str:
     """A few words if an image's values are less than a quarter of what becomes black to white; else empty.
 
     Twelve bits in a file of sixteen come out nearly black, and fourteen dark.
