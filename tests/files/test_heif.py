@@ -62,6 +62,13 @@ def test_an_intensity_range_scales_the_eight_bits(decoder):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_an_image_does_not_lie_in_the_decoders_memory(decoder):
+    owner = heif.decode(content("gray"))
+    while isinstance(owner, np.ndarray) and owner.base is not None:
+        owner = owner.base
+    assert isinstance(owner, np.ndarray)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
 def test_truncated_files_are_refused(share, decoder):
     whole = content("turned")
