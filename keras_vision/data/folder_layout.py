@@ -27,6 +27,7 @@ OTHER_WORDS = {
 }
 # Left in folders by operating systems, like everything whose name starts with a dot.
 NOT_DATA = {"thumbs.db", "desktop.ini", "__macosx"}
+TEXTS = {"readme", "license", "licence", "copying", "changelog", "makefile", "notice", "authors"}
 DEEPEST = 64
 SHOWN = 4
 
@@ -54,12 +55,12 @@ class Folder:
     @functools.cached_property
     def own_images(self) -> int:
         """How many files in it, not below, are meant as images."""
-        return sum(map(image_files.meant_as_image, self.files))
+        return sum(map(_may_be_image, self.files))
 
     @functools.cached_property
     def images(self) -> int:
         """How many files below it are meant as images."""
-        return sum(map(image_files.meant_as_image, self.everything()))
+        return sum(map(_may_be_image, self.everything()))
 
     @functools.cached_property
     def filled(self) -> dict[str, "Folder"]:
@@ -113,6 +114,12 @@ def split_of(name: str) -> str | None:
     known = {word for words in SPLIT_WORDS.values() for word in words}
     others = [word for word in words if word not in known and word not in OTHER_WORDS]
     return found.pop() if len(found) == 1 and not others else None
+
+
+def _may_be_image(path):
+    """Whether a file has an image's suffix, or none at all, as DICOM files often do."""
+    name = os.path.basename(path).lower()
+    return image_files.meant_as_image(name) or not (re.search(r"\.[a-z][a-z0-9]{0,9}$", name) or name in TEXTS)
 
 
 # Reading the tree.

@@ -97,7 +97,7 @@ def _read(content):
 
 def _decoded(dataset, intensity_range):
     import numpy as np
-    from pydicom.pixels import apply_color_lut
+    from pydicom.pixels.processing import apply_color_lut
 
     if not any(name in dataset for name in PIXELS):
         raise UnreadableError("a DICOM file without an image")
@@ -131,7 +131,8 @@ def _first(value):
 def _values(dataset, frames):
     """The first frame's values as they are stored, colours as RGB."""
     from pydicom.encaps import get_frame
-    from pydicom.pixels import get_decoder, pixel_array
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.pixels.utils import pixel_array
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_compressed:
@@ -174,7 +175,7 @@ def _take_from_frame(dataset):
 def _gray(dataset, values, intensity_range):
     """The 8-bit image of one channel, and a remark."""
     import numpy as np
-    from pydicom.pixels import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     _item(dataset, "ModalityLUTSequence")  # Checks its size.
     is_float = values.dtype.kind == "f"
@@ -234,7 +235,7 @@ def _windowed(values, center, width, function):
 def _range_of_bits(dataset):
     """The least and the largest value that a file's bits can hold, rescaled."""
     import numpy as np
-    from pydicom.pixels import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     if dataset.get("ModalityLUTSequence"):
         return 0, 2 ** int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]) - 1

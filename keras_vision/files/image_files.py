@@ -32,11 +32,6 @@ def _opencv():
     return cv2
 
 
-def meant_as_image(path: str | os.PathLike[str]) -> bool:
-    """Whether a file's name says that it is an image, of a format that can be read or not."""
-    return Path(path).suffix.lower() in SUFFIXES
-
-
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """A file's content.
 

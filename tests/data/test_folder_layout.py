@@ -156,6 +156,15 @@ def test_names_that_differ_between_splits_only_are_one_class(tree):
     assert any("written" in note and r"cafe\u0301" in note for note in layout.notes)
 
 
+def test_files_without_a_suffix_may_be_images_and_texts_are_none(tree):
+    root = tree({"a": 0, "b": 0, "docs": 0})
+    for name in ("a/1.2.840.113619", "a/IM0001", "b/0", "docs/README", "docs/notes.txt"):
+        (root / name).touch()
+    layout = folder_layout.read(root)
+    assert counts(layout) == {"all": {"a": 2, "b": 1}}
+    assert "left out: docs (no images)" in layout.described
+
+
 def test_a_link_to_a_class_gives_no_image_twice(tree, tmp_path):
     root = tree({"train/a": 2, "train/b": 2})
     (root / "alias").symlink_to(root / "train" / "b")
