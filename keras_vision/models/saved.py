@@ -20,6 +20,7 @@ from typing import Any
 import keras
 
 from keras_vision.files import archives, hdf5, outside
+from keras_vision.keras_internals.nodes import all_layers
 from keras_vision.recipe import InputError, first_line
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
@@ -112,7 +113,7 @@ def _nested_weights(path, model):
         whole = read_model(path)
     except InputError:
         return None
-    inside = [layer for layer in whole._flatten_layers(include_self=False) if isinstance(layer, keras.Model)]
+    inside = [layer for layer in all_layers(whole)[1:] if isinstance(layer, keras.Model)]
     equal = [part for part in inside if _weights_of(part) == _weights_of(model)]
     return equal[0].get_weights() if len(equal) == 1 else None
 

@@ -12,6 +12,7 @@ import numpy as np
 from keras import layers
 
 from keras_vision.keras_internals.graph import read_graph
+from keras_vision.keras_internals.nodes import all_layers
 from keras_vision.quantization.images import as_bytes, from_bytes
 from keras_vision.quantization.integer import IntegerFile
 from keras_vision.quantization.plain_model import traced_plain_model
@@ -63,7 +64,7 @@ def check_copy(model: keras.Model, images: np.ndarray, found: np.ndarray) -> Non
         raise InputError(f"The model {model.name!r} cannot be run on the images: {first_line(error)}") from error
     if not np.isfinite(expected).all():
         raise InputError(f"The model {model.name!r} gives values that are not finite on the representative images.")
-    half = any(layer.compute_dtype not in ("float32", "float64") for layer in model._flatten_layers())
+    half = any(layer.compute_dtype not in ("float32", "float64") for layer in all_layers(model))
     bound = HALF_PRECISION_ERROR if half else COPY_ERROR
     if _share(found, expected) > bound:
         where, error = _first_difference(model, images[:2], bound)

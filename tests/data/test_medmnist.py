@@ -148,7 +148,7 @@ def test_other_files_are_refused(tmp_path):
 
 def test_a_folder_is_not_an_npz_file(tmp_path):
     (tmp_path / "images.npz").mkdir()
-    with pytest.raises(InputError, match="has no folders"):
+    with pytest.raises(InputError, match="has no images and no folders"):
         load(tmp_path / "images.npz")
 
 
