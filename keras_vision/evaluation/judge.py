@@ -50,8 +50,8 @@ class Judgement:
     """A classifier's metrics on a split.
 
     Attributes:
-        metrics: Those of `metrics.METRICS`, `auc` (one class against the rest, mean over classes) and
-            `expected_calibration_error`.
+        metrics: Those of `metrics.METRICS`, `auc` (one class against the rest, mean over the classes that have images)
+            and `expected_calibration_error`.
         classes: The metrics of each class, in the order of the labels.
         confusion: Int array, shape `(K, K)`; rows are true classes.
         calibration: The reliability curve.

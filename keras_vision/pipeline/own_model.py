@@ -28,6 +28,7 @@ MOST_JUDGED = 1000
 FEWEST = 8
 FOLDER_LIMIT = 20_000
 FINE_TUNING_RATE = 1e-4
+MOST_NAMED = 10  # Classes that a line in the terminal names.
 
 
 @dataclass(frozen=True)
@@ -197,8 +198,9 @@ def class_names(classifier: "Classifier", pictures: Pictures) -> tuple[str, ...]
         return classifier.class_names
     if len(pictures.class_names) != len(classifier.class_names):
         return classifier.class_names
+    named = ", ".join(pictures.class_names[:MOST_NAMED]) + (", ..." if len(pictures.class_names) > MOST_NAMED else "")
     print(
-        f"The classes are named after the images: {', '.join(pictures.class_names)}. If the model's outputs are in "
+        f"The classes are named after the images' folders, in this order: {named}. If the model's outputs are in "
         "another order, pass --labels FILE.",
         flush=True,
     )

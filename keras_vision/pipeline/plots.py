@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from keras_vision.data import Batches, Split
 from keras_vision.evaluation import OperatingPoint, Reliability, confused_pairs
 from keras_vision.pipeline import fonts
+from keras_vision.pipeline.tables import count_range
 from keras_vision.recipe import AugmentationSpec
 
 DOTS_PER_INCH = 110
@@ -210,14 +211,11 @@ def _balance_histogram(counts, uneven):
     every = np.concatenate([*counts.values(), [0]]).astype(int)
     low, high = (every[every > 0].min(), every.max()) if uneven else (every.min(), every.max())
     spaced = np.geomspace(low, high + 1, 31) if uneven else np.linspace(low, high + 1, 31)
-    edges = np.unique(np.rint(spaced).astype(int))
+    edges = np.unique(np.rint(spaced)) - 0.5  # A bar of one number is above that number.
     grid = figure.subplots(len(counts), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (split, values) in zip(grid, counts.items(), strict=True):
         axes.stairs(np.histogram(values, edges)[0], edges, fill=True)
-        none = sum(number == 0 for number in values)
-        without = f" ({none:,} of {len(values):,} classes without)" if none else ""
-        several = f"{min(values):,} to {max(values):,}" if min(values) < max(values) else f"{max(values):,}"
-        axes.set_title(f"{split}: {several} images a class{without}", fontsize=9, loc="left")
+        axes.set_title(f"{split}, images of a class: {count_range(values)}", fontsize=9, loc="left")
         axes.set(ylabel="classes")
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     grid[-1].set(xscale="log" if uneven else "linear", xlabel="images of a class" + " (logarithmic)" * uneven)

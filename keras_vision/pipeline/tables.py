@@ -41,6 +41,13 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}es" if noun.endswith("s") else f"{count:,} {noun}s"
 
 
+def count_range(counts: Sequence[int]) -> str:
+    """The numbers of images of classes as one says them: `0 to 1,300 (2 classes without images)`."""
+    low, high, none = min(counts), max(counts), sum(count == 0 for count in counts)
+    without = f" ({counted(none, 'class')} without images)" if none else ""
+    return (f"{low:,} to {high:,}" if low < high else f"{high:,}") + without
+
+
 def width(text: str) -> int:
     """Columns that a text takes in a terminal: a Chinese character takes two, a combining one none."""
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)

@@ -18,7 +18,7 @@ from keras_vision.pipeline import heatmaps, predictions, record, tflite_files, u
 from keras_vision.pipeline.progress import SECONDS, Progress, is_exact
 from keras_vision.pipeline.report import Report
 from keras_vision.pipeline.report_page import write_report
-from keras_vision.pipeline.tables import counted, duration, padded
+from keras_vision.pipeline.tables import count_range, counted, duration, padded
 from keras_vision.recipe import Recipe, override
 from keras_vision.training import torch_state
 
@@ -185,7 +185,7 @@ def announce(splits: data.Splits) -> None:
     """Prints which data it is, and how many images each class has."""
     print(f"Data: {splits.source.name}. {splits.source.description}. Images of shape {splits.image_shape}.")
     if splits.num_classes > MOST_ANNOUNCED:
-        ranges = [f"{name} {_range(counts)}" for name, counts in splits.counts().items()]
+        ranges = [f"{name} {count_range(counts)}" for name, counts in splits.counts().items()]
         print(f"{splits.num_classes:,} classes. Images of a class: {'; '.join(ranges)}.")
     else:
         print(f"{'class':<50}" + "".join(f"{name:>8}" for name in splits.named()))
@@ -193,12 +193,6 @@ def announce(splits: data.Splits) -> None:
             print(padded(name[:49], 50) + "".join(f"{counts[label]:>8}" for counts in splits.counts().values()))
     if splits.report is not None:
         print(splits.report.summary())
-
-
-def _range(counts):
-    """The fewest and the most images of a class, in words, and how many classes have none."""
-    none = sum(count == 0 for count in counts)
-    return f"{min(counts):,} to {max(counts):,}" + (f" ({counted(none, 'class')} without images)" if none else "")
 
 
 def train_batches(recipe: Recipe, splits: data.Splits) -> data.Batches:

@@ -120,8 +120,8 @@ def test_the_histogram_of_many_classes_counts_each_of_them():
     plots.png(drawn)
     assert [int(axes.patches[0].get_data().values.sum()) for axes in drawn.axes] == [48, 50]  # Two have none.
     assert [axes.get_title(loc="left") for axes in drawn.axes] == [
-        "train: 0 to 900 images a class (2 of 50 classes without)",
-        "val: 3 images a class",
+        "train, images of a class: 0 to 900 (2 classes without images)",
+        "val, images of a class: 3",
     ]
     even = plots.class_balance({"train": [0, 1, *[4] * 48]}, [str(label) for label in range(50)])
     assert even.axes[0].patches[0].get_data().values.sum() == 50
