@@ -255,7 +255,7 @@ class, and within one step of 1/256 the scores, of its network with fake quantiz
 model's heatmaps and the file's, and the share of the hottest fifth that both have; Score-CAM runs the file itself,
 Grad-CAM its network with fake quantization. Times are of this machine, one image per call.</p>
 {table(head, rows)}
-<h3>Images lost (-) and won (+), by class</h3>
+<h3>Images lost (-) and won (+), by class, the most changed first</h3>
 {table(("class", *schemes), classes)}
 {_left_out(len(report.class_names), len(classes), "class")}
 {"".join(traced)}"""

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from keras_vision.data.data_report import DataReport, LeakRecord
 from keras_vision.pipeline.heatmaps import explained_classes, of_each_class
 from keras_vision.pipeline.report import Report
 from keras_vision.pipeline.report_page import report_page, write_report
+from keras_vision.pipeline.tflite_files import FileResult
 from keras_vision.recipe import Recipe
 from keras_vision.training import Profile
 
@@ -240,3 +243,18 @@ def test_heatmaps_are_of_twenty_classes_at_most(classes, explained):
 
 def test_heatmaps_are_of_classes_with_images():
     assert explained_classes(many(9, absent=(0, 5))) == [1, 2, 3, 4, 6, 7, 8]
+
+
+def test_the_table_of_what_files_change_shows_the_classes_that_change_most():
+    found = many(60)
+    scores = found.probabilities.copy()
+    scores[2 * 55 : 2 * 55 + 2] = np.eye(60)[0]  # Both images of class 55 are lost.
+    agreement = evaluation.agreement(found.labels, found.probabilities, scores, resamples=5)
+    audit: Any = SimpleNamespace(kind="integers", bytes=10)
+    file = FileResult("int8", audit, agreement, float_bytes=40, milliseconds={1: 1.0, 2: 1.0})
+    page = report_page(dataclasses.replace(found, files=(file,)), PNGS)
+    table = page.partition("the most changed first</h3>")[2]
+    rows = table.partition("</table>")[0].split("<tr>")[2:]
+    assert len(rows) == 40
+    assert rows[0].startswith('<td>name 55</td><td class="number">-2 +0</td>')
+    assert "The first 40 of 60 classes; report.json has all." in table.partition("</section>")[0]
