@@ -47,7 +47,7 @@ def trained(folder, minutes):
     common = {"image_size": (SIZE, SIZE), "batch_size": 32, "label_mode": "binary", "validation_split": 0.2, "seed": 0}
     train, val = keras.utils.image_dataset_from_directory(folder, subset="both", verbose=False, **common)
     model = tutorial_model()
-    model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", ["accuracy"])
+    model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=["accuracy"])
     started = time.perf_counter()
     while time.perf_counter() - started < 60 * minutes:
         model.fit(train, epochs=1, verbose=0)
@@ -74,6 +74,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=1)
     options = parser.parse_args()
     data = Path(options.data or Path(os.environ.get("KERAS_VISION_DATA", ".data")) / "flower_photos")
+    data = data / "train" if (data / "train").is_dir() else data
     with tempfile.TemporaryDirectory() as place:
         photos = Path(place) / "photos"
         for name in options.classes:
