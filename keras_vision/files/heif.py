@@ -5,13 +5,16 @@ Both have libheif inside. The wheels of `pillow_heif` also have an encoder under
 """
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from keras_vision.files import image_kinds, pixel_values
+from keras_vision.files import image_kinds, pixel_values, trial
 from keras_vision.files.outside import UnreadableError
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_TRIAL = trial.started("keras_vision.files.heif_trial")
 
 
 def decode(content: bytes) -> "np.ndarray":
@@ -28,9 +31,11 @@ def decode(content: bytes) -> "np.ndarray":
     """
     import numpy as np
 
-    decoder = _decoder()
+    module = decoder()
     try:
-        image = decoder.open_heif(content)  # The header only.
+        # pi_heif 1.4 crashes on a damaged list of a file's parts, so a child reads that first.
+        _TRIAL.result(content)
+        image = module.open_heif(content)  # The header only.
         if image.size[0] * image.size[1] > pixel_values.MAX_PIXELS:
             raise UnreadableError(pixel_values.TOO_MANY_PIXELS)
         # libheif applies the file's own turns and flips. EXIF repeats them, and must not be applied as well:
@@ -47,7 +52,12 @@ def decode(content: bytes) -> "np.ndarray":
     return pixel_values.over_white(values[..., :-1], values[..., -1:], premultiplied=premultiplied)
 
 
-def _decoder():
+def decoder() -> Any:
+    """The module that decodes.
+
+    Raises:
+        UnreadableError: If none is installed; the message says how to get one.
+    """
     assert image_kinds.HEIC.extra is not None
     for name in image_kinds.HEIC.extra[1]:
         try:

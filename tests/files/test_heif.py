@@ -17,7 +17,7 @@ RED, GREEN, BLUE, YELLOW = (220, 30, 40), (30, 200, 60), (40, 60, 210), (230, 22
 @pytest.fixture
 def decoder():
     try:
-        return heif._decoder()
+        return heif.decoder()
     except image_files.UnreadableError:
         pytest.skip("needs pi_heif")
 
@@ -81,6 +81,17 @@ def test_large_images_are_refused_before_they_are_decoded(decoder, monkeypatch):
     monkeypatch.setattr(decoder.HeifImage, "load", None)
     with pytest.raises(image_files.UnreadableError, match="more than 134,217,728 pixels"):
         image_files.decode(content("gray"))
+
+
+def test_a_file_at_which_a_decoder_crashes_is_refused(decoder):
+    """The type of the second part, the EXIF data, is no text: pi_heif 1.4.0 ends its process."""
+    damaged = content("turned").replace(b"Exif\0\0\0\0\x0epitm", b"\xff\xff\xff\xff\0\0\0\0\x0epitm")
+    assert damaged != content("turned")
+    try:
+        image_files.decode(damaged)  # Other decoders read it.
+    except image_files.UnreadableError as error:
+        assert str(error) == "a HEIC file, truncated or damaged"  # noqa: PT017
+    assert image_files.decode(content("turned")).shape == (48, 32, 3)
 
 
 def test_a_photo_called_jpg_is_read_and_mentioned(decoder):
