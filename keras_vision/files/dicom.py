@@ -184,7 +184,7 @@ def _gray(dataset, values, intensity_range):
     remark = ""
     if intensity_range is not None:
         image = pixel_values.to_8bit(values, *intensity_range)
-        remark = pixel_values.remark(values, *intensity_range, what="values")
+        remark = pixel_values.remark(values, *intensity_range)
     elif (table := _item(dataset, "VOILUTSequence")) is not None:
         image = _looked_up(np.rint(values).astype(np.int64), table)
     elif center is not None and width is not None and float(width) > 0:
@@ -195,7 +195,7 @@ def _gray(dataset, values, intensity_range):
     else:
         ends = _range_of_bits(dataset)
         image = pixel_values.to_8bit(values, *ends)
-        remark = pixel_values.remark(values, *ends, what=f"{dataset.BitsStored}-bit values")
+        remark = pixel_values.remark(values, *ends, bits=int(dataset.BitsStored))
     return 255 - image if dataset.PhotometricInterpretation == "MONOCHROME1" else image, remark
 
 

@@ -107,7 +107,7 @@ def _ranged(image, intensity_range):
     """An 8-bit image with its intensity range applied, and a remark."""
     if intensity_range is None:
         return image, ""
-    return to_8bit(image, *intensity_range), remark(image, *intensity_range, what="values")
+    return to_8bit(image, *intensity_range), remark(image, *intensity_range)
 
 
 def _in_channels(image, gray):
@@ -181,7 +181,7 @@ def _of_many_bits(content, buffer, raw, intensity_range):
         )
     bits = _bits(content)
     low, high = intensity_range or (0, 2**bits - 1)
-    note = remark(values, low, high, what="values" if intensity_range else f"{bits}-bit values")
+    note = remark(values, low, high, bits=None if intensity_range else bits)
     image = _as_bytes(values, intensity_range, bits)
     image = image[..., np.newaxis] if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     alpha = _alpha(raw, bits)

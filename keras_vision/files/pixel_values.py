@@ -48,20 +48,22 @@ def scaling(intensity_range: tuple[float, float] | None) -> str:
     return "; the files' values {:,.6g} to {:,.6g} are 0 to 255 in the images".format(*intensity_range)
 
 
-def remark(values: "np.ndarray", low: float, high: float, *, what: str) -> str:
-    """A few words if an image's values are less than a quarter of what becomes black to white; else empty.
+def remark(values: "np.ndarray", low: float, high: float, *, bits: int | None = None) -> str:
+    """A few words if an image's values are a small part of what becomes black to white; else empty.
 
-    Twelve bits in a file of sixteen come out nearly black, and fourteen dark.
+    That is less than a quarter of the range of the file's bits, since twelve bits in sixteen come out nearly black and
+    fourteen dark; and less than a sixteenth of a range that somebody chose, such as 8 bits in one for 12.
 
     Args:
         values: Numbers, any shape.
         low: Value that becomes 0.
         high: Value that becomes 255.
-        what: Name of the values.
+        bits: The bits of which `low` to `high` is the range; None if it was chosen.
     """
     least, most = extent(values)
-    narrow = min(most, high) - max(least, low) < (high - low) / 4
-    return f"{what} {words((least, most))} only; see --intensity-range" if narrow else ""
+    narrow = min(most, high) - max(least, low) < (high - low) / (16 if bits is None else 4)
+    kind = "" if bits is None else f"{bits}-bit "
+    return f"{kind}values {words((least, most))} only; see --intensity-range" if narrow else ""
 
 
 def over_white(image: "np.ndarray", alpha: "np.ndarray", *, premultiplied: bool = False) -> "np.ndarray":

@@ -120,6 +120,7 @@ def test_values_that_use_little_of_sixteen_bits_are_mentioned():
         assert image_files.with_remarks(written(suffix, values * 16), shape)[1] == ""
     _, remark = image_files.with_remarks(written(".png", (values >> 4).astype(np.uint8)), shape, "stretch", (0, 4095))
     assert remark == "values from 0 to 255 only; see --intensity-range"
+    assert image_files.with_remarks(written(".png", values), shape, "stretch", (0, 40_000))[1] == ""
 
 
 @pytest.mark.parametrize("channels", [1, 3])
