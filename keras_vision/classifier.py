@@ -39,6 +39,7 @@ class Classifier:
         input_range: What the model takes for the pixel values 0 and 255, such as `(0.0, 255.0)` or `(-1.0, 1.0)`.
         resize: How images are brought to `image_shape`: `crop`, `pad` or `stretch`.
         intensity_range: Values of image files that become the pixel values 0 and 255; None for the range of their bits.
+        remarks: `{file: text}` of the image files read that are unusual, such as 12 bits in 16.
         model: The `keras.Model`, or the `quantization.Runner` of a .tflite file.
     """
 
@@ -62,6 +63,7 @@ class Classifier:
         self.class_names = tuple(class_names or (f"class {label}" for label in range(count)))
         self.input_range, self.resize = input_range, resize
         self.intensity_range: tuple[float, float] | None = None
+        self.remarks: dict[Path, str] = {}
 
     @classmethod
     def open(
@@ -168,9 +170,15 @@ class Classifier:
     def read(self, path: str | os.PathLike) -> np.ndarray | None:
         """An image file at the model's size, uint8; None where the file is not an image that can be read."""
         try:
-            return image_files.read(path, self.image_shape, self.resize, self.intensity_range)
+            content = image_files.read_bytes(path)
+            image, remark = image_files.with_remarks(
+                content, self.image_shape, self.resize, self.intensity_range, name=os.fspath(path)
+            )
         except image_files.UnreadableError:
             return None
+        if remark:
+            self.remarks[Path(path)] = remark
+        return image
 
     def predict(
         self, paths: Iterable[str | os.PathLike] | str | os.PathLike

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         targets = _places(predict.find_images(options.images), Path(options.out), options.overwrite)
         model = predict.open_model(options, keep_tensors=True)
-        status.code = predict.name_unread(_explain_all(options, model, targets), model.intensity_range)
+        status.code = predict.name_unread(model, _explain_all(options, model, targets))
     return status.code
 
 

@@ -7,6 +7,7 @@ Exit:    0; 1 when a file could not be read (the others are classified); 2 for a
 
 import csv
 import importlib
+import itertools
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -160,10 +161,17 @@ def _import(names):
         sys.path.remove("")
 
 
-def name_unread(paths: Sequence[Path], intensity_range: tuple[float, float] | None = None) -> int:
-    """Names the files that could not be read, with the reasons, and gives the exit status: 1 if there are any."""
+def name_unread(model: "Classifier", paths: Sequence[Path]) -> int:
+    """Names the unusual files and those that could not be read, with the reasons.
+
+    Returns:
+        The exit status: 1 if there are files that could not be read.
+    """
+    for path, remark in itertools.islice(sorted(model.remarks.items()), 3):
+        more = f" ({len(model.remarks):,} such files)" if len(model.remarks) > 3 else ""
+        print(f"note: {printable(str(path))}: {remark}{more}", file=sys.stderr)
     for path in paths:
-        reason = image_files.why_unread(path, intensity_range)
+        reason = image_files.why_unread(path, model.intensity_range)
         print(f"error: {printable(str(path))} was skipped: {reason}.", file=sys.stderr)
     return 1 if paths else 0
 
@@ -227,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _write_csv(rows)
         else:
             _print_table(rows, options.top)
-        status.code = name_unread(unread, model.intensity_range)
+        status.code = name_unread(model, unread)
     return status.code
 
 

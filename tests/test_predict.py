@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 
 import cv2
 import keras
@@ -55,7 +56,8 @@ def test_a_folder_without_images_is_refused_and_says_what_it_has(tmp_path, capsy
 def test_what_is_not_read_is_named_with_the_reason(pictures, capsys):
     paths = predict.find_images([str(pictures)])
     unread = [path for path in paths if image_files.why_unread(path, fallback="")]
-    assert predict.name_unread(unread) == 1
+    model = types.SimpleNamespace(remarks={}, intensity_range=None)
+    assert predict.name_unread(model, unread) == 1
     error = capsys.readouterr().err
     assert "photo.HEIC was skipped: a HEIC file; pip install 'keras_vision[heif]' reads it." in error
     assert "DSC_1.nef was skipped: a camera raw file; convert it to JPEG." in error
@@ -102,6 +104,14 @@ def test_files_are_scaled_as_in_the_training_of_a_run_a_keras_file_or_a_tflite_f
     # Nothing beside it says the range, so it is typed.
     assert label(capsys, run / "alone.tflite", scans) == "dark"
     assert label(capsys, run / "alone.tflite", scans, "--intensity-range", 0, 4095) == "light"
+
+
+@pytest.mark.backend
+def test_an_unusual_file_is_mentioned(run, capsys):
+    assert predict.main([str(run / "alone.tflite"), str(run / "scans")]) == 0
+    error = capsys.readouterr().err
+    assert error.endswith("scan.png: 16-bit values from 3,900 to 3,900 only; see --intensity-range\n")
+    assert error.startswith("note: ")
 
 
 @pytest.mark.backend

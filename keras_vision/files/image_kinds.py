@@ -42,12 +42,12 @@ PNG = _kind("PNG", ".png .apng")
 TIFF = _kind("TIFF", ".tif .tiff")
 AVIF = _kind("AVIF", ".avif .avifs")
 HEIC = _kind("HEIC", ".heic .heif .hif .heics .heifs", extra=("heif", ("pi_heif", "pillow_heif")))
-DICOM = _kind("DICOM", ".dcm .dicom .dic .ima", extra=("dicom", ("pydicom",)))
+DICOM = _kind("DICOM", ".dcm .dicom .ima", extra=("dicom", ("pydicom",)))
 # https://en.wikipedia.org/wiki/Raw_image_format, the first table. Most of these files are TIFFs inside, of which
 # OpenCV would read the small preview.
 RAW = _kind(
     "camera raw",
-    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .ptx .raf .raw "
+    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw "
     ".rw2 .rwl .sr2 .srf .srw .x3f",
     "convert it to JPEG",
 )
@@ -74,9 +74,9 @@ KINDS = (
     _kind("MetaImage", ".mha .mhd", "export its slices as PNG, or volumes as .npz"),
     _kind("NRRD", ".nrrd", "export its slices as PNG, or volumes as .npz"),
     _kind("microscope's", ".czi .lif .lsm .nd2 .ndpi .svs .vsi", "export it as TIFF or PNG"),
-    _kind("FITS", ".fits .fit .fts", "export it as TIFF or PNG"),
+    _kind("FITS", ".fits .fts", "export it as TIFF or PNG"),
 )
-SUFFIXES = frozenset().union(*(kind.suffixes for kind in KINDS))
+BY_SUFFIX = {suffix: kind for kind in KINDS for suffix in kind.suffixes}
 SIGNATURES = {
     b"\xff\xd8\xff": JPEG,
     b"\x89PNG": PNG,
@@ -104,8 +104,8 @@ BRANDS = {
 
 def by_name(path: str | os.PathLike[str]) -> Kind | None:
     """The kind that a file's name states; None for another name."""
-    name = PurePath(path).name.lower()
-    return next((kind for kind in KINDS for suffix in kind.suffixes if name.endswith(suffix)), None)
+    suffixes = PurePath(path).suffixes[-2:]
+    return BY_SUFFIX.get("".join(suffixes).lower()) or BY_SUFFIX.get("".join(suffixes[-1:]).lower())
 
 
 def by_content(content: bytes) -> Kind | None:
