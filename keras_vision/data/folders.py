@@ -11,7 +11,7 @@ from keras_vision.data import folder_layout, groups, label_table, split_file
 from keras_vision.data.data_report import DataReport
 from keras_vision.data.picture_cache import cached
 from keras_vision.data.splits import Source, Split, Splits, check_splits, take_validation
-from keras_vision.files import image_files, image_kinds, pixel_values
+from keras_vision.files import dicom, image_files, image_kinds, pixel_values
 from keras_vision.recipe import DataSpec, InputError
 
 MOST_SET_ASIDE = 0.05
@@ -241,11 +241,12 @@ def _changed(listing, cache):
 def _check_set_aside(root, cache):
     """Stops if more than 5 % of the files that are meant as images cannot be read; other files do not count."""
     aside = _text_keys(cache.set_aside)
-    # DICOM files often have a number as their name.
+    # DICOM files often have a number as their name; lists of contents and reports are DICOM files, too.
     bad = [
         name
         for name, reason in aside.items()
-        if image_files.meant_as_image(name) or reason.startswith(image_kinds.DICOM.a_file)
+        if (image_files.meant_as_image(name) or reason.startswith(image_kinds.DICOM.a_file))
+        and reason != dicom.NO_IMAGE
     ]
     if len(bad) > MOST_SET_ASIDE * (len(bad) + len(cache.names)):
         shown = "; ".join(f"{name}: {aside[name]}" for name in _of_each_reason(bad, aside)[:5])

@@ -29,6 +29,7 @@ ELEMENTS = [
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
 ]
+NO_IMAGE = "a DICOM file without an image"
 # Filters of warnings belong to the process, and images are decoded in threads.
 _quietly = threading.Lock()
 
@@ -100,7 +101,7 @@ def _decoded(dataset, intensity_range):
     from pydicom.pixels.processing import apply_color_lut
 
     if not any(name in dataset for name in PIXELS):
-        raise UnreadableError("a DICOM file without an image")
+        raise UnreadableError(NO_IMAGE)
     if int(dataset.Rows) * int(dataset.Columns) > pixel_values.MAX_PIXELS:
         raise UnreadableError(pixel_values.TOO_MANY_PIXELS)
     frames = int(_first(dataset.get("NumberOfFrames")) or 1)

@@ -227,6 +227,20 @@ def test_dicom_files_without_a_suffix_count_as_images_and_every_reason_is_shown(
     assert "b/zebra.nef: a camera raw file; convert it to JPEG" in str(caught.value)
 
 
+def test_reports_among_dicom_images_are_set_aside_and_not_counted(write_folder):
+    pydicom = pytest.importorskip("pydicom", reason="needs pydicom")
+    root = write_folder({"a": 10, "b": 10}, side=8)
+    report = pydicom.Dataset()
+    report.file_meta = pydicom.dataset.FileMetaDataset()
+    report.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = pydicom.uid.BasicTextSRStorage
+    report.SOPInstanceUID = report.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    for number in range(5):
+        report.save_as(root / "a" / f"report{number}.dcm", enforce_file_format=True)
+    found = load(root).report.set_aside
+    assert found == {f"a/report{number}.dcm": "a DICOM file without an image" for number in range(5)}
+
+
 def deep_folder(write_folder):
     """The pictures of `write_folder`, of 12 bits in 16: white is 4095."""
     root = write_folder({"a": 6, "b": 6}, side=8)
