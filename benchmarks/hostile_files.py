@@ -297,7 +297,7 @@ def _read_keras(path):
 
 def _read_image(path):
     reasons = []
-    for intensity_range in (None, (0, 100)):
+    for intensity_range in (None, (0, 100)) if path.suffix in (".dcm", ".tif") else (None,):
         try:
             assert image_files.read(path, SHAPE, "crop", intensity_range).shape == SHAPE
         except image_files.UnreadableError as error:
