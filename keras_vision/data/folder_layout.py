@@ -254,10 +254,10 @@ def _split_folders(base, where):
 
 def _content(folder):
     """What is in a folder, in a few words."""
-    images, inside = folder.own_images, list(folder.filled)
-    if images or not inside:
-        return f"{images:,} images" if images else "no images"
-    return f"folders {_shown(inside)}"
+    if not folder.images:
+        return "no images"
+    images = "1 image" if folder.images == 1 else f"{folder.images:,} images"
+    return images if folder.own_images else f"{images} in folders {_shown(folder.filled)}"
 
 
 def _level_with(folder, classes):

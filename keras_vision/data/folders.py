@@ -105,7 +105,10 @@ def _of_table(root, path, spec):
     """Files whose class, and perhaps split and group, is in a table."""
     if spec.classes_at is not None:
         raise InputError("--classes-at says where class folders are; with a table there are none.")
-    group = spec.group_by if spec.group_by in label_table.column_names(path) else None
+    names = label_table.column_names(path)
+    group = spec.group_by if spec.group_by in names else None
+    if spec.group_by and group is None and spec.group_by.isidentifier():
+        raise InputError(f"--group-by {spec.group_by}: {path} has the columns {', '.join(names)}.")
     columns = label_table.Columns(spec.file_column, spec.label_column, spec.split_column, group)
     table = label_table.read(path, root, columns)
     class_names = label_table.ordered_classes(table.labels)
@@ -153,9 +156,9 @@ def _splits(root, listing, spec, seed):
     for name, share in (("test", spec.test_share), ("val", spec.val_share)):
         if name not in rows:
             rows["train"], rows[name] = _divided(root, listing, rows["train"], share, seed)
-            what = "whole groups, " if listing.groups is not None else "of each class "
-            done += f"{name}: {100 * share:g} % {what}of {whole if name == 'test' else 'train'}, "
-            done += f"chosen with seed {seed}; "
+            each = "" if listing.groups is not None else "each class of "
+            done += f"{name}: {100 * share:g} % of {each}{whole if name == 'test' else 'train'}, "
+            done += f"{'in whole groups, ' * (not each)}chosen with seed {seed}; "
     return rows, done.removesuffix("; ")
 
 

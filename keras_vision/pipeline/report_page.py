@@ -299,8 +299,9 @@ def _counts_note(report):
 
 def _found(found: DataReport, pngs):
     """What was found in the files and between the splits."""
+    yield from (f"<p>{text(note)}</p>" for note in found.notes)
     yield _listed("Files set aside", f"{len(found.set_aside)} of {found.files} files.", found.set_aside)
-    yield _listed("Files whose content does not match their extension", "", found.remarks)
+    yield _listed("Files with a remark", "", found.remarks)
     if found.leaks is not None:
         yield _leaks(found, pngs)
 
