@@ -37,6 +37,9 @@ def tutorial_model():
     x = layers.RandomRotation(0.1)(layers.RandomFlip("horizontal")(images))
     x = x / 127.5 - 1.0
     backbone = keras.applications.MobileNetV2(input_shape=(SIZE, SIZE, 3), alpha=0.35, include_top=False, weights=None)
+    for layer in backbone.layers:  # A minute of training is too short for statistics that were not trained before.
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.9
     x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(backbone(x)))
     return keras.Model(images, layers.Dense(1, activation="sigmoid")(x))
 
