@@ -1,12 +1,12 @@
 """A transfer model as tutorials build it, from training to four files with one command.
 
-Run:     KERAS_BACKEND=jax python benchmarks/tutorial_model.py [--data FOLDER] [--classes roses tulips] [--minutes 1]
+Run:     KERAS_BACKEND=jax python benchmarks/tutorial_model.py [--data FOLDER] [--classes roses sunflowers]
 Augmentation layers inside the model, a MobileNetV2 nested in it with its preprocessing as operators, one sigmoid
 neuron, trained on two classes of flower_photos for about a minute and saved; nothing of keras_vision until then. The
-weights are random, since ImageNet's cannot be had here, so the whole network trains. Then `keras-vision convert --qat`
-on the same folder; recorded is what its cards say of the four files, and how often MediaPipe, where it is installed,
-gives the model's class with the uint8 file. Exit status 1 if a file is missing or is not what its
-scheme says.
+weights are random, since ImageNet's cannot be had here, so the whole network trains, on TensorFlow as in the tutorials.
+Then, on the backend of KERAS_BACKEND, `keras-vision convert --qat` on the same folder. Recorded: what its cards say of
+the four files, and how often MediaPipe, where it is installed, gives the model's class with the uint8 file. Exit status
+1 if a file is missing or is not what its scheme says.
 """
 
 import argparse
@@ -73,18 +73,36 @@ def phone_answers(path, photos):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=None, help="folder with class folders (default: flower_photos on disk)")
-    parser.add_argument("--classes", nargs=2, default=["roses", "tulips"])
+    parser.add_argument("--classes", nargs=2, default=["roses", "sunflowers"])
     parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("--train", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.train:
+        model, accuracy = trained(options.data, options.minutes)
+        model.save(options.train)
+        print(accuracy)
+        return 0
     data = Path(options.data or Path(os.environ.get("KERAS_VISION_DATA", ".data")) / "flower_photos")
     data = data / "train" if (data / "train").is_dir() else data
     with tempfile.TemporaryDirectory() as place:
         photos = Path(place) / "photos"
         for name in options.classes:
             shutil.copytree(data / name, photos / name)
-        model, accuracy = trained(photos, options.minutes)
-        model.save(Path(place) / "tutorial.keras")
-        command = [sys.executable, "-m", "keras_vision.convert", str(Path(place) / "tutorial.keras")]
+        file = Path(place) / "tutorial.keras"
+        command = [
+            sys.executable,
+            __file__,
+            "--data",
+            str(photos),
+            "--minutes",
+            str(options.minutes),
+            "--train",
+            str(file),
+        ]
+        tensorflow = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+        done = subprocess.run(command, text=True, stdout=subprocess.PIPE, env=tensorflow, check=True)
+        accuracy, model = float(done.stdout.split()[-1]), keras.saving.load_model(file)
+        command = [sys.executable, "-m", "keras_vision.convert", str(file)]
         out = Path(place) / "files"
         started = time.perf_counter()
         done = subprocess.run([*command, "--images", str(photos), "--qat", "--out", str(out)], text=True, check=False)
