@@ -1,6 +1,7 @@
 """What a plain model is made of: the calls that are rewritten, names, and layers that are added in their place."""
 
 import inspect
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -60,13 +61,10 @@ class Names:
         """The first wanted name that is free, or the last one with a number."""
         # Torch's names of parts have no dots, and TensorFlow's no spaces.
         wanted = tuple(re.sub(r"[^A-Za-z0-9_-]", "_", name) for name in wanted)
-        numbered = (f"{wanted[-1]}_{count}" for count in range(2, 100_000))
-        for candidate in (*wanted, *numbered):
-            both = {candidate, f"{candidate}_range"}
-            if not both & self.taken:
-                self.taken |= both
-                return candidate
-        raise ValueError(f"No free name for {wanted}.")
+        numbered = (f"{wanted[-1]}_{count}" for count in itertools.count(2))
+        free = next(name for name in itertools.chain(wanted, numbered) if not {name, f"{name}_range"} & self.taken)
+        self.taken |= {free, f"{free}_range"}
+        return free
 
 
 class Adding:

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 RECIPE = override(
     smoke(override(derma.RECIPES["baseline"], data="synthetic", qat=True)),
     width=4,
+    limit=42,
     qat_epochs=2,
     faithfulness_images=4,
     bootstrap=20,
