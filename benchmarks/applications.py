@@ -5,9 +5,11 @@ Peers:   TensorFlow's converter (full-integer, uint8 ends), and ai-edge-quantize
          installed: pip install ai-edge-quantizer
 Weights are random, since the trained ones cannot be had here, and the statistics of the normalizations are those of the
 images, so that activations are of a usual size. All three set ranges from the same images and are judged on others:
-the root mean square of the error of the probabilities, as a share of their spread over images. A network is converted
-in a process of its own, so that one that needs too much memory stops nothing. Results that exist are kept; --again
-measures anew.
+the root mean square of the error of the probabilities, as a share of their spread over images. Random networks make
+nearly the same of every image, so this share is large for all three, and `convert` would refuse many of these files
+for it: here the ranges are set and the file is written step by step, with every other check. `agrees` is the share of
+images for which the file has the class of its simulation. A network is converted in a process of its own, so that one
+that needs too much memory stops nothing. Results that exist are kept; --again measures anew.
 """
 
 import argparse
@@ -67,9 +69,13 @@ def measure(name, options):
     expected = model.predict(judged.astype("float32"), verbose=0)
     spread = float(np.sqrt(np.mean((expected - expected.mean(axis=0)) ** 2)))
     float_file = quantization.convert(model, "float32", ranges)
-    files, rows = {}, {}
+    files, rows, agrees = {}, {}, 0.0
     try:
-        files[OURS] = quantization.convert(model, "int8", ranges)
+        quantized = quantization.with_fake_quantization(model, input_range=(0.0, 255.0))
+        quantization.set_ranges(quantized, model, ranges)
+        files[OURS] = quantization.convert(quantized, "qat", ranges)
+        simulated = quantized.predict(judged.astype("float32"), verbose=0).argmax(axis=1)
+        agrees = float(np.mean(quantization.Runner(files[OURS])(judged).argmax(axis=1) == simulated))
     except InputError as error:
         rows[OURS] = {"refused": str(error).partition(" Supported:")[0]}
     for convert in (lambda: peers.tensorflow_int8(model, ranges), lambda: peers.edge_int8(float_file, ranges)):
@@ -86,6 +92,8 @@ def measure(name, options):
             "bytes": len(content),
             "milliseconds": milliseconds[converter],
         }
+    if OURS in files:
+        rows[OURS]["agrees"] = agrees
     return {**rows, "float32": {"bytes": len(float_file), "parameters": model.count_params()}}
 
 
