@@ -8,7 +8,7 @@ images, so that activations are of a usual size. All three set ranges from the s
 the root mean square of the error of the probabilities, as a share of their spread over images. Random networks make
 nearly the same of every image, so this share is large for all three, and `convert` would refuse many of these files
 for it: here the ranges are set and the file is written step by step, with every other check. `agrees` is the share of
-images for which the file has the class of its simulation. A network is converted in a process of its own, so that one
+scores in which a file is within a step of its simulation. A network is converted in a process of its own, so that one
 that needs too much memory stops nothing. Results that exist are kept; --again measures anew.
 """
 
@@ -74,8 +74,8 @@ def measure(name, options):
         quantized = quantization.with_fake_quantization(model, input_range=(0.0, 255.0))
         quantization.set_ranges(quantized, model, ranges)
         files[OURS] = quantization.convert(quantized, "qat", ranges)
-        simulated = quantized.predict(judged.astype("float32"), verbose=0).argmax(axis=1)
-        agrees = float(np.mean(quantization.Runner(files[OURS])(judged).argmax(axis=1) == simulated))
+        scores = quantization.Runner(files[OURS])(judged)
+        agrees = quantization.simulation_agreement(quantized, judged, scores).within_a_step
     except InputError as error:
         rows[OURS] = {"refused": str(error).partition(" Supported:")[0]}
     for convert in (lambda: peers.tensorflow_int8(model, ranges), lambda: peers.edge_int8(float_file, ranges)):
