@@ -385,7 +385,7 @@ def main():
         return 0
     count = 60 if options.quick else options.count
     outcomes: collections.Counter = collections.Counter()
-    refusals: collections.Counter = collections.Counter()
+    refusals: dict[str, list[int]] = collections.defaultdict(list)
     kinds: collections.Counter = collections.Counter()
     failures, started = [], time.perf_counter()
     for seed in range(options.first, options.first + count):
@@ -396,15 +396,15 @@ def main():
         outcomes[outcome] += 1
         kinds.update(drawn)
         if outcome == "refused":
-            refusals[kind_of(reason)] += 1
+            refusals[kind_of(reason)].append(seed)
         if outcome in ("wrong", "crashed"):
             failures.append({"seed": seed, "outcome": outcome, "reason": reason})
             print(f"{seed}: {outcome}: {reason}", flush=True)
         done = seed - options.first + 1
         if done % 20 == 0:
             print(f"{done}/{count} models, {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-    for reason, number in refusals.most_common():
-        print(f"refused {number}: {reason}")
+    for reason, seeds in sorted(refusals.items(), key=lambda item: -len(item[1])):
+        print(f"refused {len(seeds)}: {reason} (seeds {', '.join(map(str, seeds[:5]))})")
     headline = {"models": count, **{name: outcomes[name] for name in ("right", "refused", "wrong", "crashed")}}
     details = {"refusals": dict(refusals), "parts": dict(kinds), "failures": failures, "first": options.first}
     record.finish("random_models", headline, {**details, "backend": keras.backend.backend()})
