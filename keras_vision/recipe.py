@@ -129,8 +129,7 @@ class DataSpec(_Checked):
     )
     labels_csv: str | None = knob(
         None,
-        "table with a row per image of the folder --data: file name, label, perhaps split (--data TABLE.csv does the "
-        "same for images beside it)",
+        "table with file name, label and perhaps split of each image in the folder --data",
         type=str,
         metavar="FILE.csv",
         common=True,
@@ -153,8 +152,7 @@ class DataSpec(_Checked):
     )
     group_by: str | None = knob(
         None,
-        "images that belong together, such as a patient's, stay in one split: a column of the table, or a pattern on "
-        "file names such as '(P[0-9]+)_'",
+        "keep a patient's images, say, in one split: a column of the table, or a pattern on file names, '(P[0-9]+)_'",
         type=str,
         metavar="COLUMN|PATTERN",
         common=True,
