@@ -243,6 +243,12 @@ def _split_folders(base, where):
     if "train" not in named.values():
         if named and len(named) == len(filled):
             raise InputError(f"{where} has {', '.join(named)}, but no train folder.")
+        flat = {name: split for name in filled if (split := split_of(name))}
+        if len({"train", *flat.values()}) == len(set(flat.values())) > 1:
+            raise InputError(
+                f"{where} has the splits {_shown(flat)}, with images and no class folders in them. "
+                f"{_labels_way_out(base)}"
+            )
         return {}, []
     twice = [name for name, split in named.items() if list(named.values()).count(split) > 1]
     if twice:
@@ -286,15 +292,20 @@ def _class_folders(folder, where):
         name, inside = next(iter(deep.items()))
         path = Path(folder.path).as_posix()
         raise InputError(
-            f"{where}: its folders {_shown(deep)} hold folders ({name}: {_shown(inside)}) and no images, so it is not "
+            f"{where}: its {'folder' if len(deep) == 1 else 'folders'} {_shown(deep)} "
+            f"{'holds' if len(deep) == 1 else 'hold'} folders ({name}: {_shown(inside)}) and no images, so it is not "
             f"clear which are the classes. Pass --classes-at {path} if {_shown(deep)} are, or --classes-at "
             f"'{path.removeprefix('.')}{'/' * (path != '.')}*' if {_shown(inside)} are."
         )
     if len(classes) < 2:
-        only = next(iter(classes))
+        name, only = next(iter(classes.items()))
+        inside = Path(only.path).as_posix()
+        way_out = (
+            f"Pass --classes-at {inside} if {_shown(only.filled)} are." if only.filled else _labels_way_out(folder)
+        )
         raise InputError(
-            f"{where} has one folder with images, {only} ({_content(classes[only])}); a classifier needs at least 2 "
-            f"classes, each a folder. {_labels_way_out(folder)}"
+            f"{where} has one folder with images, {name} ({_content(only)}); a classifier needs at least 2 classes, "
+            f"each a folder. {way_out}"
         )
     return {name: [inside] for name, inside in classes.items()}
 

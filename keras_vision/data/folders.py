@@ -61,6 +61,8 @@ def load(root: Path | str, spec: DataSpec, seed: int = 0) -> Splits:
     """
     root = Path(root)
     table = spec.labels_path
+    if table is not None and not table.exists() and (root / table).exists():
+        table = root / table  # Beside the images, which is where a message names it.
     if label_table.is_table(root):
         root, table = root.parent, root
     if _texts([str(root.resolve())]) != (str(root.resolve()),):

@@ -99,6 +99,9 @@ def test_classes_without_splits(tree, found, classes, described):
         ({"": 4}, "has 4 images and no folders. Labels in a table"),
         ({"train/cat": 3}, r"pictures/train has one folder with images, cat"),
         ({"val/a": 1, "test/a": 1}, "has test, val, but no train folder"),
+        ({"train": 3, "test": 3}, "has the splits test, train, with images and no class folders in them"),
+        ({"train_images": 3, "test_images": 3, "sample": 1}, "has the splits test_images, train_images, with images"),
+        ({"": 1, "wrap/a": 2, "wrap/b": 2}, r"its folder wrap holds folders \(wrap: a, b\).*'\*' if a, b are"),
     ],
 )
 def test_what_is_not_clear_is_asked(tree, found, message):

@@ -183,7 +183,7 @@ def test_a_folder_with_a_table_becomes_splits_without_divided_groups(write_folde
     splits = load(root / "labels.csv")
     assert splits.class_names == ("a", "b")
     assert "--group-by patient_id keeps" in splits.report.summary()
-    for knobs in ({}, {"labels_csv": str(root / "labels.csv")}):
+    for knobs in ({}, {"labels_csv": str(root / "labels.csv")}, {"labels_csv": "labels.csv"}):
         where = root if knobs else root / "labels.csv"
         splits = load(where, group_by="patient_id", **knobs)
         assert sum(map(sum, splits.counts().values())) == 60
