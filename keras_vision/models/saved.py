@@ -91,13 +91,15 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], name: str) ->
     Raises:
         InputError: If the file cannot be read or does not fit.
     """
+    checked = False
     try:
         check(path)
+        checked = True
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # One for each layer that does not fit, before the error.
             model.load_weights(path)
     except Exception as error:  # A damaged file can raise anything in Keras's and HDF5's readers.
-        if zipfile.is_zipfile(path) and (weights := _nested_weights(path, model)):
+        if checked and zipfile.is_zipfile(path) and (weights := _nested_weights(path, model)):
             model.set_weights(weights)
             return
         raise InputError(

@@ -151,3 +151,11 @@ def test_damaged_weights_are_one_sentence(network, tmp_path):
         (tmp_path / "x.weights.h5").write_bytes(part)
         with pytest.raises(InputError, match="cannot be loaded into tiny"):
             saved.load_weights(network, tmp_path / "x.weights.h5", "tiny")
+
+
+def test_a_device_in_place_of_weights_is_refused_without_reading_it(network, tmp_path, monkeypatch):
+    """`/dev/zero` never ends."""
+    (tmp_path / "x.weights.h5").symlink_to("/dev/zero")
+    monkeypatch.setattr(saved.zipfile, "is_zipfile", lambda path: pytest.fail("It was read."))
+    with pytest.raises(InputError, match="cannot be loaded into tiny .*not a regular file"):
+        saved.load_weights(network, tmp_path / "x.weights.h5", "tiny")
