@@ -8,7 +8,7 @@ import functools
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ SPLIT_WORDS = {
 OTHER_WORDS = {
     *("set", "data", "dataset", "image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "sample"),
     *("samples", "split", "folder", "files", "seg", "out", "hold", "the", "of", "class", "classes", "final", "all"),
+    *("public", "private"),
 }
 # Left in folders by operating systems, like everything whose name starts with a dot.
 NOT_DATA = {"thumbs.db", "desktop.ini", "__macosx"}
@@ -99,10 +100,13 @@ def read(root: Path, classes_at: str | None = None) -> Layout:
         found, described, left = _stated(root, tree, classes_at)
     else:
         found, described, left = _told(root, tree)
-    splits, notes = _same_names({split: _files(folders) for split, folders in found.items()})
+    names, notes = shown_names(found)
+    splits = {
+        split: {names[name]: files for name, files in _files(folders).items()} for split, folders in found.items()
+    }
     if left:
         described += f"; left out: {', '.join(left)}"
-    return Layout(splits, described, tuple(notes))
+    return Layout(splits, described, notes)
 
 
 def split_of(name: str) -> str | None:
@@ -411,30 +415,34 @@ def _key(name):
     return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
-def _same_names(splits):
-    """The splits with classes of which two names look the same told apart, or taken together; and notes on that.
+def shown_names(splits: Mapping[str, Iterable[str]]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """How classes are called, so that two names that look the same can be distinguished or are one; and notes on that.
 
     In one split they are two classes; names that differ between splits only are one, which some program renamed.
+
+    Args:
+        splits: Names of the classes of each split.
+
+    Returns:
+        `{name: shown name}`, and a sentence for each name that has others like it.
     """
-    spellings: dict[str, list[str]] = {}
-    for classes in splits.values():
-        for name in classes:
-            if name not in spellings.setdefault(_key(name), []):
-                spellings[_key(name)].append(name)
-    renamed, notes = {}, []
-    for names in spellings.values():
-        if len(names) < 2:
+    found = {split: set(names) for split, names in splits.items()}
+    spellings: dict[str, dict[str, None]] = {}  # In the order of the splits.
+    for names in splits.values():
+        for name in names:
+            spellings.setdefault(_key(name), {})[name] = None
+    shown, notes = {name: name for names in found.values() for name in names}, []
+    for alike in map(list, spellings.values()):
+        if len(alike) < 2:
             continue
-        if any(sum(name in classes for name in names) > 1 for classes in splits.values()):
-            shown = {name: _visible(name, names) for name in names}
-            notes.append(f"The classes {' and '.join(map(repr, shown.values()))} differ only in how they are written.")
-            renamed |= shown
+        if any(len(names.intersection(alike)) > 1 for names in found.values()):
+            shown |= {name: _visible(name, alike) for name in alike}
+            words = " and ".join(repr(shown[name]) for name in alike)
+            notes.append(f"The classes {words} differ only in how they are written.")
         else:
-            notes.append(f"The class {names[0]!r} is written {', '.join(map(ascii, names[1:]))} in another split.")
-            renamed |= dict.fromkeys(names, names[0])
-    return {
-        split: {renamed.get(name, name): files for name, files in classes.items()} for split, classes in splits.items()
-    }, notes
+            shown |= dict.fromkeys(alike, alike[0])
+            notes.append(f"The class {alike[0]!r} is written {', '.join(map(ascii, alike[1:]))} in another split.")
+    return shown, tuple(notes)
 
 
 def _visible(name, names):

@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from keras_vision.data import folder_layout, groups, label_table, split_file
-from keras_vision.data.data_report import DataReport
+from keras_vision.data.data_report import MOST_SET_ASIDE, DataReport
 from keras_vision.data.picture_cache import cached
 from keras_vision.data.splits import Source, Split, Splits, check_splits, take_validation
 from keras_vision.files import dicom, image_files, image_kinds, pixel_values
 from keras_vision.recipe import DataSpec, InputError
-
-MOST_SET_ASIDE = 0.05
 
 
 @dataclass(frozen=True)
@@ -107,11 +105,7 @@ def _of_table(root, path, spec):
     """Files whose class, and perhaps split and group, is in a table."""
     if spec.classes_at is not None:
         raise InputError("--classes-at says where class folders are; with a table there are none.")
-    names = label_table.column_names(path)
-    group = spec.group_by if spec.group_by in names else None
-    if spec.group_by and group is None and spec.group_by.isidentifier():
-        raise InputError(f"--group-by {spec.group_by}: {path} has the columns {', '.join(names)}.")
-    columns = label_table.Columns(spec.file_column, spec.label_column, spec.split_column, group)
+    columns = label_table.Columns(spec.file_column, spec.label_column, spec.split_column, spec.group_by)
     table = label_table.read(path, root, columns)
     class_names = label_table.ordered_classes(table.labels)
     numbers = {name: number for number, name in enumerate(class_names)}

@@ -31,10 +31,10 @@ LABELS = (
     "species",
     "y",
 )
-SPLITS = ("split", "set", "subset", "partition", "usage", "dataset", "fold_type")
+SPLITS = ("split", "set", "subset", "partition", "usage", "dataset")
 GROUPS = re.compile(r"patient|subject|lesion|study|person|animal|plant_?id|group|session|video|series|case|site")
 # Between the labels of an image with several.
-SEPARATORS = ("|", ";", ",")
+SEPARATORS = ("|", ";", ",", " ")
 TRIED = 200  # Rows that decide what a column is.
 MOST_CLASSES_SHOWN = 8
 
@@ -72,7 +72,7 @@ class Columns:
         file: Column of the file names.
         label: Column of the labels, or several, one for each class, with 1 for yes.
         split: Column of the splits.
-        group: Column of the groups; not found, only given.
+        group: Column of the groups, or a pattern on file names, which is no column; not found, only given.
     """
 
     file: str | None = None
@@ -96,11 +96,12 @@ def read(path: Path, images: Path, columns: Columns = Columns()) -> Table:
     index = Index(folder_layout.scan(images).everything())
     file_column = _file_column(path, images, names, rows, index, columns.file)
     split_column = _split_column(path, names, rows, columns.split, file_column)
-    if columns.group is not None:
+    group_column = columns.group if columns.group in names else None
+    if columns.group is not None and columns.group.isidentifier():
         _require(path, names, "group_by", columns.group)
-    if index.has(file_column):
+    if index.has(file_column) and _plain(file_column) not in FILES:
         raise InputError(f"{path} has no column names: its first row already names the file {file_column}.")
-    known = {file_column, split_column, columns.group}
+    known = {file_column, split_column, group_column}
     label_columns = _label_columns(path, names, rows, columns.label, known)
     rows_of: dict[str, list[tuple]] = {}
     set_aside: dict[str, str] = {}
@@ -114,10 +115,11 @@ def read(path: Path, images: Path, columns: Columns = Columns()) -> Table:
             )
         file, reason = index.find(name, split)
         label, wrong = _label(row, label_columns)
-        if file is None or wrong:
-            set_aside[name or f"line {number}"] = reason if file is None else wrong
+        group = row[group_column] if group_column else None
+        if file is None or wrong or group == "":
+            set_aside[name or f"line {number}"] = reason if file is None else wrong or "no group"
             continue
-        rows_of.setdefault(file, []).append((label, split, row[columns.group] if columns.group else None))
+        rows_of.setdefault(file, []).append((label, split, group))
     for file, found in list(rows_of.items()):
         if len(set(found)) > 1:
             what = " and ".join(sorted({str(part) for row in found for part in row[:1]}))
@@ -128,34 +130,25 @@ def read(path: Path, images: Path, columns: Columns = Columns()) -> Table:
     if not files:
         shown = "; ".join(f"{name}: {reason}" for name, reason in list(set_aside.items())[:3])
         raise InputError(f"{path} names no image of {images} with a label. {shown or 'It has no rows'}.")
+    labels = [row[0] for row in first]
+    _require_one_label(path, labels)
+    shown, notes = folder_layout.shown_names({"all": dict.fromkeys(labels)})
+    others = (file for file in index.paths - rows_of.keys() - set_aside.keys() if image_files.meant_as_image(file))
     return Table(
         files,
-        [row[0] for row in first],
+        [shown[label] for label in labels],
         [row[1] for row in first] if split_column else None,
-        [row[2] for row in first] if columns.group else None,
-        _described(path, file_column, label_columns, split_column, columns.group),
-        tuple(_notes(names, known | set(label_columns))),
+        [row[2] for row in first] if group_column else None,
+        _described(path, file_column, label_columns, split_column, group_column),
+        (*notes, *_notes(names, known | set(label_columns))),
         set_aside,
-        tuple(sorted(file for file in index.paths - set(rows_of) if file not in set_aside and _meant(file))),
+        tuple(sorted(others)),
     )
-
-
-def _meant(file):
-    return image_files.meant_as_image(file)
 
 
 def is_table(path: Path) -> bool:
     """Whether a path names a table and not a folder."""
     return path.suffix.lower() in TABLES and not path.is_dir()
-
-
-def column_names(path: Path) -> list[str]:
-    """Names of a table's columns.
-
-    Raises:
-        InputError: If it cannot be read.
-    """
-    return read_rows(path)[0]
 
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -264,7 +257,7 @@ def _file_column(path, images, names, rows, index, given):
     if best == 0:
         raise InputError(
             f"{path}: no column names files in {images}; the columns are {', '.join(names)}, and the first row has "
-            f"{rows[0][names[0]]!r}. Pass --file-column NAME, or --data FOLDER, the folder with the images."
+            f"{rows[0][names[0]]!r}. Pass --file-column NAME, or --labels-csv with --data, the folder of the images."
         )
     found = [name for name in names if shares[name] > 0.9 * best]
     named = [name for name in found if _plain(name) in FILES]
@@ -277,8 +270,14 @@ def _split_column(path, names, rows, given, file_column):
         return given
     for name in names:
         if name != file_column and _plain(name) in SPLITS:
-            found = {folder_layout.split_of(row[name]) for row in rows}
-            if None not in found and "train" in found:
+            words = {row[name] for row in rows}
+            unknown = sorted(word for word in words if folder_layout.split_of(word) is None)
+            if unknown and len(unknown) < len(words):
+                raise InputError(
+                    f"{path}: the column {name!r} has {unknown[0]!r} beside splits. Splits are train, val and test; "
+                    "rename the value, or the column if it has no splits."
+                )
+            if not unknown:
                 return name
     return None
 
@@ -334,7 +333,7 @@ def _plain(name):
 def _label(row, columns):
     """A row's label, and what is wrong with it."""
     if len(columns) == 1:
-        label = row[columns[0]]
+        label = " ".join(row[columns[0]].split())  # Names of classes are lines of a file.
         return label, "" if label else "no label"
     marks = {name: _number(row[name]) for name in columns}
     if not set(marks.values()) <= {0, 1}:
@@ -343,11 +342,26 @@ def _label(row, columns):
     if not chosen:
         return "", "no label"
     if len(chosen) > 1:
-        raise InputError(
-            f"{next(iter(row.values()))} has {len(chosen)} labels ({', '.join(chosen)}). One label an image is "
-            "supported; choose a column with --label-column NAME."
-        )
+        raise _several(f"{next(iter(row.values()))} has {len(chosen)} labels ({', '.join(chosen)})")
     return chosen[0], ""
+
+
+def _require_one_label(path, labels):
+    """Refuses cells with several labels, which would each be a class of their own.
+
+    A class may have a comma or a space in its name, so the parts must be labels of other images; a bar is never in a
+    name.
+    """
+    whole = set(labels)
+    for label in sorted(whole):
+        for separator in SEPARATORS:
+            parts = [part.strip() for part in label.split(separator)]
+            if len(parts) > 1 and (separator == "|" or whole.issuperset(parts)):
+                raise _several(f"{path} has images with several labels, such as {label!r}")
+
+
+def _several(found):
+    return InputError(f"{found}. One label an image is supported; choose a column with --label-column NAME.")
 
 
 def _described(path, file_column, label_columns, split_column, group_column):

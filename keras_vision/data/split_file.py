@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_vision.data import label_table
+from keras_vision.data.data_report import MOST_SET_ASIDE
 from keras_vision.data.splits import Splits
 from keras_vision.recipe import InputError
 
@@ -50,7 +51,7 @@ def applied(listing: Any, path: Path) -> Any:
         raise InputError(f"--splits {path} lists a file twice.")
     places = {Path(file): place for place, file in enumerate(listing.files)}
     gone = [str(file) for file in known if file not in places]
-    if len(gone) > 0.05 * len(known):
+    if len(gone) > MOST_SET_ASIDE * len(known):
         raise InputError(f"--splits {path}: {len(gone):,} of {len(known):,} files are not there, such as {gone[0]}.")
     kept = [file for file in known if file in places]
     order = np.array([places[file] for file in kept])

@@ -77,7 +77,7 @@ def decode(
             the values change by .9 to 1.4 of 255 on average, on X-rays by .1, in as little as half the time.
         intensity_range: Values of the file that become 0 and 255; the file's own values, of whatever depth, and in a
             DICOM file the rescaled ones. By default the range of its bits, or a DICOM file's window.
-        name: The file's name: camera raw files are told from TIFFs by it.
+        name: The file's name: it distinguishes camera raw files from TIFFs.
 
     Returns:
         uint8 array, shape `(H, W, 3)` or `(H, W, 1)`.

@@ -14,7 +14,7 @@ from keras_vision.recipe import InputError
 SPLIT_NAMES = {
     "train": ("train", "Training", "seg_train", "training_set", "Train_Images", "train_data", "trainset", "1-train"),
     "val": ("val", "valid", "Validation", "val_images", "dev", "validation_set", "seg_valid", "ValImages"),
-    "test": ("test", "Testing", "seg_test", "test_set", "holdout", "hold_out", "Test Data", "test2"),
+    "test": ("test", "Testing", "seg_test", "test_set", "holdout", "hold_out", "Test Data", "test2", "PrivateTest"),
 }
 
 

@@ -75,6 +75,11 @@ def test_columns_are_found(pictures, head, row, labels):
         ([["file", "label"]], "has no rows"),
         ([["file", "label"], ["0.jpg"]], "row 2 has 1 cells, but there are 2 columns"),
         ([["file", "file"], ["0.jpg", "a"]], "has a column twice: file"),
+        ([["file", "label"], ["0.jpg", "a|b"], ["1.jpg", "c"]], "several labels, such as 'a|b'. One label an image"),
+        ([["file", "label"], ["0.jpg", "scab rust"], ["1.jpg", "rust"], ["2.jpg", "scab"]], "such as 'scab rust'"),
+        ([["file", "a", "b"], ["0.jpg", 1, 1], ["1.jpg", 0, 1], ["2.jpg", 1, 0]], r"has 2 labels \(a, b\)"),
+        ([["file", "split", "label"], ["0.jpg", "train", "a"], ["1.jpg", "extra", "a"]], "has 'extra' beside splits"),
+        ([["file", "set", "label"], ["0.jpg", "train", "a"], ["1.jpg", "", "a"]], "has '' beside splits"),
     ],
 )
 def test_tables_that_are_not_clear(pictures, rows, message):
@@ -89,6 +94,27 @@ def test_given_columns_are_taken(pictures):
     assert (table.labels, table.groups, table.splits) == (list("0101"), list("0123"), ["train"] * 4)
     with pytest.raises(InputError, match="--label-column q: .* has the columns x, y, z, s"):
         label_table.read(path, root, label_table.Columns(label=("q",)))
+
+
+def test_labels_with_commas_and_spaces_are_names_if_their_parts_are_none(pictures):
+    labels = ["big cat", "cat", "dog, small", "dog"]
+    table = label_table.read(*pictures(FILES, [["file", "label"], *zip(FILES, labels, strict=True)]))
+    assert table.labels == labels
+
+
+def test_labels_that_look_the_same_are_said(pictures):
+    labels = ["Cat", "cat", "caf\u00e9", "cafe\u0301"]
+    table = label_table.read(*pictures(FILES, [["file", "label"], *zip(FILES, labels, strict=True)]))
+    assert table.labels == ["Cat", "cat", r"caf\xe9", r"cafe\u0301"]
+    assert sum("differ only in how they are written" in note for note in table.notes) == 2
+
+
+def test_a_label_is_one_line_and_a_row_without_a_group_is_set_aside(pictures):
+    rows = [["file", "label", "who"], [FILES[0], "a\nb", "P1"], [FILES[1], "c", ""], [FILES[2], "c", "P2"]]
+    path, root = pictures(FILES, rows)
+    table = label_table.read(path, root, label_table.Columns(group="who"))
+    assert (table.labels, table.groups) == (["a b", "c"], ["P1", "P2"])
+    assert table.set_aside == {FILES[1]: "no group"}
 
 
 def test_dirt_is_reported(pictures):
