@@ -4,11 +4,14 @@ import contextlib
 import functools
 import logging
 import unicodedata
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from matplotlib import font_manager, ft2font
+from matplotlib import font_manager, ft2font, rcParams
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
@@ -63,7 +66,24 @@ def _lookup(text):
     families, unknown = _families(frozenset(missing)) if missing else ((), frozenset())
     if not RIGHT_TO_LEFT:
         unknown |= {character for character in text if unicodedata.bidirectional(character) in ("R", "AL")}
-    return families, unknown
+    # A letter and its marks come from one font: a mark that only another font has takes the letter from it.
+    others = {character for character in text if not character.isascii()}
+    marks = {character for character in others if unicodedata.category(character)[0] in "MC"}
+    for more in (frozenset(), marks, others):
+        shown = "".join(UNKNOWN if character in unknown | more else character for character in text)
+        if _is_complete(shown, families):
+            break
+    return families, unknown | more
+
+
+def _is_complete(text, families):
+    """Whether matplotlib lays a text out without a remark on a missing glyph."""
+    names = FontProperties(family=[*rcParams["font.family"], *families])
+    with quiet(), warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        for line in text.split("\n"):
+            RendererAgg(1, 1, 72).get_text_width_height_descent(line, names, ismath=False)
+    return not remarks
 
 
 @functools.cache

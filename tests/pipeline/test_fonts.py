@@ -99,6 +99,7 @@ NAMES = ["\udcff", "\u05e9\u05dc", "\u0645\u0631", "e\u0301\u0327", "\U0001f468\
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.text(ANY_CHARACTER), min_size=1, max_size=6))
 @example(NAMES)
+@example(["\u01a2\u0359"])  # A letter of one font with a mark of another.
 @example(["$", "$$", "\\", "$\\frac{"])
 def test_any_text_can_be_drawn(names):
     figure = Figure(figsize=(2, 2))
