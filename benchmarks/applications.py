@@ -83,15 +83,20 @@ def measure(name, options):
             files |= convert()
         except Exception as error:  # Whatever the peers raise.
             rows.setdefault("peers' errors", []).append(f"{type(error).__name__}: {error}"[:200])
-    milliseconds = quantization.latencies(files, judged[0], rounds=5, calls=3)
-    for converter, content in files.items():
-        found = quantization.Runner(content)(judged)
+    for converter, content in list(files.items()):
+        try:
+            found = quantization.Runner(content)(judged)
+        except InputError as error:
+            rows[converter] = {"not run": str(error)}
+            del files[converter]
+            continue
         rows[converter] = {
             "kind": quantization.audit(content).kind,
             "error": float(np.sqrt(np.mean((found - expected) ** 2))) / spread,
             "bytes": len(content),
-            "milliseconds": milliseconds[converter],
         }
+    for converter, milliseconds in quantization.latencies(files, judged[0], rounds=5, calls=3).items():
+        rows[converter]["milliseconds"] = milliseconds
     if OURS in files:
         rows[OURS]["agrees"] = agrees
     return {**rows, "float32": {"bytes": len(float_file), "parameters": model.count_params()}}

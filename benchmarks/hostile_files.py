@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import cv2
+import flatbuffers
 import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -542,6 +543,22 @@ def _change_constant(model, graph, rng):
     model.buffers[tensor.buffer].data = values
 
 
+def tflite_behind(path, rng, canary):
+    """Weights at some place of the file, as if behind its flatbuffer."""
+    content = path.read_bytes()
+    model = unpack(content)
+    for _ in range(rng.choice((1, 1, 3))):
+        buffer = rng.choice(model.buffers)
+        kept = len(buffer.data) if buffer.data is not None else 0
+        buffer.offset = rng.choice((0, 1, 2, rng.randrange(len(content)), len(content), 2**31, 2**63, 2**64 - kept - 1))
+        buffer.size = rng.choice((0, 1, kept, kept, kept, len(content), 2**64 - 1))
+        if rng.random() < 0.9:
+            buffer.data = None
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    path.write_bytes(bytes(builder.Output()) + content[content.rfind(b"PK\x03\x04") :])
+
+
 def tflite_amplified(path, rng, canary):
     """Many tables that are one and the same."""
     content = bytearray(path.read_bytes())
@@ -1008,7 +1025,14 @@ def long_text(path, rng, canary):
 
 
 OWN = {
-    "tflite": (*[tflite_graph] * 6, tflite_amplified, tflite_archive, tflite_metadata, tflite_normalization),
+    "tflite": (
+        *[tflite_graph] * 6,
+        tflite_amplified,
+        tflite_archive,
+        tflite_behind,
+        tflite_metadata,
+        tflite_normalization,
+    ),
     "npz": (npz_pickle, npz_header, npz_arrays, npz_bomb, member_bytes, archive_members, stated_sizes),
     "keras": (
         keras_values,

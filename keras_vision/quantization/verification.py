@@ -168,6 +168,7 @@ def unpack(content: bytes, where: str | PathLike = "The file") -> Any:
         Structure(content).check(_MODEL)
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
         _fill(model)
+        _bring_in(model, content)
         for complaint in _complaints(model):
             raise DamagedError(complaint)
     except (struct.error, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
@@ -206,13 +207,25 @@ def _fill(model):
                     setattr(part, name, none)
 
 
+def _bring_in(model, content):
+    """Gives buffers the bytes that the file keeps behind its flatbuffer, as ai-edge-quantizer writes them."""
+    outside = [buffer for buffer in model.buffers if buffer.offset > 1 or buffer.size > 1]
+    # Also a bound: many buffers of the same bytes would become a large file when the model is written again.
+    if sum(buffer.size for buffer in outside) > len(content):
+        raise DamagedError("its weights behind the flatbuffer are larger than the file")
+    for buffer in outside:
+        if buffer.data is not None and len(buffer.data):
+            raise DamagedError("a buffer has its weights twice")
+        if buffer.offset + buffer.size > len(content):
+            raise DamagedError(f"its weights end at byte {buffer.offset + buffer.size} of {len(content)}")
+        buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+        buffer.offset = buffer.size = 0
+
+
 def _complaints(model) -> Iterator[str]:
     """What is wrong with a model, most fundamental first."""
     if model.externalBuffers or model.externalBufferGroups:
         yield "its weights are in another file"
-    for buffer in model.buffers:
-        if buffer.offset > 1 or buffer.size > 1:
-            yield "its weights are outside of its flatbuffer"
     for code in model.operatorCodes:
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
         if not code.customCode and number not in OPERATOR_NAMES:
@@ -292,6 +305,8 @@ def _graph_complaints(model, graph):
         if not _within(item.opcodeIndex, model.operatorCodes):
             yield f"an operator has the code {item.opcodeIndex} of {len(model.operatorCodes)}"
         name = operator_name(model, item)
+        if item.largeCustomOptionsOffset or item.largeCustomOptionsSize:
+            yield f"{name} keeps its options outside of its flatbuffer"
         if len(item.inputs) < INPUTS.get(name, 0) or not len(item.outputs):
             yield f"{name} has {len(item.inputs)} inputs and {len(item.outputs)} outputs"
         for index in map(int, item.inputs):

@@ -4,6 +4,7 @@ import io
 import struct
 import zipfile
 
+import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -42,6 +43,66 @@ def changed(change):
     model = unpack(VALID)
     change(model, model.subgraphs[0])
     return pack(model) + VALID[VALID.rindex(b"PK\x03\x04") :]
+
+
+def behind(content, change=None):
+    """The same file with its weights behind the flatbuffer, as ai-edge-quantizer writes them.
+
+    Args:
+        change: Changes the list of `[offset, size, data]` of the weights.
+    """
+    model = unpack(content)
+    moved = [part for part in model.buffers if part.data is not None and len(part.data)]
+    weights = [part.data.tobytes() for part in moved]
+
+    def build(places):
+        for part, place in zip(moved, places, strict=True):
+            part.offset, part.size, part.data = place
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+    lengths = [len(data) for data in weights]
+    start = len(build([[2, length, None] for length in lengths]))
+    starts = (start + np.cumsum([0, *lengths[:-1]])).tolist()
+    places = [[start, length, None] for start, length in zip(starts, lengths, strict=True)]
+    if change:
+        change(places)
+    return build(places) + b"".join(weights)
+
+
+def test_weights_behind_the_flatbuffer_are_read_and_run():
+    content = behind(VALID)
+    assert quantization.audit(content).operators == quantization.audit(VALID).operators
+    images = np.random.default_rng(0).uniform(0, 255, (4, 6, 6, 3))
+    np.testing.assert_array_equal(quantization.Runner(content)(images), quantization.Runner(VALID)(images))
+    again = quantization.add_metadata(content, quantization.Metadata("tiny", "", "1", "CC0", LABELS, 127.5, 127.5))
+    assert quantization.read_metadata(again).labels == LABELS
+    np.testing.assert_array_equal(quantization.Runner(again)(np.ones((1, 6, 6, 3))), [[27, 27]])
+
+
+def set_place(index, **values):
+    def change(places):
+        for name, value in values.items():
+            places[index][("offset", "size", "data").index(name)] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_place(0, offset=2**40), "its weights end at byte [0-9]+ of"),
+        (set_place(0, offset=2**64 - 200), "its weights end at byte [0-9]+ of"),
+        (set_place(-1, size=10**4), "are larger than the file"),
+        (set_place(0, size=2**64 - 1), "are larger than the file"),
+        (set_place(0, size=4), "needs [0-9]+ bytes and has 4"),
+        (set_place(0, data=np.zeros(216, np.uint8)), "a buffer has its weights twice"),
+    ],
+)
+def test_weights_behind_the_flatbuffer_are_inside_the_file(change, message):
+    with pytest.raises(InputError, match=f"damaged TensorFlow Lite file: .*{message}"):
+        quantization.audit(behind(VALID, change))
 
 
 def test_the_valid_file_is_read_and_run():
