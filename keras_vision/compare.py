@@ -60,7 +60,8 @@ def training_table(runs: Sequence["FinishedRun"]) -> "Table":
     for run in runs:
         fit, kept = run.report["training"], run.epochs[run.report["training"]["best_epoch"] - 1]
         curves = [f"{kept[name]:.4f}" for name in ("accuracy", "val_accuracy", "loss", "val_loss")]
-        known, val = fit.get("accuracy"), run.report["validation_metrics"]["accuracy"]["value"]
+        main = run.report.get("main_metric", "accuracy")
+        known, val = fit.get("accuracy"), run.report["validation_metrics"][main]["value"]
         gap = ["none", "none"] if known is None else [f"{known:.4f}", f"{known - val:+.4f}"]
         rows.append([run.name, fit["epochs"], fit["best_epoch"], *curves, *gap])
     return head, rows

@@ -142,6 +142,13 @@ class DataSpec(_Checked):
         nargs="+",
         metavar="NAME",
     )
+    label_separator: str | None = knob(
+        None,
+        "what stands between the labels of an image with several, such as '|'; '' where a cell is one label (default: "
+        "found)",
+        type=str,
+        metavar="TEXT",
+    )
     split_column: str | None = knob(None, "the table's column of splits (default: found)", type=str, metavar="NAME")
     classes_at: str | None = knob(
         None,
@@ -718,7 +725,7 @@ def unread(recipe: Recipe) -> dict[str, str]:
             "--data FOLDER",
         ),
         ("classes_at", data.kind in ("folder", "unknown") and not has_table, "--data FOLDER without a table of labels"),
-        ("file_column label_column split_column", has_table, "--labels-csv, or a table as --data"),
+        ("file_column label_column label_separator split_column", has_table, "--labels-csv, or a table as --data"),
         ("val_share", data.kind not in ("medmnist", "synthetic"), "--data with a folder, an .npz or cifar10"),
         ("size", data.kind not in ("npz", "cifar10"), "--data with a folder, a MedMNIST name or synthetic images"),
         ("width", model.architecture != "application", "every --architecture but application"),

@@ -36,6 +36,7 @@ OTHER = {
     "labels_csv": "labels.csv",
     "file_column": "file",
     "label_column": ("label",),
+    "label_separator": "|",
     "split_column": "split",
     "classes_at": "images",
     "group_by": "patient",

@@ -14,6 +14,8 @@ from keras_vision.recipe import AugmentationSpec
 class Batches(keras.utils.PyDataset):
     """Batches of a split: images as float32 in `[0, 255]`, labels one-hot, or shares of two classes with mixup.
 
+    Several labels an image are given as they are, 0 or 1 each.
+
     The split stays uint8 in memory (or on disk, when it is memory-mapped); only one batch at a time is float.
 
     Args:
@@ -80,4 +82,5 @@ class Batches(keras.utils.PyDataset):
         return augment(self.split.images[rows], augmentation, self._draws[rows])
 
     def _labels(self, rows):
-        return self._one_hot[self.split.labels[rows]]
+        labels = self.split.labels[rows]
+        return labels.astype(np.float32) if labels.ndim == 2 else self._one_hot[labels]

@@ -21,7 +21,7 @@ class _Listing:
 
     Attributes:
         files: Object array, paths relative to the folder.
-        labels: Int array.
+        labels: Int array, shape `(N,)`, or `(N, K)` of 0 and 1 where an image can have several.
         class_names: As on disk, which may contain bytes that are not text.
         splits: Object array of `train`, `val`, `test`, or `all` where there are none.
         described: Where labels and splits come from, in a few words.
@@ -80,8 +80,8 @@ def load(root: Path | str, spec: DataSpec, seed: int = 0) -> Splits:
 
 def _of_folder(root, spec):
     """Files whose class, and perhaps split, is a folder."""
-    for name in ("file_column", "label_column", "split_column"):
-        if getattr(spec, name):
+    for name in ("file_column", "label_column", "label_separator", "split_column"):
+        if getattr(spec, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} goes with --labels-csv, or a table as --data.")
     layout = folder_layout.read(root, spec.classes_at)
     class_names = tuple(sorted({name for classes in layout.splits.values() for name in classes}))
@@ -92,36 +92,41 @@ def _of_folder(root, spec):
         for name, files in classes.items()
         for file in files
     ]
-    return _Listing(*_columns(rows, class_names), layout.described, notes=layout.notes)
-
-
-def _columns(rows, class_names):
-    """Files, labels, class names and splits of `(file, label, split)`."""
     files, labels, splits = (np.array([row[place] for row in rows], object) for place in range(3))
-    return files, labels.astype(np.int64), class_names, splits
+    return _Listing(files, labels.astype(np.int64), class_names, splits, layout.described, notes=layout.notes)
 
 
 def _of_table(root, path, spec):
     """Files whose class, and perhaps split and group, is in a table."""
     if spec.classes_at is not None:
         raise InputError("--classes-at says where class folders are; with a table there are none.")
-    columns = label_table.Columns(spec.file_column, spec.label_column, spec.split_column, spec.group_by)
+    columns = label_table.Columns(
+        spec.file_column, spec.label_column, spec.label_separator, spec.split_column, spec.group_by
+    )
     table = label_table.read(path, root, columns)
-    class_names = label_table.ordered_classes(table.labels)
-    numbers = {name: number for number, name in enumerate(class_names)}
-    splits = table.splits or ["all"] * len(table.files)
-    rows = [(file, numbers[label], split) for file, label, split in zip(table.files, table.labels, splits, strict=True)]
-    bad, notes = table.set_aside, table.notes
-    if len(bad) > MOST_SET_ASIDE * (len(bad) + len(rows)):
+    count, bad, notes = len(table.files), table.set_aside, table.notes
+    numbers = {name: number for number, name in enumerate(table.class_names)}
+    marks = np.zeros((count, len(numbers)), np.int64)
+    for row, labels in enumerate(table.labels):
+        marks[row, [numbers[name] for name in labels]] = 1
+    if len(bad) > MOST_SET_ASIDE * (len(bad) + count):
         shown = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:5])
         raise InputError(
-            f"{path}: {len(bad):,} of {len(bad) + len(rows):,} rows cannot be used, more than "
+            f"{path}: {len(bad):,} of {len(bad) + count:,} rows cannot be used, more than "
             f"{100 * MOST_SET_ASIDE:g} %. The first: {shown}."
         )
     if table.unlisted:
         notes += (f"{len(table.unlisted):,} images have no row in {path.name}, such as {table.unlisted[0]}.",)
-    groups = np.array(table.groups, object) if table.groups else None
-    return _Listing(*_columns(rows, class_names), table.described, groups, notes, table.set_aside)
+    return _Listing(
+        np.array(table.files, object),
+        marks if table.several else marks.argmax(axis=1),
+        table.class_names,
+        np.array(table.splits or ["all"] * count, object),
+        table.described,
+        np.array(table.groups, object) if table.groups else None,
+        notes,
+        table.set_aside,
+    )
 
 
 def _grouped(listing, spec):
@@ -160,7 +165,7 @@ def _splits(root, listing, spec, seed):
 
 def _divided(root, listing, rows, share, seed):
     if listing.groups is not None:
-        chosen = groups.divide(listing.labels[rows], listing.groups[rows], share, seed, str(root))
+        chosen = groups.divide(Split(rows, listing.labels[rows]).strata, listing.groups[rows], share, seed, str(root))
         return rows[~chosen], rows[chosen]
     rows = rows.copy()  # They are reordered in place.
     train, taken = take_validation(Split(rows, listing.labels[rows]), share, seed, str(root))
@@ -262,8 +267,9 @@ def _of_each_reason(names, reasons):
 
 
 def _check_classes(root, split, class_names, labels, kept):
-    for label in np.unique(labels):
-        if not kept[labels == label].any():
+    shown = np.eye(len(class_names), dtype=bool)[labels] if labels.ndim == 1 else labels.astype(bool)
+    for label in np.flatnonzero(shown.any(axis=0)):
+        if not kept[shown[:, label]].any():
             raise InputError(f"{root}: no file of the class {class_names[label]!r} in {split} can be read.")
 
 

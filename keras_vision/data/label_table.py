@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from keras_vision.data import folder_layout
+from keras_vision.data.data_report import MOST_SET_ASIDE
 from keras_vision.files import image_files, outside
 from keras_vision.recipe import TABLES, InputError, flag
 
@@ -45,7 +46,9 @@ class Table:
 
     Attributes:
         files: Paths relative to the folder of the images.
-        labels: The label of each.
+        labels: The labels of each; one, unless `several`.
+        class_names: The labels that there are, in order.
+        several: Whether an image can have several labels, or none.
         splits: `train`, `val` or `test` of each; None where the table has no such column.
         groups: The group of each; None where no column was asked for.
         described: The columns that were read, in a few words.
@@ -55,7 +58,9 @@ class Table:
     """
 
     files: list[str]
-    labels: list[str]
+    labels: list[tuple[str, ...]]
+    class_names: tuple[str, ...]
+    several: bool
     splits: list[str] | None
     groups: list[str] | None
     described: str
@@ -71,12 +76,14 @@ class Columns:
     Attributes:
         file: Column of the file names.
         label: Column of the labels, or several, one for each class, with 1 for yes.
+        separator: What stands between the labels of an image with several; empty where a cell is one label.
         split: Column of the splits.
         group: Column of the groups, or a pattern on file names, which is no column; not found, only given.
     """
 
     file: str | None = None
     label: tuple[str, ...] | None = None
+    separator: str | None = None
     split: str | None = None
     group: str | None = None
 
@@ -103,6 +110,7 @@ def read(path: Path, images: Path, columns: Columns = Columns()) -> Table:
         raise InputError(f"{path} has no column names: its first row already names the file {file_column}.")
     known = {file_column, split_column, group_column}
     label_columns = _label_columns(path, names, rows, columns.label, known)
+    separator = _separator(path, rows, label_columns, columns.separator)
     rows_of: dict[str, list[tuple]] = {}
     set_aside: dict[str, str] = {}
     for number, row in enumerate(rows, 2):
@@ -114,7 +122,7 @@ def read(path: Path, images: Path, columns: Columns = Columns()) -> Table:
                 "Splits are train, val and test."
             )
         file, reason = index.find(name, split)
-        label, wrong = _label(row, label_columns)
+        label, wrong = _labels(row, label_columns, separator)
         group = row[group_column] if group_column else None
         if file is None or wrong or group == "":
             set_aside[name or f"line {number}"] = reason if file is None else wrong or "no group"
@@ -122,8 +130,16 @@ def read(path: Path, images: Path, columns: Columns = Columns()) -> Table:
         rows_of.setdefault(file, []).append((label, split, group))
     for file, found in list(rows_of.items()):
         if len(set(found)) > 1:
-            what = " and ".join(sorted({str(part) for row in found for part in row[:1]}))
+            what = " and ".join(sorted({" ".join(row[0]) or "no label" for row in found}))
             set_aside[file] = f"listed {len(found)} times in {path.name}, with different values: {what}"
+            del rows_of[file]
+    several = separator is not None
+    if len(label_columns) > 1:
+        counts = [len(found[0][0]) for found in rows_of.values()]
+        without = counts.count(0)
+        several = max(counts, default=0) > 1 or without > MOST_SET_ASIDE * len(counts)
+        for file in [file for file, found in rows_of.items() if not several and not found[0][0]]:
+            set_aside[file] = "no label"
             del rows_of[file]
     files = sorted(rows_of)
     first = [rows_of[file][0] for file in files]
@@ -131,12 +147,17 @@ def read(path: Path, images: Path, columns: Columns = Columns()) -> Table:
         shown = "; ".join(f"{name}: {reason}" for name, reason in list(set_aside.items())[:3])
         raise InputError(f"{path} names no image of {images} with a label. {shown or 'It has no rows'}.")
     labels = [row[0] for row in first]
-    _require_one_label(path, labels)
-    shown, notes = folder_layout.shown_names({"all": dict.fromkeys(labels)})
+    found = dict.fromkeys(name for label in labels for name in label)
+    classes = tuple(label_columns) if len(label_columns) > 1 else ordered_classes(list(found))
+    shown, notes = folder_layout.shown_names({"all": found})
+    if several:
+        notes += (_several_note(labels, separator),)
     others = (file for file in index.paths - rows_of.keys() - set_aside.keys() if image_files.meant_as_image(file))
     return Table(
         files,
-        [shown[label] for label in labels],
+        [tuple(shown[name] for name in label) for label in labels],
+        tuple(dict.fromkeys(shown.get(name, name) for name in classes if several or name in found)),
+        several,
         [row[1] for row in first] if split_column else None,
         [row[2] for row in first] if group_column else None,
         _described(path, file_column, label_columns, split_column, group_column),
@@ -330,38 +351,58 @@ def _plain(name):
     return re.sub(r"[^a-z_]", "", name.lower().replace(" ", "_").replace("-", "_"))
 
 
-def _label(row, columns):
-    """A row's label, and what is wrong with it."""
+def _separator(path, rows, columns, given):
+    """What stands between the labels of an image with several; None where a cell is one label.
+
+    A class may have a comma or a space in its name. So the parts must be labels of other images too; a bar is never in
+    a name.
+    """
+    if given is not None or len(columns) > 1:
+        if given and len(columns) > 1:
+            raise InputError(f"{flag('label_separator')} is for one column of labels; {path} has {len(columns)}.")
+        return given or None
+    whole = {" ".join(row[columns[0]].split()) for row in rows} - {""}
+    for separator in SEPARATORS:
+        split = {label: _parts(label, separator) for label in whole}
+        several = [label for label, parts in split.items() if len(parts) > 1]
+        if not several:
+            continue
+        names = {name for parts in split.values() for name in parts}
+        if separator == "|" or whole.issuperset(names):
+            return separator
+        if len(names) < len(whole):
+            given = flag("label_separator")
+            raise InputError(
+                f"{path}: it is not clear whether {min(several)!r} is one label or several. Pass {given} {separator!r} "
+                f"if it is several, or {given} '' if it is one."
+            )
+    return None
+
+
+def _parts(label, separator):
+    return [name for name in (" ".join(part.split()) for part in label.split(separator)) if name]
+
+
+def _labels(row, columns, separator):
+    """A row's labels, and what is wrong with them."""
     if len(columns) == 1:
         label = " ".join(row[columns[0]].split())  # Names of classes are lines of a file.
-        return label, "" if label else "no label"
+        labels = [label] * bool(label) if separator is None else _parts(label, separator)
+        return tuple(dict.fromkeys(labels)), "" if labels else "no label"
     marks = {name: _number(row[name]) for name in columns}
     if not set(marks.values()) <= {0, 1}:
-        return "", f"{', '.join(columns)} must be 0 or 1"
-    chosen = [name for name, value in marks.items() if value]
-    if not chosen:
-        return "", "no label"
-    if len(chosen) > 1:
-        raise _several(f"{next(iter(row.values()))} has {len(chosen)} labels ({', '.join(chosen)})")
-    return chosen[0], ""
+        return (), f"{', '.join(columns)} must be 0 or 1"
+    return tuple(name for name, value in marks.items() if value), ""
 
 
-def _require_one_label(path, labels):
-    """Refuses cells with several labels, which would each be a class of their own.
-
-    A class may have a comma or a space in its name, so the parts must be labels of other images; a bar is never in a
-    name.
-    """
-    whole = set(labels)
-    for label in sorted(whole):
-        for separator in SEPARATORS:
-            parts = [part.strip() for part in label.split(separator)]
-            if len(parts) > 1 and (separator == "|" or whole.issuperset(parts)):
-                raise _several(f"{path} has images with several labels, such as {label!r}")
-
-
-def _several(found):
-    return InputError(f"{found}. One label an image is supported; choose a column with --label-column NAME.")
+def _several_note(labels, separator):
+    counts = [len(label) for label in labels]
+    without = f", {counts.count(0):,} none" if 0 in counts else ""
+    between = "" if separator is None else f" between which is {separator!r}"
+    return (
+        f"Images can have several labels{between}: {sum(count > 1 for count in counts):,} of {len(counts):,} have two "
+        f"or more{without}."
+    )
 
 
 def _described(path, file_column, label_columns, split_column, group_column):

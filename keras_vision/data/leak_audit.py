@@ -56,4 +56,6 @@ def _record(leak, splits, names):
     sides = list(zip(leak.splits, leak.rows, strict=True))
     first, second = (splits.named()[name].labels[row] for name, row in sides)
     shown = [str(names[name][row]) if name in names else f"number {row}" for name, row in sides]
-    return LeakRecord(leak.splits, (shown[0], shown[1]), round(leak.likeness, 3), leak.exact, bool(first == second))
+    return LeakRecord(
+        leak.splits, (shown[0], shown[1]), round(leak.likeness, 3), leak.exact, bool(np.array_equal(first, second))
+    )

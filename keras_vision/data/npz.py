@@ -2,7 +2,8 @@
 
 MedMNIST's: `train_images`, `train_labels`, `val_images`, ... `test_labels`. Keras's: `x_train`, `y_train`, `x_test`,
 `y_test`. The validation split may be missing; it is then taken from the training split. Images are uint8, of
-shape `(N, H, W)`, `(N, H, W, 3)` or, in 3D, `(N, D, H, W)`; labels are integers, of shape `(N,)` or `(N, 1)`.
+shape `(N, H, W)`, `(N, H, W, 3)` or, in 3D, `(N, D, H, W)`; labels are integers, of shape `(N,)` or `(N, 1)`. Labels of
+0 and 1, of shape `(N, K)`, mark the labels of each image, as in ChestMNIST, or one-hot classes.
 """
 
 import zipfile
@@ -49,6 +50,9 @@ def read(
         if keys[0] in arrays:
             images = as_images(arrays.pop(keys[0]), f"{path}: {keys[0]}")
             splits[name] = Split(images, as_labels(arrays.pop(keys[1]), f"{path}: {keys[1]}"))
+    if all(split.labels.ndim == 2 and np.all(split.labels.sum(axis=1) == 1) for split in splits.values()):
+        splits = {name: Split(split.images, split.labels.argmax(axis=1)) for name, split in splits.items()}
+        described += ", with one-hot labels"
     # Many files are named after one of Keras's data sets, and nothing in them shows whether they are the original.
     source_name = path.stem if layout == MEDMNIST[0] and "val" in splits else path.name
     if "val" not in splits:
@@ -128,16 +132,18 @@ def as_images(images: np.ndarray, where: str) -> np.ndarray:
 
 
 def as_labels(labels: np.ndarray, where: str) -> np.ndarray:
-    """Checked int64 labels, shape `(N,)`.
+    """Checked int64 labels, shape `(N,)`, or `(N, K)` of 0 and 1.
 
     Raises:
-        InputError: If they are not integers of shape `(N,)` or `(N, 1)`.
+        InputError: If they are not integers of shape `(N,)` or `(N, 1)`, or zeros and ones of shape `(N, K)`.
     """
     if labels.ndim == 2 and labels.shape[1] > 1:
-        raise InputError(
-            f"{where} has {labels.shape[1]} labels per image (like ChestMNIST); one label per image is needed. "
-            f"Received: shape {labels.shape}."
-        )
+        if labels.dtype.kind not in "buif" or not np.isin(labels, (0, 1)).all():
+            raise InputError(
+                f"{where}: with several columns, labels must be 0 or 1. Received: shape {labels.shape}, dtype "
+                f"{labels.dtype}, values such as {labels.flat[int(np.argmax(~np.isin(labels, (0, 1))))]}."
+            )
+        return labels.astype(np.int64)
     if labels.ndim not in (1, 2) or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(
             f"{where} must be integers of shape (N, 1). Received: shape {labels.shape}, dtype {labels.dtype}."
@@ -152,7 +158,9 @@ def _class_names(path, splits, names):
     known = names(path) if names else None
     if known is not None:
         return known
-    highest = max((int(split.labels.max()) for split in splits.values() if len(split)), default=0)
+    columns = next((split.labels.shape[1] for split in splits.values() if split.labels.ndim == 2), None)
+    labels = [split.labels for split in splits.values() if len(split)]
+    highest = columns - 1 if columns else max((int(part.max()) for part in labels), default=0)
     if highest >= MAX_CLASSES:
         raise InputError(f"{path}: there can be at most {MAX_CLASSES} classes. Received: the label {highest}.")
     return tuple(f"class_{label}" for label in range(highest + 1))

@@ -28,8 +28,15 @@ def text_of(splits: Splits) -> str | None:
         count = len(content)
         found = [part.get(split, [""] * count) for part in (report.groups, report.digests)]
         for name, label, group, digest in zip(report.names[split], content.labels, *found, strict=True):
-            writer.writerow([Path(name).as_posix(), split, splits.class_names[label], group, digest])
+            writer.writerow([Path(name).as_posix(), split, _class(splits.class_names, label), group, digest])
     return text.getvalue()
+
+
+def _class(class_names, label):
+    """The name of an image's class, or the names of its labels."""
+    if np.ndim(label) == 0:
+        return class_names[label]
+    return "|".join(class_names[place] for place in np.flatnonzero(label))
 
 
 def applied(listing: Any, path: Path) -> Any:
@@ -60,7 +67,7 @@ def applied(listing: Any, path: Path) -> Any:
     if wrong:
         raise InputError(f"--splits {path} has the split {wrong.pop()!r}; splits are train, val and test.")
     for file, place in zip(kept, order, strict=True):
-        name = listing.class_names[listing.labels[place]]
+        name = _class(listing.class_names, listing.labels[place])
         if known[file].get("class", name) != name:
             raise InputError(f"--splits {path}: {file} has the class {known[file]['class']!r} there and {name!r} here.")
     groups = None if listing.groups is None else listing.groups[order]

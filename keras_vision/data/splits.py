@@ -20,7 +20,7 @@ class Split:
 
     Attributes:
         images: uint8 array, or `Rows` on disk, shape `(N, H, W, C)`, or `(N, D, H, W, C)` for volumes.
-        labels: int64 array, shape `(N,)`.
+        labels: int64 array, shape `(N,)`; where an image can have several labels, shape `(N, K)`, 1 for those it has.
     """
 
     images: np.ndarray | Rows
@@ -28,6 +28,18 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def strata(self) -> np.ndarray:
+        """The class of each image by which it is divided, shape `(N,)`.
+
+        Of several labels it is the one that is rarest in the split, so that rare ones reach every part; K for none.
+        """
+        if self.labels.ndim == 1:
+            return self.labels
+        rarest = np.argsort(self.labels.sum(axis=0), kind="stable")
+        ordered = self.labels[:, rarest]
+        return np.where(ordered.any(axis=1), rarest[ordered.argmax(axis=1)], len(rarest))
 
     def spread(self, count: int) -> "Split":
         """At most `count` of the images, evenly spread over the split."""
@@ -81,8 +93,15 @@ class Splits:
         """Shape of one image: `(H, W, C)` or `(D, H, W, C)`."""
         return tuple(self.train.images.shape[1:])
 
+    @property
+    def several_labels(self) -> bool:
+        """Whether an image can have several labels, or none."""
+        return self.train.labels.ndim == 2
+
     def counts(self) -> dict[str, list[int]]:
         """Images per split and class: `{"train": [n0, n1, ...], ...}`."""
+        if self.several_labels:
+            return {name: split.labels.sum(axis=0).tolist() for name, split in self.named().items()}
         return {
             name: np.bincount(split.labels, minlength=self.num_classes).tolist() for name, split in self.named().items()
         }
@@ -95,6 +114,11 @@ class Splits:
         """
         if name is None:
             return int(np.argmin(self.counts()["train"]))
+        if self.several_labels:
+            raise InputError(
+                "--positive-class names one of two classes; images of this data can have several labels. "
+                f"Received: {name!r}."
+            )
         if self.num_classes != 2 or name not in self.class_names:
             raise InputError(
                 "--positive-class names one of two classes; this data has the classes "
@@ -113,10 +137,10 @@ class Splits:
 def _first(split, limit):
     if limit is None or len(split) <= limit:
         return split
-    kept = []
-    for label, count in zip(*np.unique(split.labels, return_counts=True), strict=True):
+    kept, strata = [], split.strata
+    for label, count in zip(*np.unique(strata, return_counts=True), strict=True):
         share = max(1, round(limit * count / len(split)))
-        kept.append(np.flatnonzero(split.labels == label)[:share])
+        kept.append(np.flatnonzero(strata == label)[:share])
     index = np.sort(np.concatenate(kept))
     return Split(select(split.images, index), split.labels[index])
 
@@ -141,10 +165,10 @@ def take_validation(split: Split, share: float, seed: int, where: str) -> tuple[
     """
     _check_count("train", split, where)
     rng = validation_generator(seed)
-    chosen = np.zeros(len(split), bool)
-    for label, count in zip(*np.unique(split.labels, return_counts=True), strict=True):
+    chosen, strata = np.zeros(len(split), bool), split.strata
+    for label, count in zip(*np.unique(strata, return_counts=True), strict=True):
         taken = min(count - 1, max(1, round(share * count)))
-        chosen[rng.permutation(np.flatnonzero(split.labels == label))[:taken]] = True
+        chosen[rng.permutation(np.flatnonzero(strata == label))[:taken]] = True
     end = len(split) - np.count_nonzero(chosen)
     goes, stays = np.flatnonzero(chosen[:end]), end + np.flatnonzero(~chosen[end:])
     for array in (cast(np.ndarray, split.images), split.labels):
@@ -180,6 +204,13 @@ def check_splits(splits: Splits, where: str) -> None:
                 f"and {name} {tuple(split.images.shape[1:])}."
             )
         low, high = int(split.labels.min()), int(split.labels.max())
+        if split.labels.shape[1:] != splits.train.labels.shape[1:]:
+            raise InputError(f"{where}: train and {name} have another number of labels an image.")
+        if splits.several_labels and not ({low, high} <= {0, 1} and split.labels.shape[1] == splits.num_classes):
+            raise InputError(
+                f"{where}: of several labels an image each must be 0 or 1, and there must be one for each of the "
+                f"{splits.num_classes} classes. Received in {name}: {split.labels.shape[1]} from {low} to {high}."
+            )
         if low < 0 or high >= splits.num_classes:
             raise InputError(
                 f"{where}: labels must lie between 0 and {splits.num_classes - 1} ({splits.num_classes} classes), "
@@ -191,6 +222,9 @@ def check_splits(splits: Splits, where: str) -> None:
     if empty:
         shown = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
         raise InputError(f"{where}: no image in train shows {shown}; every class needs at least one.")
+    if splits.several_labels and splits.train.labels.min(axis=0).any():
+        name = splits.class_names[int(splits.train.labels.min(axis=0).argmax())]
+        raise InputError(f"{where}: every image in train has the label {name!r}, so nothing can be learned of it.")
 
 
 def file_sha256(path: Path | str) -> str:

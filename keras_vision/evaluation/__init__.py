@@ -7,6 +7,14 @@ from keras_vision.evaluation.judge import ClassMetrics, Interval, Judgement, jud
 from keras_vision.evaluation.mcnemar import mcnemar
 from keras_vision.evaluation.metrics import METRICS, confused_pairs, confusion_matrix, softmax
 from keras_vision.evaluation.operating_point import OperatingPoint, operating_point
+from keras_vision.evaluation.several_labels import (
+    LabelMetrics,
+    LabelsJudgement,
+    choose_thresholds,
+    judge_labels,
+    labels_agreement,
+    sigmoid,
+)
 
 __all__ = [
     "METRICS",
@@ -15,15 +23,21 @@ __all__ = [
     "Gap",
     "Interval",
     "Judgement",
+    "LabelMetrics",
+    "LabelsJudgement",
     "OperatingPoint",
     "Reliability",
     "accuracy_gap",
     "agreement",
+    "choose_thresholds",
     "confused_pairs",
     "confusion_matrix",
     "judge",
+    "judge_labels",
+    "labels_agreement",
     "mcnemar",
     "operating_point",
     "reliability",
+    "sigmoid",
     "softmax",
 ]

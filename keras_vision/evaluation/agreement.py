@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_vision.evaluation.judge import Judgement, judge
+from keras_vision.evaluation.judge import judge
 from keras_vision.evaluation.mcnemar import mcnemar
 
 
@@ -15,15 +15,15 @@ class Agreement:
     """A file compared with the float model, on the same images.
 
     Attributes:
-        judgement: The file's own metrics.
-        accuracy_drop: The float model's accuracy minus the file's, in percentage points.
-        changed: Share of the images whose predicted class differs.
+        judgement: The file's own metrics; a `LabelsJudgement` where images can have several labels.
+        accuracy_drop: The float model's accuracy (or exact match) minus the file's, in percentage points.
+        changed: Share of the images whose predicted class (or any label) differs.
         classes: `[(lost, won)]`, for each class the images that only the float model, or only the file, classifies
             correctly.
         mcnemar_p: Two-sided p-value of McNemar's exact test; the null hypothesis is that both are equally accurate.
     """
 
-    judgement: Judgement
+    judgement: Any
     accuracy_drop: float
     changed: float
     classes: list[tuple[int, int]]

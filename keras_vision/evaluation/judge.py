@@ -2,8 +2,9 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -61,6 +62,8 @@ class Judgement:
     classes: list[ClassMetrics]
     confusion: np.ndarray
     calibration: Reliability
+    main: ClassVar[str] = "accuracy"
+    headline: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
 
     @property
     def correct(self) -> int:
@@ -97,17 +100,8 @@ def judge(labels: np.ndarray, probabilities: np.ndarray, *, resamples: int = 100
     count, num_classes = probabilities.shape
     images = _Images(labels, probabilities, resamples * count * num_classes <= _RESAMPLED_AUC)
     plain = _all_metrics(images, np.ones((1, count)))
-    rng = np.random.Generator(np.random.Philox(seed))
-    resampled = []
-    chunk = max(1, min(_CHUNK, _WEIGHTS // count))
-    for start in range(0, resamples, chunk):
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=min(chunk, resamples - start))
-        resampled.append(_all_metrics(images, weights.astype(float)))
-    intervals = {}
-    for name, values in plain.items():
-        samples = np.concatenate([part[name] for part in resampled])
-        low, high = _quantiles(samples)
-        intervals[name] = (values[0], low, high)
+    samples = resampled(lambda weights: _all_metrics(images, weights), count, resamples, seed)
+    intervals = {name: (values[0], *quantiles(samples[name])) for name, values in plain.items()}
     if not images.resampled_auc:
         intervals["class_auc"], intervals["auc"] = auc_intervals(labels, probabilities)
     scalars = [*METRICS, "auc", "expected_calibration_error"]
@@ -119,6 +113,30 @@ def judge(labels: np.ndarray, probabilities: np.ndarray, *, resamples: int = 100
     )
 
 
+def resampled(
+    metrics: Callable[[np.ndarray], dict[str, np.ndarray]], count: int, resamples: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Metrics of bootstrap resamples of images.
+
+    Args:
+        metrics: Function from weights of shape `(B, N)`, how often each image is in each resample, to arrays of shape
+            `(B, ...)` by name.
+        count: Number of images, N.
+        resamples: Number of resamples.
+        seed: Their seed.
+
+    Returns:
+        `{name: array of shape (resamples, ...)}`.
+    """
+    rng = np.random.Generator(np.random.Philox(seed))
+    parts = []
+    chunk = max(1, min(_CHUNK, _WEIGHTS // count))
+    for start in range(0, resamples, chunk):
+        weights = rng.multinomial(count, np.full(count, 1 / count), size=min(chunk, resamples - start))
+        parts.append(metrics(weights.astype(float)))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 class _Images:
     """What every resample needs of the images, computed once."""
 
@@ -127,7 +145,7 @@ class _Images:
         self.predicted, self.confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
 
 
-def _quantiles(samples):
+def quantiles(samples: np.ndarray) -> np.ndarray:
     """The 2.5 % and 97.5 % quantiles over the first axis; resamples where the metric is NaN are left out."""
     with warnings.catch_warnings():
         # A class that is in no resample has the interval NaN to NaN.

@@ -93,10 +93,10 @@ def _counts(confusion: np.ndarray | ClassCounts) -> ClassCounts:
     return ClassCounts(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2))
 
 
-def _ratio(numerator, denominator):
-    """The quotient, NaN where the denominator is 0."""
+def ratio(numerator: np.ndarray, denominator: np.ndarray, *, empty: float = np.nan) -> np.ndarray:
+    """The quotient, and `empty` where the denominator is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(denominator > 0, numerator / denominator, np.nan)
+        return np.where(denominator > 0, numerator / denominator, empty)
 
 
 def per_class(confusion: np.ndarray | ClassCounts) -> dict[str, np.ndarray]:
@@ -113,9 +113,9 @@ def per_class(confusion: np.ndarray | ClassCounts) -> dict[str, np.ndarray]:
     """
     counts = _counts(confusion)
     return {
-        "precision": np.nan_to_num(_ratio(counts.hits, counts.predicted)),
-        "recall": _ratio(counts.hits, counts.support),
-        "f1": np.nan_to_num(_ratio(2 * counts.hits, counts.support + counts.predicted)),
+        "precision": ratio(counts.hits, counts.predicted, empty=0.0),
+        "recall": ratio(counts.hits, counts.support),
+        "f1": ratio(2 * counts.hits, counts.support + counts.predicted, empty=0.0),
         "support": counts.support,
     }
 
@@ -191,16 +191,40 @@ def class_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
     Returns:
         Shape `(B, K)`; NaN where a resample has no image of the class, or only images of it.
     """
-    return np.stack([_auc(labels == k, probabilities[:, k], weights) for k in range(probabilities.shape[1])], axis=1)
+    return np.stack([auc(labels == k, probabilities[:, k], weights) for k in range(probabilities.shape[1])], axis=1)
 
 
-def _auc(positive, scores, weights):
-    """Share of (positive, negative) pairs in the right order; ties count half."""
+def _steps(positive, scores, weights):
+    """Positive and negative images by rising score, each shape `(B, S)`; those of equal score are one step."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
-    # Images of equal score form one step of the ROC curve.
     ups = np.add.reduceat((weights * positive)[:, order], starts, axis=1)
     downs = np.add.reduceat((weights * ~positive)[:, order], starts, axis=1)
+    return ups, downs
+
+
+def average_precision(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Precision at each threshold, weighted by the recall that it adds; NaN where a resample has no positive image.
+
+    Args:
+        positive: Bool array, shape `(N,)`.
+        scores: Shape `(N,)`.
+        weights: Shape `(B, N)`.
+
+    Returns:
+        Shape `(B,)`.
+    """
+    ups, downs = _steps(positive, scores, weights)
+    hits, false = (np.cumsum(part[:, ::-1], axis=1)[:, ::-1] for part in (ups, downs))
+    return ratio((ups * ratio(hits, hits + false, empty=0.0)).sum(axis=1), ups.sum(axis=1))
+
+
+def auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Share of (positive, negative) pairs in the right order; ties count half.
+
+    Arguments and result are those of `average_precision`.
+    """
+    ups, downs = _steps(positive, scores, weights)
     below = np.cumsum(downs, axis=1) - downs
     pairs = ups.sum(axis=1) * downs.sum(axis=1)
-    return _ratio((ups * (below + downs / 2)).sum(axis=1), pairs)
+    return ratio((ups * (below + downs / 2)).sum(axis=1), pairs)

@@ -11,6 +11,7 @@ import keras
 
 from keras_vision.models.application import application
 from keras_vision.models.basic_cnn import basic_cnn
+from keras_vision.models.ends import with_scores
 from keras_vision.models.freezing import freeze
 from keras_vision.models.init_from import init_from
 from keras_vision.models.plain_cnn import plain_cnn
@@ -104,4 +105,5 @@ __all__ = [
     "torchvision_names",
     "whiten",
     "whitened_cnn",
+    "with_scores",
 ]

@@ -35,6 +35,15 @@ def resized(x: Any, spec: ModelSpec) -> Any:
     return layers.Resizing(spec.input_size, spec.input_size, name="resizing")(x)
 
 
+def with_scores(model: keras.Model) -> keras.Model:
+    """The same network with a sigmoid after its logits: a score for each of several labels.
+
+    So its file says by itself that labels do not exclude each other.
+    """
+    scores = layers.Activation("sigmoid", dtype="float32", name="scores")(model.output)
+    return keras.Model(model.input, scores, name=model.name)
+
+
 def with_head(name: str, images: Any, x: Any, spec: ModelSpec, num_classes: int) -> keras.Model:
     """The network from images to logits: Dense with ReLU and Dropout if the spec has them, then the logits.
 

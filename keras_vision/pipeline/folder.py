@@ -17,6 +17,7 @@ from keras_vision.recipe import InputError, first_line
 
 MODEL = "model.keras"
 LABELS = "labels.txt"
+THRESHOLDS = "thresholds.json"
 HISTORY = "history.csv"
 PREDICTIONS = "predictions.csv"
 SPLITS = "splits.csv"
@@ -149,6 +150,26 @@ def read_card(path: str | os.PathLike) -> dict[str, Any] | None:
         return None
     card = outside.read_json(beside)
     return card if isinstance(card, dict) and "sha256" in card else None
+
+
+def thresholds_of(path: str | os.PathLike) -> dict[str, float]:
+    """The score from which on each label is a yes, next to a model whose images can have several labels; else empty.
+
+    Args:
+        path: A .tflite file, perhaps with its card; a run's folder; or the model in one.
+
+    Raises:
+        InputError: If a file that says it is damaged.
+    """
+    path = Path(path)
+    if path.suffix == ".tflite":
+        found = (read_card(path) or {}).get("thresholds")
+    else:
+        file = (path if path.is_dir() else path.parent) / THRESHOLDS
+        found = outside.read_json(file) if file.is_file() else None
+    if not isinstance(found, dict):
+        return {}
+    return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
 
 
 @dataclass(frozen=True)

@@ -70,14 +70,20 @@ def explain(recipe: Recipe, model: Any, report: Any, progress: Progress) -> Heat
         "surest_mistakes": report.surest_mistakes(),
     }
     layers = f" of {', '.join(spec.explained_layer)}, in this order" if spec.explained_layer else ""
-    present = len(np.unique(report.labels))
+    several = report.labels.ndim == 2
+    present = int(report.labels.any(axis=0).sum()) if several else len(np.unique(report.labels))
     which = "each class" if present == len(classes) else f"each of the {len(classes)} of {present} classes of lowest F1"
+    raised = "named label" if several else "predicted class"
     caption = (
-        f"Warm colours mark regions that raise the predicted class ({spec.explain}{layers}). The first "
+        f"Warm colours mark regions that raise the {raised} ({spec.explain}{layers}). The first "
         f"{spec.explained_per_class} images of {which} on the {report.split} split, whether classified correctly or "
         "not."
     )
-    drawn = {name: plots.png(_panels(spec, model, report, chosen)) for name, chosen in rows.items() if len(chosen)}
+    drawn = {}
+    for name, chosen in rows.items():
+        if len(chosen):
+            targets = _targets(report, name, chosen, spec.explained_per_class, classes) if several else None
+            drawn[name] = plots.png(_panels(spec, model, report, chosen, targets))
     return Heatmaps(caption, drawn, tuple(faithfulness(recipe, model, report, progress)))
 
 
@@ -90,20 +96,32 @@ def check(recipe: Recipe, model: Any) -> None:
 
 def explained_classes(report: Any) -> list[int]:
     """Labels of the classes that have images; of more than 20 those of the lowest F1."""
-    present = set(np.unique(report.labels).tolist())
+    several = report.labels.ndim == 2
+    present = set((np.flatnonzero(report.labels.any(axis=0)) if several else np.unique(report.labels)).tolist())
     return sorted([label for label in report.worst_first() if label in present][:MOST_CLASSES])
 
 
 def of_each_class(labels: np.ndarray, count: int, classes: Iterable[int]) -> np.ndarray:
-    """Rows of the first `count` images of each class."""
-    return np.concatenate([np.flatnonzero(labels == label)[:count] for label in classes]).astype(int)
+    """Rows of the first `count` images of each class, or with each label."""
+    found = [labels[:, label] == 1 if labels.ndim == 2 else labels == label for label in classes]
+    return np.concatenate([np.flatnonzero(rows)[:count] for rows in found]).astype(int)
 
 
-def _panels(spec, model, report, rows):
+def _targets(report, name, rows, count, classes):
+    """Of images with several labels the one that is explained: the one that the image stands for, or the worst."""
+    if name == "surest_mistakes":
+        return np.abs(report.probabilities[rows] - report.labels[rows]).argmax(axis=1)
+    return np.repeat(classes, [min(count, int(report.labels[:, label].sum())) for label in classes])
+
+
+def _panels(spec, model, report, rows, targets=None):
     method = explanation.METHODS[spec.explain]
-    heatmaps = method(model, report.images[rows], layers=spec.explained_layer)
+    heatmaps = method(model, report.images[rows], targets, layers=spec.explained_layer)
     names = [plots.shorten(name, NAME_LENGTH) for name in fonts.class_labels(report.class_names)]
-    captions = [explanation.caption(report.probabilities[row], names, report.labels[row]) for row in rows]
+    if targets is None:
+        captions = [explanation.caption(report.probabilities[row], names, report.labels[row]) for row in rows]
+    else:
+        captions = [report.heatmap_caption(row, label, names) for row, label in zip(rows, targets, strict=True)]
     return explanation.panels(report.images[rows], heatmaps, captions, layers=spec.explained_layer)
 
 

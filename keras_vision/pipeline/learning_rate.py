@@ -37,11 +37,13 @@ def find(recipe: Recipe, out: str | os.PathLike, *, overwrite: bool = False, ste
         track.announce(splits)
         train = track.train_batches(recipe, splits)
         model = track.network(recipe, splits)
-        training.compile_model(model, spec, steps_per_epoch=len(train))
+        labels = splits.train.labels
+        several = splits.several_labels
+        training.compile_model(model, spec, steps_per_epoch=len(train), labels=labels if several else None)
         print(
             f"Learning-rate range test of recipe {recipe.name} on {keras.backend.backend()}, {steps} steps.", flush=True
         )
-        weights = training.class_weights(splits.train.labels, splits.num_classes, spec.class_weight)
+        weights = None if several else training.class_weights(labels, splits.num_classes, spec.class_weight)
         curve = training.range_test(model, train, steps=steps, class_weight=weights, native=spec.native_operations)
         advice = curve.advice(spec.learning_rate)
         _write(folder, recipe, splits, curve, advice)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from keras_vision.data import Batches, Split
-from keras_vision.evaluation import OperatingPoint, Reliability, confused_pairs
+from keras_vision.evaluation import LabelMetrics, OperatingPoint, Reliability, confused_pairs
 from keras_vision.pipeline import fonts
 from keras_vision.pipeline.tables import count_range
 from keras_vision.recipe import AugmentationSpec
@@ -158,6 +158,38 @@ def reliability_curve(calibration: Reliability) -> Figure:
     lower.bar(calibration.confidence, calibration.count, width=0.05)
     lower.set(xlabel="confidence", ylabel="images")
     return figure
+
+
+def label_metrics(rows: Sequence[LabelMetrics], class_names: Sequence[str]) -> Figure:
+    """AUC and average precision of each label with their intervals, the highest AUC first.
+
+    Of more than 40 labels those with the lowest AUC.
+
+    Args:
+        rows: The metrics of each label.
+        class_names: As many names.
+    """
+    order = sorted(range(len(rows)), key=lambda label: -np.nan_to_num(rows[label].auc.value, nan=2.0))[-MOST_NAMES:]
+    height = 0.42 if len(order) <= 20 else 0.34
+    figure = Figure(figsize=(PAGE_WIDTH, height * len(order) + 1.4), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(order))
+    axes.axvline(0.5, linestyle=":", color="gray", label="AUC of guessing")
+    for name, shift, marker in (("auc", -0.15, "o"), ("average_precision", 0.15, "s")):
+        found = np.array([getattr(rows[label], name) for label in order], float)
+        value, low, high = found.T
+        around = np.clip([value - low, high - value], 0, None)
+        called = "AUC" if name == "auc" else "average precision"
+        axes.errorbar(value, places + shift, xerr=around, fmt=marker, markersize=4, capsize=2, label=called)
+    share = [rows[label].support for label in order]
+    names = fonts.class_labels(class_names)
+    axes.set_yticks(
+        places, axis_names([f"{names[label]} ({count:,})" for label, count in zip(order, share, strict=True)])
+    )
+    axes.set(xlim=(-0.02, 1.02), ylim=(len(order) - 0.4, -0.6), xlabel="95 % intervals; in brackets, images")
+    axes.legend(fontsize=8, loc="lower left")
+    axes.grid(alpha=0.25, axis="x")
+    return fonts.fit(figure)
 
 
 def roc_curve(point: OperatingPoint) -> Figure:

@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
-
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline.report import Report
 
@@ -25,14 +23,15 @@ def write(report: Report, file: TextIO) -> None:
     """
     writer = csv.writer(file, lineterminator="\n")
     names, classes = report.names, report.probabilities.shape[1]
-    every = classes <= MOST_PROBABILITIES
+    every = classes <= MOST_PROBABILITIES or report.labels.ndim == 2
     columns = [f"p_{label}" for label in range(classes)] if every else ["p_label", "p_predicted"]
     writer.writerow([*["file"] * (names is not None), "image_sha256", "label", "predicted", *columns])
-    for number, (image, label, row) in enumerate(zip(report.images, report.labels, report.probabilities, strict=True)):
-        digest, predicted = hashlib.sha256(image.tobytes()).hexdigest(), row.argmax()
+    for number, (image, row) in enumerate(zip(report.images, report.probabilities, strict=True)):
+        digest, answers = hashlib.sha256(image.tobytes()).hexdigest(), report.decisions(number)
         shown = [] if names is None else [Path(names[number]).as_posix()]
-        values = row if every else row[[label, predicted]]
-        writer.writerow([*shown, digest, label, predicted, *(f"{value:.6g}" for value in values)])
+        values = row if every else row[[*answers[0], *answers[1]]]
+        written = ("|".join(map(str, labels)) for labels in answers)  # Several, or none, where images can have them.
+        writer.writerow([*shown, digest, *written, *(f"{value:.6g}" for value in values)])
 
 
 def link_mistakes(folder: Path, report: Report) -> str:
@@ -45,16 +44,15 @@ def link_mistakes(folder: Path, report: Report) -> str:
     Returns:
         A sentence on what was written.
     """
-    predicted, confidence = report.probabilities.argmax(axis=1), report.probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != report.labels)
+    confidence = report.confidence
     if report.names is None or report.data_report is None:
         return "The images have no files, so there are no links to the misclassified ones."
     place = folder / run_folder.MISTAKES
     used: set[str] = set()
     try:
         place.mkdir(exist_ok=True)  # There already in a run that was interrupted after this.
-        for row in wrong:
-            pair = f"{_plain(report.class_names[report.labels[row]])} as {_plain(report.class_names[predicted[row]])}"
+        for row in report.wrong:
+            pair = " as ".join(_plain(_named(report, labels)) for labels in report.decisions(row))
             name = os.path.basename(report.names[row])
             link = os.path.join(pair, f"{100 * confidence[row]:03.0f} {name}")
             if link in used:  # Two files of one name in different folders.
@@ -66,6 +64,10 @@ def link_mistakes(folder: Path, report: Report) -> str:
     except OSError as error:  # Such as a file system without links.
         return f"Links to the misclassified images cannot be written to {place}: {error.strerror or error}."
     return f"{len(used):,} links to misclassified images are in {run_folder.MISTAKES}/."
+
+
+def _named(report, labels):
+    return ", ".join(report.class_names[label] for label in labels) or "no label"
 
 
 def _plain(name):

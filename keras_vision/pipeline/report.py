@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_vision.data.data_report import DataReport
-from keras_vision.evaluation import ClassMetrics, Gap, Judgement, OperatingPoint, accuracy_gap
+from keras_vision.evaluation import Agreement, Gap, Judgement, OperatingPoint, accuracy_gap, agreement
 from keras_vision.pipeline import fonts, plots
 from keras_vision.pipeline.heatmaps import MethodResult
 from keras_vision.pipeline.progress import Interruption
-from keras_vision.pipeline.tables import HEADLINE, counted, duration, shown, text_table, words
+from keras_vision.pipeline.tables import counted, duration, shown, text_table, words
 from keras_vision.pipeline.tflite_files import FileResult, short_files_table
 from keras_vision.training import Profile
 
@@ -67,8 +67,8 @@ class Report:
     train_seconds: float
     parameters: int
     split: str
-    judgement: Judgement
-    validation: Judgement
+    judgement: Any  # A `Judgement`, or in a `LabelsReport` a `LabelsJudgement`.
+    validation: Any
     training_correct: int
     training_images: int
     labels: np.ndarray
@@ -98,13 +98,18 @@ class Report:
         return self.data_report.names.get(self.split) if self.data_report else None
 
     @property
+    def main(self) -> str:
+        """The metric that says how often the model is right: `accuracy`."""
+        return self.judgement.main
+
+    @property
     def training_accuracy(self) -> float:
         """Accuracy of the finished model on training images without augmentation."""
         return self.training_correct / self.training_images
 
     @property
     def majority(self) -> tuple[str, float]:
-        """The most frequent class of the evaluated split, and the accuracy of always predicting it."""
+        """The most frequent answer in the evaluated split, and how often it is right."""
         counts = np.bincount(self.labels, minlength=len(self.class_names))
         return self.class_names[int(counts.argmax())], float(counts.max() / counts.sum())
 
@@ -150,26 +155,26 @@ class Report:
     def _findings(self):
         yield self.caution
         name, share = self.majority
-        accuracy, count = self.judgement.metrics["accuracy"], len(self.labels)
+        accuracy, count, called = self.judgement.metrics[self.main], len(self.labels), words(self.main)
         if count < FEW_IMAGES:
             yield (
-                f"{counted(count, 'image')} in the {self.split} split are too few for exact metrics: the accuracy "
+                f"{counted(count, 'image')} in the {self.split} split are too few for exact metrics: the {called} "
                 f"could as well be {accuracy.low:.2f} or {accuracy.high:.2f}."
             )
         if accuracy.low <= share:
             word = "below" if accuracy.value < share else "not clearly above"
-            yield f"The accuracy, {accuracy.value:.3f}, is {word} the {share:.3f} of always predicting {name}."
+            yield f"The {called}, {accuracy.value:.3f}, is {word} the {share:.3f} of always predicting {name}."
         yield self.absence(self.judgement, self.split)
         gap = self.overfitting
         if gap.significant and gap.difference > 0:
             yield (
-                f"Overfitting: accuracy is {gap.first:.3f} on training images and {gap.second:.3f} on the validation "
+                f"Overfitting: {called} is {gap.first:.3f} on training images and {gap.second:.3f} on the validation "
                 f"split, a gap of {gap.difference:.3f} (95 % interval {gap.low:.3f} to {gap.high:.3f})."
             )
         if (gap := self.shift) and gap.significant:
             word = "harder" if gap.difference > 0 else "easier"
             yield (
-                f"The {self.split} split is {word} than the validation split: accuracy {gap.second:.3f} against "
+                f"The {self.split} split is {word} than the validation split: {called} {gap.second:.3f} against "
                 f"{gap.first:.3f}, a difference of {abs(gap.difference):.3f} that chance does not explain. The splits "
                 "may differ in their sources, or many choices were made on the validation split."
             )
@@ -217,10 +222,9 @@ class Report:
         if gap.significant and gap.difference > 0:
             augment = "" if recipe["augment"] else "--augment, "
             yield f"Against overfitting: {augment}more images, or a smaller network (--width)."
-        elif self.judgement.metrics["accuracy"].low <= self.majority[1] and not self.caution:
+        elif self.judgement.metrics[self.main].low <= self.majority[1] and not self.caution:
             yield "The network has learned little: train longer (--epochs), or try --find-learning-rate."
-        balanced, accuracy = (self.judgement.metrics[name].value for name in ("balanced_accuracy", "accuracy"))
-        if recipe["training"]["class_weight"] == "none" and accuracy - balanced > 0.1:
+        if recipe["training"]["class_weight"] == "none" and self._misses_rare_classes():
             yield "Rare classes are missed more often than frequent ones: try --class-weight balanced, or 0.3."
         yield (
             "Metrics vary between seeds: repeat the run with --seed 1 and --seed 2 before comparing recipes, and "
@@ -228,6 +232,28 @@ class Report:
         )
         if not self.files:
             yield "--qat also writes .tflite files for phones and compares each with this model."
+
+    def _misses_rare_classes(self):
+        balanced, accuracy = (self.judgement.metrics[name].value for name in ("balanced_accuracy", "accuracy"))
+        return accuracy - balanced > 0.1
+
+    def agreement(self, probabilities: np.ndarray, *, resamples: int, seed: int) -> Agreement:
+        """How a file's probabilities of the evaluated images compare with the model's."""
+        return agreement(self.labels, self.probabilities, probabilities, resamples=resamples, seed=seed)
+
+    def decisions(self, row: int) -> tuple[list[int], list[int]]:
+        """True and predicted labels of an image of the evaluated split."""
+        return [int(self.labels[row])], [int(self.probabilities[row].argmax())]
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Rows of the evaluated split that are misclassified."""
+        return np.flatnonzero(self.probabilities.argmax(axis=1) != self.labels)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """How sure the model is of its answer to each image, shape `(N,)`."""
+        return self.probabilities.max(axis=1)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values; a metric is `{"value": ..., "low": ..., "high": ...}`."""
@@ -241,6 +267,7 @@ class Report:
             "class_names": list(self.class_names),
             "split": self.split,
             "images": len(self.labels),
+            "main_metric": self.main,
             "metrics": self.judgement.to_dict(),
             "majority_class": {"name": majority_class, "accuracy": majority_share},
             "validation_metrics": self.validation.to_dict(),
@@ -249,7 +276,7 @@ class Report:
                 for name, row in zip(self.class_names, self.judgement.classes, strict=True)
             ],
             "absent_classes": self.absent_classes,
-            "confusion_matrix": self.judgement.confusion.tolist(),
+            **self._class_details(),
             "operating_point": self.operating_point and self.operating_point.to_dict(self.class_names),
             "reliability": {
                 "confidence": calibration.confidence.tolist(),
@@ -274,13 +301,15 @@ class Report:
             "environment": self.environment,
         }
 
+    def _class_details(self):
+        return {"confusion_matrix": self.judgement.confusion.tolist()}
+
     def surest_mistakes(self) -> np.ndarray:
         """Rows of the evaluated split that are misclassified, the most confident first."""
-        confidence, predicted = self.probabilities.max(axis=1), self.probabilities.argmax(axis=1)
-        wrong = np.flatnonzero(predicted != self.labels)
-        return wrong[np.argsort(-confidence[wrong], kind="stable")][: self.num_mistakes]
+        wrong = self.wrong
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")][: self.num_mistakes]
 
-    def named_classes(self) -> list[tuple[str, ClassMetrics]]:
+    def named_classes(self) -> list[tuple[str, Any]]:
         """The metrics of each class beside its name."""
         return list(zip(self.class_names, self.judgement.classes, strict=True))
 
@@ -293,8 +322,10 @@ class Report:
         """The last lines of a run in the terminal."""
         name, share = self.majority
         lines = [f"{self.title}, {self.split} split, {len(self.labels)} images (95 % intervals)"]
-        lines += [f"  {words(metric):<18} {shown(self.judgement.metrics[metric])}" for metric in HEADLINE]
-        lines.append(f"  always predicting {name} would give accuracy {share:.3f}")
+        lines += [
+            f"  {words(metric):<18} {shown(self.judgement.metrics[metric])}" for metric in self.judgement.headline
+        ]
+        lines.append(f"  always predicting {name} would give {words(self.main)} {share:.3f}")
         if point := self.operating_point:
             lines.append(
                 f"Detecting {self.class_names[point.positive]!r}, threshold {point.threshold:.3f} from validation"
@@ -314,7 +345,7 @@ class Report:
         """Its plots by name, without those of the heatmaps."""
         drawn = {
             "learning_curves": plots.learning_curves({"": list(self.epochs)}),
-            "confusion_matrix": plots.confusion(self.judgement.confusion, self.class_names),
+            **self._class_plots(),
             "reliability": plots.reliability_curve(self.judgement.calibration),
             "class_balance": plots.class_balance(self.data["counts"], self.class_names),
         }
@@ -330,6 +361,9 @@ class Report:
         if found is not None and found.leaks and found.pairs is not None:
             drawn["leaks"] = plots.pairs(found.pairs, [_leak_caption(leak) for leak in found.leaks])
         return {name: figure for name, figure in drawn.items() if name not in self.heatmap_plots}
+
+    def _class_plots(self):
+        return {"confusion_matrix": plots.confusion(self.judgement.confusion, self.class_names)}
 
     def resumption(self) -> str | None:
         """Where the run was interrupted and what that cost, in two sentences; None where it was not."""

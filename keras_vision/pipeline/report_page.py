@@ -8,7 +8,7 @@ from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import fonts, plots
 from keras_vision.pipeline.html import contents, folded, page, picture, section, side_by_side, table, text
 from keras_vision.pipeline.report import Report, likeness
-from keras_vision.pipeline.tables import HEADLINE, counted, duration, shown, transposed, words
+from keras_vision.pipeline.tables import counted, duration, shown, transposed, words
 from keras_vision.pipeline.tflite_files import files_table, smallest_equal
 
 LONGEST_TABLE = 100  # Rows of what may be thousands.
@@ -57,8 +57,9 @@ def report_page(report: Report, pngs: dict[str, bytes]) -> str:
 def _first_screen(report):
     """How good, on what, what the metrics say, what to do next."""
     name, share = report.majority
-    cards = [(words(metric), *_value_and_interval(report.judgement.metrics[metric])) for metric in HEADLINE]
-    cards.append(("accuracy of always predicting one class", f"{share:.3f}", name))
+    found = report.judgement
+    cards = [(words(metric), *_value_and_interval(found.metrics[metric])) for metric in found.headline]
+    cards.append((f"{words(report.main)} of always predicting the same", f"{share:.3f}", name))
     shown_cards = "".join(
         f'<div class="card"><span>{text(title)}</span><b>{value}</b><span>{text(note)}</span></div>'
         for title, value, note in cards
@@ -100,17 +101,29 @@ def _metrics(report):
 
 
 def _training(report, pngs):
-    accuracy = report.validation.metrics["accuracy"].value
+    accuracy = report.validation.metrics[report.main].value
     curves = f"""{picture("learning_curves", pngs["learning_curves"])}
 <p class="note">Training metrics are measured while the weights change, with augmentation and dropout where the recipe
-has them. Without both, the finished model's accuracy is {report.training_accuracy:.3f} on training images and
+has them. Without both, the finished model's {words(report.main)} is {report.training_accuracy:.3f} on training images and
 {accuracy:.3f} on the validation split.</p>"""
+    if "labels" in pngs:
+        return curves + _labels(report, pngs) + _interrupted(report) + _profile(report, pngs)
     few = len(report.class_names) <= plots.FEW_CLASSES
     confusion = _confusion(report, pngs)
     both = side_by_side(curves, confusion) if few else curves + confusion + _confused_pairs(report)
+    return both + _interrupted(report) + _profile(report, pngs)
+
+
+def _interrupted(report):
     resumption = report.resumption()
-    interrupted = f"<p>{text(resumption)}</p>" if resumption else ""
-    return both + interrupted + _profile(report, pngs)
+    return f"<p>{text(resumption)}</p>" if resumption else ""
+
+
+def _labels(report, pngs):
+    """How well each of several labels is told."""
+    return f"""{picture("labels", pngs["labels"])}
+<p class="note">AUC: how often an image with the label has a higher score than one without; guessing gives 0.5. Average
+precision: mean precision over thresholds; guessing gives the label's share of the images.</p>"""
 
 
 def _confusion(report, pngs):
@@ -164,6 +177,8 @@ def _profile(report, pngs):
 
 def _classes(report):
     """A row per class, the worst first."""
+    if report.main != "accuracy":
+        return _label_rows(report)
     rows, names = [], _names(report)
     for label in report.worst_first()[:MOST_CLASSES]:
         found = report.judgement.classes[label]
@@ -173,6 +188,21 @@ def _classes(report):
     return f"""<p>By F1, the lowest first.</p>
 {table(head, rows)}
 {_left_out(len(report.class_names), len(rows), "class")}"""
+
+
+def _label_rows(report):
+    """A row per label where images can have several, the worst first."""
+    rows, names = [], _names(report)
+    for label in report.worst_first()[:MOST_CLASSES]:
+        found = report.judgement.classes[label]
+        parts = (found.f1, found.precision, found.recall, found.specificity, found.auc, found.average_precision)
+        known = (shown(part) if found.support else "none" for part in parts)
+        rows.append([names[label], found.support, f"{found.threshold:.3f}", *known])
+    head = ("label", "images", "threshold", "F1", "precision", "sensitivity", "specificity", "AUC", "average precision")
+    return f"""<p>By F1, the lowest first. A score of at least the threshold is a yes; each threshold has the highest F1
+on the validation split, so metrics at it are a little too good there.</p>
+{table(head, rows)}
+{_left_out(len(report.class_names), len(rows), "label")}"""
 
 
 def _detection(report, pngs):
@@ -192,10 +222,11 @@ not. The threshold maximizes their sum on the validation split.</p>{table(head, 
 
 def _mistakes(report, pngs):
     wrong = len(report.labels) - report.judgement.correct
-    if "surest_mistakes" not in pngs:
-        return f"<p>{wrong} images were misclassified.</p>"
-    count = len(report.surest_mistakes())
-    return f"<p>{count} of {wrong} misclassified images.</p>" + picture("surest_mistakes", pngs["surest_mistakes"])
+    what = "misclassified images" if report.main == "accuracy" else "images with a wrong label"
+    count = len(report.surest_mistakes()) if "surest_mistakes" in pngs else 0
+    if not count:
+        return f"<p>{wrong} {what}.</p>"
+    return f"<p>{count} of {wrong} {what}.</p>" + picture("surest_mistakes", pngs["surest_mistakes"])
 
 
 def _heatmaps(report, pngs):
@@ -246,9 +277,9 @@ def _files(report):
     schemes = [file.scheme for file in report.files]
     traced = [_tensor_errors(file) for file in report.files if file.tensor_errors]
     best = smallest_equal(report.files)
-    return f"""<p><b>Take {text(best.scheme)}.tflite</b>: {best.bytes_ratio:.2f} of the float file's bytes, accuracy
-{best.agreement.judgement.metrics["accuracy"].value:.3f}, another class for {best.agreement.changed:.2%} of the images.
-It is the smallest file whose accuracy is not measurably lower.</p>
+    return f"""<p><b>Take {text(best.scheme)}.tflite</b>: {best.bytes_ratio:.2f} of the float file's bytes, {words(report.main)}
+{best.agreement.judgement.metrics[report.main].value:.3f}, another answer for {best.agreement.changed:.2%} of the images.
+It is the smallest file whose {words(report.main)} is not measurably lower.</p>
 <p>LiteRT ran each file in <code>tflite/</code> on the {len(report.labels):,} images of the
 {text(report.split)} split; the float model classified the same images. "As simulated": the integer file gives the
 class, and within one step of 1/256 the scores, of its network with fake quantization. "Heatmaps": cosine of the float

@@ -10,8 +10,13 @@ from keras_vision.evaluation import Interval
 Row = Sequence[Any]
 Table = tuple[Row, list[Row]]
 
-HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
-KNOWN_WORDS = {"auc": "AUC", "f1": "F1", "macro_f1": "macro F1", "weighted_f1": "weighted F1"}
+KNOWN_WORDS = {
+    "auc": "AUC",
+    "f1": "F1",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "weighted_f1": "weighted F1",
+}
 
 
 def words(name: str) -> str:

@@ -13,7 +13,7 @@ from keras_vision.files import pixel_values
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import heatmaps
 from keras_vision.pipeline.progress import Progress
-from keras_vision.pipeline.tables import HEADLINE, Table, shown, words
+from keras_vision.pipeline.tables import Table, shown, words
 from keras_vision.quantization.auditing import Audit
 from keras_vision.recipe import Recipe, TrainingSpec
 
@@ -103,7 +103,7 @@ def write_files(
     if len(splits.image_shape) == 4:
         model = quantization.lower_3d(model)
     representative = quantization.representative(
-        splits.train.images, splits.train.labels, spec.representative_images, recipe.seed
+        splits.train.images, splits.train.strata, spec.representative_images, recipe.seed
     )
     name = f"{recipe.track}-{recipe.name}"
 
@@ -176,7 +176,10 @@ def fine_tuned(
     """
     spec = recipe.quantization
     tuned = with_ranges(recipe, model, representative)
-    student = training.student_of(model, tuned)
+    several = train.split.labels.ndim == 2
+    # Of several labels the model ends in scores, and both learn by what is before them.
+    teacher, pupil = (quantization.up_to_logits(one) if several else one for one in (model, tuned))
+    student = training.student_of(teacher, pupil, several_labels=several)
     frozen = round(spec.qat_frozen_share * spec.qat_epochs)
     live = spec.qat_epochs - frozen
     rate = spec.qat_learning_rate
@@ -224,9 +227,7 @@ def _result(recipe, scheme, content, float_bytes, milliseconds, judged, report, 
     return FileResult(
         scheme=scheme,
         audit=quantization.audit(content),
-        agreement=evaluation.agreement(
-            report.labels, report.probabilities, scores, resamples=recipe.evaluation.bootstrap, seed=recipe.seed
-        ),
+        agreement=report.agreement(scores, resamples=recipe.evaluation.bootstrap, seed=recipe.seed),
         float_bytes=float_bytes,
         milliseconds=milliseconds,
         simulation=simulation,
@@ -251,6 +252,7 @@ def _card(recipe, name, splits, result, content, report):
         f"{pixel_values.scaling(splits.source.intensity_range)}",
         "lowered": len(splits.image_shape) == 4,
         "labels": list(splits.class_names),
+        **({"thresholds": report.thresholds} if splits.several_labels else {}),
         "split": report.split,
         "images": len(report.labels),
         "float_metrics": report.judgement.to_dict(),
@@ -262,12 +264,13 @@ def _card(recipe, name, splits, result, content, report):
 
 def files_table(files: Sequence[FileResult]) -> Table:
     """Head and rows: a row per file, its cost in accuracy, bytes and time."""
-    head = ["scheme", "kind", "accuracy", "lost", *map(words, HEADLINE[1:])]
+    headline = files[0].agreement.judgement.headline
+    head = ["scheme", "kind", words(headline[0]), "lost", *map(words, headline[1:])]
     head += ["changed", "McNemar's p", "as simulated", "heatmaps", "bytes", "ratio"]
     head += [f"ms, {threads} thread{'s' if threads > 1 else ''}" for threads in THREADS]
     rows = []
     for file in files:
-        accuracy, *others = (shown(file.agreement.judgement.metrics[name]) for name in HEADLINE)
+        accuracy, *others = (shown(file.agreement.judgement.metrics[name]) for name in headline)
         row = [file.scheme, file.audit.kind, accuracy, f"{file.agreement.accuracy_drop:+.2f} points", *others]
         row += [f"{file.agreement.changed:.2%}", f"{file.agreement.mcnemar_p:.2g}"]
         row += [_simulated(file.simulation), _similar(file.heatmaps)]
@@ -280,7 +283,7 @@ def files_table(files: Sequence[FileResult]) -> Table:
 def short_files_table(files: Sequence[FileResult]) -> Table:
     """The columns of `files_table` that fit on a terminal."""
     head, rows = files_table(files)
-    kept = [head.index(name) for name in ("scheme", "kind", "accuracy", "lost", "changed", "bytes", "ms, 1 thread")]
+    kept = [0, 1, 2, 3, *(head.index(name) for name in ("changed", "bytes", "ms, 1 thread"))]
     return [head[column] for column in kept], [[row[column] for column in kept] for row in rows]
 
 

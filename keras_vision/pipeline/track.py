@@ -15,11 +15,12 @@ from keras_vision.data import split_file
 from keras_vision.keras_internals import names
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import heatmaps, predictions, record, tflite_files, unfinished
+from keras_vision.pipeline.labels_report import LabelsReport
 from keras_vision.pipeline.progress import SECONDS, Progress, is_exact
 from keras_vision.pipeline.report import Report
 from keras_vision.pipeline.report_page import write_report
 from keras_vision.pipeline.tables import count_range, counted, duration, padded
-from keras_vision.recipe import Recipe, override
+from keras_vision.recipe import InputError, Recipe, override
 from keras_vision.training import torch_state
 
 PREDICT_BATCH = 256
@@ -92,6 +93,8 @@ def run(
         train, val, judged = _batches(recipe, splits)
         model = network(recipe, splits)
         heatmaps.check(recipe, model)
+        if splits.several_labels and recipe.quantization.tflite_logits:
+            raise InputError("--tflite-logits is for one class an image; here a file needs a score for each label.")
         history = training.fit(
             model,
             train,
@@ -104,6 +107,8 @@ def run(
         if recipe.training.profile:
             profile = progress.once("profile", training.Profile, lambda: _profile(recipe, model, train, val))
         model = _in_float32(model)
+        if splits.several_labels:
+            model = models.with_scores(model)
         report = dataclasses.replace(_report(recipe, splits, model, history, val, judged), profile=profile)
         # Before the heatmaps and files, which can take minutes: a training that is interrupted there is not lost.
         _write_training(folder, recipe, model, splits, history, report)
@@ -221,16 +226,21 @@ def _profile(recipe, model, train, val):
 
 def _report(recipe, splits, model, history, val, judged):
     spec = recipe.evaluation
-    probabilities, judgement = _judge(recipe, model, judged)
-    val_probabilities, validation = (probabilities, judgement) if spec.judge_on == "val" else _judge(recipe, model, val)
+    thresholds = None
+    if splits.several_labels:
+        thresholds = evaluation.choose_thresholds(val.split.labels, _probabilities(model, val))
+    probabilities, judgement = _judge(recipe, model, judged, thresholds)
+    val_probabilities, validation = (
+        (probabilities, judgement) if spec.judge_on == "val" else _judge(recipe, model, val, thresholds)
+    )
     point = None
-    if splits.num_classes == 2:
+    if splits.num_classes == 2 and thresholds is None:
         positive = splits.positive_label(spec.positive_class)
         point = evaluation.operating_point(
             judged.split.labels, probabilities, val.split.labels, val_probabilities, positive
         )
     known = splits.train.spread(TRAIN_EVALUATED)
-    return Report(
+    return (Report if thresholds is None else LabelsReport)(
         track=f"{recipe.track}, recipe {recipe.name}" + (", augmented" if recipe.augment else ""),
         recipe=dataclasses.asdict(recipe),
         environment=record.environment(),
@@ -243,7 +253,7 @@ def _report(recipe, splits, model, history, val, judged):
         split=spec.judge_on,
         judgement=judgement,
         validation=validation,
-        training_correct=_correct(model, known, splits.num_classes),
+        training_correct=_correct(model, known, splits.num_classes, thresholds),
         training_images=len(known),
         labels=judged.split.labels,
         probabilities=probabilities,
@@ -255,17 +265,27 @@ def _report(recipe, splits, model, history, val, judged):
     )
 
 
-def _judge(recipe, model, batches):
+def _probabilities(model, batches):
+    """Probabilities of a split's images; of several labels the network's own scores."""
+    found = model.predict(batches, verbose=0)
+    return found.astype(np.float64) if batches.split.labels.ndim == 2 else evaluation.softmax(found)
+
+
+def _judge(recipe, model, batches, thresholds):
     """Probabilities of a split's images, and the metrics that they give."""
-    probabilities = evaluation.softmax(model.predict(batches, verbose=0))
-    resamples, seed = recipe.evaluation.bootstrap, recipe.seed
-    return probabilities, evaluation.judge(batches.split.labels, probabilities, resamples=resamples, seed=seed)
+    probabilities, labels = _probabilities(model, batches), batches.split.labels
+    how = {"resamples": recipe.evaluation.bootstrap, "seed": recipe.seed}
+    if thresholds is None:
+        return probabilities, evaluation.judge(labels, probabilities, **how)
+    return probabilities, evaluation.judge_labels(labels, probabilities, thresholds, **how)
 
 
-def _correct(model, split, num_classes):
+def _correct(model, split, num_classes, thresholds):
     """How many images the finished model classifies correctly, without augmentation and dropout."""
-    logits = model.predict(data.Batches(split, num_classes, PREDICT_BATCH), verbose=0)
-    return int(np.sum(logits.argmax(axis=1) == split.labels))
+    probabilities = _probabilities(model, data.Batches(split, num_classes, PREDICT_BATCH))
+    if thresholds is not None:
+        return int(np.sum(((probabilities >= thresholds) == split.labels).all(axis=1)))
+    return int(np.sum(probabilities.argmax(axis=1) == split.labels))
 
 
 def _write_training(folder, recipe, model, splits, history, report):
@@ -273,6 +293,8 @@ def _write_training(folder, recipe, model, splits, history, report):
     if report.data_report is not None:
         run_folder.write_json(folder / run_folder.DATA_REPORT, report.data_report.to_dict())
     run_folder.write_labels(folder, splits.class_names)
+    if isinstance(report, LabelsReport):
+        run_folder.write_json(folder / run_folder.THRESHOLDS, report.thresholds)
     (folder / run_folder.HISTORY).write_text(history.to_csv(), "utf-8")
     with (folder / run_folder.PREDICTIONS).open("w", encoding="utf-8", newline="") as file:
         predictions.write(report, file)

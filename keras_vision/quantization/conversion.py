@@ -154,7 +154,7 @@ def representative(images: Any, labels: np.ndarray, count: int, seed: int = 0) -
 
     Args:
         images: Training images, shape `(N, ...)`.
-        labels: Int array, shape `(N,)`.
+        labels: Class of each image, int array, shape `(N,)`.
         count: Approximate number of images.
     """
     rng = np.random.Generator(np.random.Philox(seed))

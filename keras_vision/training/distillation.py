@@ -19,15 +19,17 @@ class _Student(keras.Model):
         return super().compute_loss(x=x, y=targets, y_pred=y_pred, sample_weight=sample_weight, training=training)
 
 
-def student_of(teacher: keras.Model, model: keras.Model) -> keras.Model:
+def student_of(teacher: keras.Model, model: keras.Model, *, several_labels: bool = False) -> keras.Model:
     """A model with `model`'s layers that is trained on `teacher`'s probabilities; labels only serve the metrics.
 
     Args:
         teacher: A `keras.Model` from images to logits; not changed.
         model: A functional `keras.Model` with the same input and output shapes.
+        several_labels: Whether each logit is a yes or no of its own.
     """
+    scores = ops.sigmoid if several_labels else ops.softmax
     student = _Student(model.input, model.output, name=model.name)
     # In a function, so that Keras does not track the teacher as a part of the student: on torch, Keras finds the
     # gradients to clear by the variables' names, which both have in common.
-    student.teach = lambda images: ops.softmax(teacher(images, training=False))
+    student.teach = lambda images: scores(teacher(images, training=False))
     return student

@@ -18,6 +18,7 @@ from keras_vision.training.epoch_log import EpochLog
 from keras_vision.training.history import History
 from keras_vision.training.native_operations import native_operations
 from keras_vision.training.resuming import FromStep, resumed
+from keras_vision.training.several_labels import LabelsCrossentropy, label_weights
 from keras_vision.training.torch_state import flush_denormals
 
 
@@ -38,7 +39,8 @@ def fit(
 
     Args:
         model: A `keras.Model` that returns logits.
-        train: Batches of `(images, one-hot labels)`, a `keras.utils.PyDataset` with `start_epoch(epoch)` and
+        train: Batches of `(images, one-hot labels)`, or where an image can have several labels a 0 or 1 for each; a
+            `keras.utils.PyDataset` with `start_epoch(epoch)` and
             `split.labels`.
         val: The same for the validation split.
         spec: A `recipe.TrainingSpec`.
@@ -54,7 +56,8 @@ def fit(
     """
     flush_denormals()
     labels, num_classes = train.split.labels, model.output_shape[-1]
-    compile_model(model, spec, steps_per_epoch=len(train))
+    several = labels.ndim == 2
+    compile_model(model, spec, steps_per_epoch=len(train), labels=labels if several else None)
     if spec.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise InputError("--tensorboard needs the package tensorboard: pip install tensorboard.")
     if checkpoints is not None and (history := checkpoints.finished(model)) is not None:
@@ -64,7 +67,7 @@ def fit(
     # A progress bar on a terminal, elsewhere one line per epoch. Keras's annotation has only "auto".
     verbose: Any = 1 if sys.stdout.isatty() else 2
     # After mixup, Keras uses the weight of the class with the larger share, see `data/mixup.py`.
-    weights = class_weights(labels, num_classes, spec.class_weight)
+    weights = None if several else class_weights(labels, num_classes, spec.class_weight)
     native = spec.native_operations
     remembering = [log, *_callbacks(spec, log_dir), *callbacks]
 
@@ -96,29 +99,43 @@ def fit(
             f"The loss is no longer a finite number after epoch {len(log.epochs)}: the learning rate is too high. "
             f"Lower --learning-rate. Received: {spec.learning_rate}."
         )
-    _adjust_logits(model, np.bincount(labels, minlength=num_classes), spec.logit_adjustment)
+    if not several:
+        _adjust_logits(model, np.bincount(labels, minlength=num_classes), spec.logit_adjustment)
     history = History(tuple(log.epochs), best, log.elapsed)
     if checkpoints is not None:
         checkpoints.finish(model, history)
     return history
 
 
-def compile_model(model: keras.Model, spec: TrainingSpec, *, steps_per_epoch: int) -> None:
+def compile_model(
+    model: keras.Model, spec: TrainingSpec, *, steps_per_epoch: int, labels: np.ndarray | None = None
+) -> None:
     """Compiles a model with the optimizer, loss and metrics of a recipe.
 
     Args:
         model: A `keras.Model` that returns logits.
         spec: A `recipe.TrainingSpec`.
         steps_per_epoch: Batches per epoch, for the schedule.
+        labels: Where images can have several labels those of the training split, zeros and ones, shape `(N, K)`; they
+            give the class weights, which are then part of the loss.
 
     Raises:
-        InputError: If the schedule does not fit into the epochs.
+        InputError: If the schedule does not fit into the epochs, or the logits shall be adjusted to classes that do not
+            exclude each other.
     """
-    model.compile(
-        optimizer=_optimizer(spec, steps_per_epoch),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=spec.label_smoothing),
-        metrics=["accuracy"],
-    )
+    if labels is None:
+        loss: Any = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=spec.label_smoothing)
+        accuracy: Any = "accuracy"
+    elif spec.logit_adjustment:
+        raise InputError(
+            "--logit-adjustment is for one class an image; here images can have several labels. "
+            f"Received: {spec.logit_adjustment}."
+        )
+    else:
+        loss = LabelsCrossentropy(label_weights(labels, spec.class_weight), spec.label_smoothing)
+        # Of logits; Keras takes "accuracy" of several numbers for the one of classes.
+        accuracy = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
+    model.compile(optimizer=_optimizer(spec, steps_per_epoch), loss=loss, metrics=[accuracy])
 
 
 def _optimizer(spec, steps_per_epoch):
