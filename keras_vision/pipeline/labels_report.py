@@ -1,0 +1,113 @@
+"""The report of a run whose images can have several labels, or none: every label is a yes or no of its own."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_vision.evaluation import Agreement, labels_agreement
+from keras_vision.pipeline import plots
+from keras_vision.pipeline.report import MOST_ABSENT, Report
+from keras_vision.pipeline.tables import counted, shown
+
+NONE = "no label"
+MOST_NAMED = 3  # Labels of an image that a caption names.
+RARE_F1 = 0.1  # Macro F1 below micro F1 by which rare labels are worse.
+
+
+class LabelsReport(Report):
+    """A `Report` with `labels` and `probabilities` of shape `(N, K)` and a `LabelsJudgement`."""
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The score from which on each label is a yes."""
+        return {name: row.threshold for name, row in self.named_classes()}
+
+    @property
+    def decided(self) -> np.ndarray:
+        """The yes and no of the evaluated images, bool, shape `(N, K)`."""
+        return self.probabilities >= self.judgement.thresholds
+
+    @property
+    def majority(self) -> tuple[str, float]:
+        """The most frequent set of labels of the evaluated split, and its share."""
+        sets, counts = np.unique(self.labels, axis=0, return_counts=True)
+        place = int(counts.argmax())
+        return self.named(np.flatnonzero(sets[place])), float(counts[place] / counts.sum())
+
+    def named(self, labels: Sequence[int] | np.ndarray, most: int | None = None) -> str:
+        """Names of labels, such as `cat, dog`."""
+        names = [self.class_names[label] for label in labels]
+        more = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
+        return (", ".join(names[:most]) + more) or NONE
+
+    def absence(self, judgement: Any, split: str) -> str | None:
+        """Which labels no image of a split has, in a sentence; None if it has all."""
+        absent = [name for name, row in zip(self.class_names, judgement.classes, strict=True) if not row.support]
+        if not absent:
+            return None
+        named = ", ".join(absent[:MOST_ABSENT])
+        more = f" and {len(absent) - MOST_ABSENT:,} more" if len(absent) > MOST_ABSENT else ""
+        return (
+            f"{len(absent):,} of {len(self.class_names):,} labels are on no image of the {split} split "
+            f"({named}{more}): the means there are over the other {len(self.class_names) - len(absent):,}."
+        )
+
+    def _weakest(self):
+        """The label that is told worst from the others."""
+        present = [(row.auc.value, label) for label, row in enumerate(self.judgement.classes) if row.support]
+        if not present:
+            return None
+        _, label = min(present)
+        row = self.judgement.classes[label]
+        return (
+            f"Weakest label: {self.class_names[label]}, AUC {shown(row.auc)}; at its threshold {row.recall.value:.0%} "
+            f"of {counted(row.support, 'image')} are found, and {row.precision.value:.0%} of what is found is right."
+        )
+
+    def _misses_rare_classes(self):
+        micro, macro = (self.judgement.metrics[name].value for name in ("micro_f1", "macro_f1"))
+        return micro - macro > RARE_F1
+
+    def agreement(self, probabilities: np.ndarray, *, resamples: int, seed: int) -> Agreement:
+        """How a file's scores of the evaluated images compare with the model's."""
+        thresholds = self.judgement.thresholds
+        return labels_agreement(
+            self.labels, self.probabilities, probabilities, thresholds, resamples=resamples, seed=seed
+        )
+
+    def decisions(self, row: int) -> tuple[list[int], list[int]]:
+        """True and predicted labels of an image of the evaluated split."""
+        return np.flatnonzero(self.labels[row]).tolist(), np.flatnonzero(self.decided[row]).tolist()
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Rows of the evaluated split with a wrong label."""
+        return np.flatnonzero(~self.judgement.right)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """How far the score of an image is on the wrong side where it is farthest, shape `(N,)`."""
+        return np.abs(self.probabilities - self.labels).max(axis=1)
+
+    def _class_details(self):
+        return {"thresholds": self.thresholds}
+
+    def _class_plots(self):
+        return {"labels": plots.label_metrics(self.judgement.classes, self.class_names)}
+
+    def _caption(self, row, names):
+        true, predicted = self.decisions(row)
+        lines = [] if self.names is None else [plots.shorten(os.path.basename(str(self.names[row])), 24)]
+        for word, wrong in (("missed", set(true) - set(predicted)), ("wrong", set(predicted) - set(true))):
+            if wrong:
+                label = max(wrong, key=lambda label: abs(self.probabilities[row, label] - self.labels[row, label]))
+                more = f" +{len(wrong) - 1}" if len(wrong) > 1 else ""
+                lines.append(f"{word}: {plots.shorten(names[label], 16)} {self.probabilities[row, label]:.2f}{more}")
+        return "\n".join(lines)
+
+    def heatmap_caption(self, row: int, label: int, names: Sequence[str]) -> str:
+        """Above a heatmap of a label: what the image shows, and the label's score."""
+        true = [names[other] for other in self.decisions(row)[0]][:MOST_NAMED]
+        return f"true: {', '.join(true) or NONE}\n{names[label]}: {self.probabilities[row, label]:.2f}"
