@@ -25,6 +25,7 @@ MAX_VALUES = 2**28  # Of one image or of what a layer makes of it, a gigabyte as
 RESIZES = image_files.RESIZES
 MAX_INTENSITY = 1e30  # Of a recorded range of intensities; float32 ends at 3e38.
 PIXELS = (0.0, 255.0)
+HALF = 0.5
 USUAL_RANGES = (PIXELS, (0.0, 1.0), (-1.0, 1.0))
 
 
@@ -40,6 +41,8 @@ class Classifier:
         resize: How images are brought to `image_shape`: `crop`, `pad` or `stretch`.
         intensity_range: Values of image files that become the pixel values 0 and 255; None for the range of their bits.
         remarks: `{file: text}` of the image files read that are unusual, such as 12 bits in 16.
+        thresholds: Where an image can have several labels, or none, the score from which on each is a yes, shape
+            `(K,)`: those recorded beside the model, else one half. None where the classes exclude each other.
         model: The `keras.Model`, or the `quantization.Runner` of a .tflite file.
     """
 
@@ -64,6 +67,7 @@ class Classifier:
         self.input_range, self.resize = input_range, resize
         self.intensity_range: tuple[float, float] | None = None
         self.remarks: dict[Path, str] = {}
+        self.thresholds: np.ndarray | None = None
 
     @classmethod
     def open(
@@ -116,12 +120,45 @@ class Classifier:
         else:
             found = _open_keras(cls, path, class_names, input_range, resize, size, output)
         found.intensity_range = intensity_range
+        if found._ends_in_several_sigmoids():
+            recorded = run_folder.thresholds_of(path)
+            found.thresholds = np.array([recorded.get(name, HALF) for name in found.class_names])
         return found
 
     @property
     def is_tflite(self) -> bool:
         """Whether it is a .tflite file."""
         return self.path.suffix == ".tflite"
+
+    def _ends_in_several_sigmoids(self):
+        if self.is_tflite:
+            return self.model.ends_in == "LOGISTIC" and self.model.num_classes > 1
+        from keras_vision.keras_internals.graph import is_graph, read_graph, scoring_activation, scoring_step
+
+        if self.model.output_shape[-1] < 2 or not is_graph(self.model):
+            return False
+        step = scoring_step(read_graph(self.model))
+        return step is not None and scoring_activation(step.layer) == "sigmoid"
+
+    def answers(self, probabilities: np.ndarray) -> np.ndarray:
+        """The predicted class of each image, int array of shape `(N,)`.
+
+        Of several labels a 1 for each that has at least its threshold, else 0, shape `(N, K)`.
+        """
+        if self.thresholds is None:
+            return probabilities.argmax(axis=1).astype(np.int64)
+        return (probabilities >= self.thresholds).astype(np.int64)
+
+    def labels_of(self, probabilities: np.ndarray) -> list[str]:
+        """Names of the predicted class, or of every label that an image has; the most probable first.
+
+        Args:
+            probabilities: Those of one image, shape `(K,)`.
+        """
+        order = np.argsort(-probabilities, kind="stable")
+        if self.thresholds is None:
+            return [self.class_names[order[0]]]
+        return [self.class_names[label] for label in order if probabilities[label] >= self.thresholds[label]]
 
     def probabilities(self, images: Any) -> np.ndarray:
         """Probabilities of images.
@@ -130,7 +167,8 @@ class Classifier:
             images: Pixel values from 0 to 255, shape `(N, *image_shape)`; `read` gives such images.
 
         Returns:
-            Float array, shape `(N, K)`; a model with one output has two classes, and its output is the second's.
+            Float array, shape `(N, K)`, whose rows sum to 1 unless there are `thresholds`; a model with one output has
+            two classes, and its output is the second's.
 
         Raises:
             InputError: If the images have another shape.

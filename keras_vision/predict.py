@@ -182,20 +182,27 @@ def progress(count: int, total: int, what: str = "images") -> None:
         print(f"\r{count}/{total} {what}", end="" if count < total else "\n", file=sys.stderr, flush=True)
 
 
-def _print_table(rows, top):
-    width = max([len(str(path)) for path, _ in rows], default=0)
-    for path, answers in rows:
-        shown = "  ".join(f"{label} {score:.3f}" for label, score in answers[:top])
-        print(f"{path!s:<{width}}  {shown}")
+def _labels(model, labels):
+    return {"label": labels[0]} if model.thresholds is None else {"labels": labels}
+
+
+def _print_table(rows, top, several):
+    width = max([len(str(path)) for path, _, _ in rows], default=0)
+    for path, labels, answers in rows:
+        # Of several labels those that the image has; without any, the most probable, so that it can be seen how far.
+        shows_all = several and top == 1 and labels
+        kept = [answer for answer in answers if answer[0] in labels] if shows_all else answers[:top]
+        shown = "  ".join(f"{label} {score:.3f}" for label, score in kept)
+        print(f"{path!s:<{width}}  {'' if labels else 'no label, '}{shown}")
 
 
 def _write_csv(rows):
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    names = sorted(label for label, _ in rows[0][1]) if rows else []
+    names = sorted(label for label, _ in rows[0][2]) if rows else []
     writer.writerow(["file", "label", *names])
-    for path, answers in rows:
+    for path, labels, answers in rows:
         scores = dict(answers)
-        writer.writerow([path, answers[0][0], *(f"{scores[name]:.6g}" for name in names)])
+        writer.writerow([path, "|".join(labels), *(f"{scores[name]:.6g}" for name in names)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -207,7 +214,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("model", metavar="MODEL", help="a .tflite file, a run's folder, or a .keras file")
     parser.add_argument("images", nargs="+", metavar="IMAGE|FOLDER", help="image files, or folders of them")
     add_model_flags(parser)
-    parser.add_argument("--top", type=int, default=1, metavar="K", help="how many classes to show (default: 1)")
+    parser.add_argument(
+        "--top",
+        type=int,
+        default=1,
+        metavar="K",
+        help="how many classes to show (default: 1, or every label that an image has)",
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of LiteRT (default: 1)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", default=False, help="print JSON, all classes and probabilities")
@@ -226,15 +239,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 unread.append(path)
             else:
                 answers = zip(model.class_names, map(float, scores), strict=True)
-                rows.append((path, sorted(answers, key=lambda answer: -answer[1])))
+                rows.append((path, model.labels_of(scores), sorted(answers, key=lambda answer: -answer[1])))
             progress(count, len(images))
         if options.json:
-            answers = [{"file": str(path), "label": found[0][0], "scores": dict(found)} for path, found in rows]
+            answers = [
+                {"file": str(path), **_labels(model, labels), "scores": dict(found)} for path, labels, found in rows
+            ]
             print(json.dumps(answers, indent=2, ensure_ascii=False))
         elif options.csv:
             _write_csv(rows)
         else:
-            _print_table(rows, options.top)
+            _print_table(rows, options.top, model.thresholds is not None)
         status.code = name_unread(model, unread)
     return status.code
 

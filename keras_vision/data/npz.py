@@ -44,7 +44,8 @@ def read(
     """
     path = Path(path)
     (layout, images_key, labels_key), arrays = _read_arrays(path)
-    splits, described = {}, f"The file {path.name}, in {layout}"
+    splits: dict[str, Split] = {}
+    described = f"The file {path.name}, in {layout}"
     for name in ("train", "val", "test"):
         keys = images_key.format(name), labels_key.format(name)
         if keys[0] in arrays:
@@ -62,7 +63,7 @@ def read(
         )
     class_names = _class_names(path, splits, names)
     source = Source(source_name, described, "unknown", {path.name: file_sha256(path)})
-    return Splits(**splits, class_names=class_names, source=source)
+    return Splits(splits["train"], splits["val"], splits["test"], class_names, source)
 
 
 def _read_arrays(path):

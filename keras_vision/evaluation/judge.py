@@ -101,7 +101,7 @@ def judge(labels: np.ndarray, probabilities: np.ndarray, *, resamples: int = 100
     images = _Images(labels, probabilities, resamples * count * num_classes <= _RESAMPLED_AUC)
     plain = _all_metrics(images, np.ones((1, count)))
     samples = resampled(lambda weights: _all_metrics(images, weights), count, resamples, seed)
-    intervals = {name: (values[0], *quantiles(samples[name])) for name, values in plain.items()}
+    intervals: dict[str, Any] = {name: (values[0], *quantiles(samples[name])) for name, values in plain.items()}
     if not images.resampled_auc:
         intervals["class_auc"], intervals["auc"] = auc_intervals(labels, probabilities)
     scalars = [*METRICS, "auc", "expected_calibration_error"]

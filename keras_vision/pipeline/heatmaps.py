@@ -110,7 +110,7 @@ def of_each_class(labels: np.ndarray, count: int, classes: Iterable[int]) -> np.
 def _targets(report, name, rows, count, classes):
     """Of images with several labels the one that is explained: the one that the image stands for, or the worst."""
     if name == "surest_mistakes":
-        return np.abs(report.probabilities[rows] - report.labels[rows]).argmax(axis=1)
+        return report.worst_labels(rows)
     return np.repeat(classes, [min(count, int(report.labels[:, label].sum())) for label in classes])
 
 

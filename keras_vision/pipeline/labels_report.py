@@ -88,8 +88,16 @@ class LabelsReport(Report):
 
     @property
     def confidence(self) -> np.ndarray:
-        """How far the score of an image is on the wrong side where it is farthest, shape `(N,)`."""
-        return np.abs(self.probabilities - self.labels).max(axis=1)
+        """How far the score of the worst of an image's wrong labels is from the truth, shape `(N,)`; 0 without any."""
+        return self._errors.max(axis=1)
+
+    @property
+    def _errors(self):
+        return np.where(self.decided != self.labels, np.abs(self.probabilities - self.labels), 0)
+
+    def worst_labels(self, rows: np.ndarray) -> np.ndarray:
+        """The label of each image that is most wrong, shape `(len(rows),)`."""
+        return self._errors[rows].argmax(axis=1)
 
     def _class_details(self):
         return {"thresholds": self.thresholds}
@@ -100,14 +108,20 @@ class LabelsReport(Report):
     def _caption(self, row, names):
         true, predicted = self.decisions(row)
         lines = [] if self.names is None else [plots.shorten(os.path.basename(str(self.names[row])), 24)]
-        for word, wrong in (("missed", set(true) - set(predicted)), ("wrong", set(predicted) - set(true))):
+        for wrong in (set(true) - set(predicted), set(predicted) - set(true)):
             if wrong:
-                label = max(wrong, key=lambda label: abs(self.probabilities[row, label] - self.labels[row, label]))
+                label = max(wrong, key=lambda label: self._errors[row, label])
                 more = f" +{len(wrong) - 1}" if len(wrong) > 1 else ""
-                lines.append(f"{word}: {plots.shorten(names[label], 16)} {self.probabilities[row, label]:.2f}{more}")
+                lines.append(self._answer(row, label, plots.shorten(names[label], 16)) + more)
         return "\n".join(lines)
+
+    def _answer(self, row, label, name):
+        """What the model says of a label, such as `missed: cat 0.12`."""
+        is_there, is_found = self.labels[row, label] == 1, self.decided[row, label]
+        word = "" if is_there == is_found else "missed: " if is_there else "wrong: "
+        return f"{word}{name} {self.probabilities[row, label]:.2f}"
 
     def heatmap_caption(self, row: int, label: int, names: Sequence[str]) -> str:
         """Above a heatmap of a label: what the image shows, and the label's score."""
         true = [names[other] for other in self.decisions(row)[0]][:MOST_NAMED]
-        return f"true: {', '.join(true) or NONE}\n{names[label]}: {self.probabilities[row, label]:.2f}"
+        return f"true: {', '.join(true) or NONE}\n{self._answer(row, label, names[label])}"

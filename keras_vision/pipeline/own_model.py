@@ -37,7 +37,8 @@ class Pictures:
 
     Attributes:
         images: Uint8, shape `(N, H, W, C)`.
-        labels: Int array, shape `(N,)`; None where nothing says the classes.
+        labels: Int array, shape `(N,)`, or 0 and 1 of shape `(N, K)` for several labels an image; None where nothing
+            says the classes.
         class_names: Names of the classes; None where nothing names them.
     """
 
@@ -141,6 +142,9 @@ def read_pictures(
         InputError: If there are too few, or they are of another shape.
     """
     found = _from_folder(classifier, path, files, progress) if files else _from_npz(path)
+    if found.labels is not None and (found.labels.ndim == 2) != (classifier.thresholds is not None):
+        print(f"{path}: its labels are not used, since it and the model differ in how many an image has.", flush=True)
+        found = Pictures(found.images, None, found.class_names)
     if found.images.shape[1:] != classifier.image_shape:
         raise InputError(
             f"{path} has images of shape {found.images.shape[1:]}, but the model takes {classifier.image_shape}."
@@ -284,20 +288,19 @@ def _content(options, scheme, classifier, model, rest, learned):
 
 def _fine_tuned(options, classifier, model, rest, learned):
     """The bytes of a file whose network learned, with rounding, to answer as the float model does."""
-    teacher, several = _logits(model)
-    if several:
-        raise InputError("--qat is for models of one answer an image; this one ends in several sigmoids.")
-    tuned = quantization.with_fake_quantization(teacher, dropout=False)
-    quantization.set_ranges(tuned, teacher, learned.images)
+    whole, several = _logits(model)
+    tuned = quantization.with_fake_quantization(whole, dropout=False)
+    quantization.set_ranges(tuned, whole, learned.images)
+    teacher, pupil = (quantization.up_to_logits(one) if several else one for one in (whole, tuned))
     training_part, val_part = np.array_split(np.arange(len(rest.images)), [round(0.9 * len(rest.images))])
     # Labels only serve the metrics that the training prints: how often it answers as the float model does.
-    answers = classifier.probabilities(rest.images).argmax(axis=1).astype(np.int64)
+    answers = classifier.answers(classifier.probabilities(rest.images))
     splits = [data.Split(rest.images[rows], answers[rows]) for rows in (training_part, val_part)]
     train, val = (
         data.Batches(split, teacher.output_shape[-1], 32, shuffle=first, seed=options.seed)
         for split, first in zip(splits, (True, False), strict=True)
     )
-    student = training.student_of(teacher, tuned)
+    student = training.student_of(teacher, pupil, several_labels=several)
     quantization.freeze(tuned)
     spec = TrainingSpec(
         epochs=options.epochs, batch_size=32, learning_rate=FINE_TUNING_RATE, schedule="cosine", patience=0
@@ -320,7 +323,8 @@ def _card(options, scheme, content, classifier, judged, expected, names, progres
             found.append(runner.probabilities(image[np.newaxis])[0])
             progress(count, len(judged.images), f"images with {scheme}")
     found = np.array(found)
-    same = expected.argmax(axis=1) == found.argmax(axis=1)
+    equal: Any = classifier.answers(expected) == classifier.answers(found)
+    same = equal.reshape(len(found), -1).all(axis=1)
     interval = binomtest(int(same.sum()), len(same)).proportion_ci(method="wilson")
     card = {
         "name": f"{Path(options.model).stem}-{scheme}",
@@ -340,11 +344,17 @@ def _card(options, scheme, content, classifier, judged, expected, names, progres
         "mean_difference": float(np.abs(expected - found).mean()),
         "environment": record.environment(),
     }
+    if classifier.thresholds is not None:
+        card["thresholds"] = dict(zip(names, classifier.thresholds.tolist(), strict=True))
     if judged.labels is not None:
-        compared = evaluation.agreement(judged.labels, expected, found)
-        float_judgement = evaluation.judge(judged.labels, expected)
-        card["accuracy"] = compared.judgement.metrics["accuracy"].to_dict()
-        card["float_accuracy"] = float_judgement.metrics["accuracy"].to_dict()
+        if classifier.thresholds is None:
+            compared = evaluation.agreement(judged.labels, expected, found)
+            float_judgement = evaluation.judge(judged.labels, expected)
+        else:  # Correct is an image with every label right.
+            compared = evaluation.labels_agreement(judged.labels, expected, found, classifier.thresholds)
+            float_judgement = evaluation.judge_labels(judged.labels, expected, classifier.thresholds)
+        card["accuracy"] = compared.judgement.metrics[float_judgement.main].to_dict()
+        card["float_accuracy"] = float_judgement.metrics[float_judgement.main].to_dict()
         card["accuracy_drop_points"], card["mcnemar_p"] = compared.accuracy_drop, compared.mcnemar_p
     return card
 

@@ -181,11 +181,8 @@ def label_metrics(rows: Sequence[LabelMetrics], class_names: Sequence[str]) -> F
         around = np.clip([value - low, high - value], 0, None)
         called = "AUC" if name == "auc" else "average precision"
         axes.errorbar(value, places + shift, xerr=around, fmt=marker, markersize=4, capsize=2, label=called)
-    share = [rows[label].support for label in order]
     names = fonts.class_labels(class_names)
-    axes.set_yticks(
-        places, axis_names([f"{names[label]} ({count:,})" for label, count in zip(order, share, strict=True)])
-    )
+    axes.set_yticks(places, axis_names([f"{names[label]} ({rows[label].support:,})" for label in order]))
     axes.set(xlim=(-0.02, 1.02), ylim=(len(order) - 0.4, -0.6), xlabel="95 % intervals; in brackets, images")
     axes.legend(fontsize=8, loc="lower left")
     axes.grid(alpha=0.25, axis="x")

@@ -51,16 +51,17 @@ def link_mistakes(folder: Path, report: Report) -> str:
     used: set[str] = set()
     try:
         place.mkdir(exist_ok=True)  # There already in a run that was interrupted after this.
-        for row in report.wrong:
+        for row in report.wrong.tolist():
             pair = " as ".join(_plain(_named(report, labels)) for labels in report.decisions(row))
-            name = os.path.basename(report.names[row])
+            file = str(report.names[row])
+            name = os.path.basename(file)
             link = os.path.join(pair, f"{100 * confidence[row]:03.0f} {name}")
             if link in used:  # Two files of one name in different folders.
                 link = os.path.join(pair, f"{100 * confidence[row]:03.0f} {row} {name}")
             used.add(link)
             (place / pair).mkdir(exist_ok=True)
             if not os.path.lexists(place / link):
-                (place / link).symlink_to(os.path.join(report.data_report.root, report.names[row]))
+                (place / link).symlink_to(os.path.join(report.data_report.root, file))
     except OSError as error:  # Such as a file system without links.
         return f"Links to the misclassified images cannot be written to {place}: {error.strerror or error}."
     return f"{len(used):,} links to misclassified images are in {run_folder.MISTAKES}/."

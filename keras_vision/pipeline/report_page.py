@@ -104,8 +104,8 @@ def _training(report, pngs):
     accuracy = report.validation.metrics[report.main].value
     curves = f"""{picture("learning_curves", pngs["learning_curves"])}
 <p class="note">Training metrics are measured while the weights change, with augmentation and dropout where the recipe
-has them. Without both, the finished model's {words(report.main)} is {report.training_accuracy:.3f} on training images and
-{accuracy:.3f} on the validation split.</p>"""
+has them. Without both, the finished model's {words(report.main)} is {report.training_accuracy:.3f} on training images
+and {accuracy:.3f} on the validation split.</p>"""
     if "labels" in pngs:
         return curves + _labels(report, pngs) + _interrupted(report) + _profile(report, pngs)
     few = len(report.class_names) <= plots.FEW_CLASSES
@@ -277,9 +277,10 @@ def _files(report):
     schemes = [file.scheme for file in report.files]
     traced = [_tensor_errors(file) for file in report.files if file.tensor_errors]
     best = smallest_equal(report.files)
-    return f"""<p><b>Take {text(best.scheme)}.tflite</b>: {best.bytes_ratio:.2f} of the float file's bytes, {words(report.main)}
-{best.agreement.judgement.metrics[report.main].value:.3f}, another answer for {best.agreement.changed:.2%} of the images.
-It is the smallest file whose {words(report.main)} is not measurably lower.</p>
+    main = words(report.main)
+    return f"""<p><b>Take {text(best.scheme)}.tflite</b>: {best.bytes_ratio:.2f} of the float file's bytes, {main}
+{best.agreement.judgement.metrics[report.main].value:.3f}, another answer for {best.agreement.changed:.2%} of the
+images. It is the smallest file whose {main} is not measurably lower.</p>
 <p>LiteRT ran each file in <code>tflite/</code> on the {len(report.labels):,} images of the
 {text(report.split)} split; the float model classified the same images. "As simulated": the integer file gives the
 class, and within one step of 1/256 the scores, of its network with fake quantization. "Heatmaps": cosine of the float

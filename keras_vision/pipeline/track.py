@@ -189,6 +189,8 @@ def _in_float32(trained):
 def announce(splits: data.Splits) -> None:
     """Prints which data it is, and how many images each class has."""
     print(f"Data: {splits.source.name}. {splits.source.description}. Images of shape {splits.image_shape}.")
+    if splits.several_labels:
+        print("Images can have several labels, or none: each is a yes or no of its own.")
     if splits.num_classes > MOST_ANNOUNCED:
         ranges = [f"{name} {count_range(counts)}" for name, counts in splits.counts().items()]
         print(f"{splits.num_classes:,} classes. Images of a class: {'; '.join(ranges)}.")

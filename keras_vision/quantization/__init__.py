@@ -12,6 +12,7 @@ _PLACES = {
     "SCHEMES": "conversion",
     "convert": "conversion",
     "representative": "conversion",
+    "up_to_logits": "conversion",
     "SimulationAgreement": "conversion",
     "simulation_agreement": "conversion",
     "audit": "auditing",

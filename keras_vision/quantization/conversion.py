@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_vision.keras_internals.graph import is_graph, read_graph, scoring_step
+from keras_vision.keras_internals.graph import is_graph, read_graph, scoring_activation, scoring_step
+from keras_vision.keras_internals.nodes import first_input
 from keras_vision.quantization.auditing import audit
 from keras_vision.quantization.checking import check_float_file, check_integer_file
 from keras_vision.quantization.folding import fold
@@ -114,7 +115,8 @@ class SimulationAgreement:
     """Agreement of an integer file with its fake-quantized model.
 
     Attributes:
-        same_class: Share of the images with the same predicted class.
+        same_class: Share of the images with the same predicted class, or with the same labels where a model ends in
+            several sigmoids.
         within_a_step: Share of all scores that differ by less than 1.5 steps.
     """
 
@@ -138,15 +140,30 @@ def simulation_agreement(
     batches = (np.asarray(images[start : start + 256], "float32") for start in range(0, len(images), 256))
     simulated = np.concatenate([folded.predict(batch, batch_size=256, verbose=0) for batch in batches])
     step = float(output_range(quantized)[0])
-    if not logits and scoring_step(read_graph(quantized)) is None:
+    scoring = scoring_step(read_graph(quantized))
+    if not logits and scoring is None:
         simulated = as_probabilities(simulated)
         step = float(parameters(*SOFTMAX_RANGE)[0])
     # An 8-bit score ends at 255/256.
     rounded = np.minimum(np.round(simulated / step) * step, scores.max())
+    if scoring is not None and scoring_activation(scoring.layer) == "sigmoid" and scores.shape[-1] > 1:
+        same = ((simulated >= 0.5) == (scores >= 0.5)).all(axis=-1)
+    else:
+        same = simulated.argmax(axis=-1) == scores.argmax(axis=-1)
     return SimulationAgreement(
-        same_class=float(np.mean(simulated.argmax(axis=-1) == scores.argmax(axis=-1))),
+        same_class=float(np.mean(same)),
         within_a_step=float(np.mean(np.abs(scores - rounded) < 1.5 * step)),
     )
+
+
+def up_to_logits(model: keras.Model) -> keras.Model:
+    """A model without the softmax or sigmoid at its end; its layers are the same.
+
+    Args:
+        model: A functional model, flat, whose last activation is a layer of its own.
+    """
+    step = scoring_step(read_graph(model))
+    return model if step is None else keras.Model(model.input, first_input(step.layer), name=model.name)
 
 
 def representative(images: Any, labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
