@@ -31,6 +31,8 @@ LABELS = (
     "dx",
     "species",
     "y",
+    "tags",
+    "finding_labels",
 )
 SPLITS = ("split", "set", "subset", "partition", "usage", "dataset")
 GROUPS = re.compile(r"patient|subject|lesion|study|person|animal|plant_?id|group|session|video|series|case|site")

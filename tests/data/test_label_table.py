@@ -27,6 +27,12 @@ def pictures(tmp_path):
     return make
 
 
+def one_each(table):
+    """The labels of a table whose images have one each."""
+    assert not table.several
+    return [label for (label,) in table.labels]
+
+
 FILES = [f"images/{number}.jpg" for number in range(4)]
 
 
@@ -45,7 +51,7 @@ def test_file_names_as_people_write_them(pictures, shown, delimiter):
     rows = [["nr", "image_id", "dx"], *([n, shown(file), "ab"[n % 2]] for n, file in enumerate(FILES))]
     table = label_table.read(*pictures(FILES, rows, delimiter=delimiter))
     assert table.files == FILES
-    assert table.labels == ["a", "b", "a", "b"]
+    assert one_each(table) == ["a", "b", "a", "b"]
     assert "'image_id'" in table.described
 
 
@@ -62,7 +68,7 @@ def test_file_names_as_people_write_them(pictures, shown, delimiter):
 )
 def test_columns_are_found(pictures, head, row, labels):
     table = label_table.read(*pictures(FILES, [head, *([file, *row(n)] for n, file in enumerate(FILES))]))
-    assert table.labels == list(labels)
+    assert one_each(table) == list(labels)
     assert table.splits == (["train", "train", "test", "test"] if "split" in head else None)
 
 
@@ -75,9 +81,16 @@ def test_columns_are_found(pictures, head, row, labels):
         ([["file", "label"]], "has no rows"),
         ([["file", "label"], ["0.jpg"]], "row 2 has 1 cells, but there are 2 columns"),
         ([["file", "file"], ["0.jpg", "a"]], "has a column twice: file"),
-        ([["file", "label"], ["0.jpg", "a|b"], ["1.jpg", "c"]], "several labels, such as 'a|b'. One label an image"),
-        ([["file", "label"], ["0.jpg", "scab rust"], ["1.jpg", "rust"], ["2.jpg", "scab"]], "such as 'scab rust'"),
-        ([["file", "a", "b"], ["0.jpg", 1, 1], ["1.jpg", 0, 1], ["2.jpg", 1, 0]], r"has 2 labels \(a, b\)"),
+        (
+            [
+                ["file", "tags"],
+                ["0.jpg", "haze road"],
+                ["1.jpg", "haze"],
+                ["2.jpg", "haze road mine"],
+                ["3.jpg", "d"],
+            ],
+            "not clear whether 'haze road' is one label or several. Pass --label-separator ' ' if it is several",
+        ),
         ([["file", "split", "label"], ["0.jpg", "train", "a"], ["1.jpg", "extra", "a"]], "has 'extra' beside splits"),
         ([["file", "set", "label"], ["0.jpg", "train", "a"], ["1.jpg", "", "a"]], "has '' beside splits"),
     ],
@@ -90,8 +103,8 @@ def test_tables_that_are_not_clear(pictures, rows, message):
 def test_given_columns_are_taken(pictures):
     rows = [["x", "y", "z", "s"], *([n, file, n % 2, "Train"] for n, file in enumerate(FILES))]
     path, root = pictures(FILES, rows)
-    table = label_table.read(path, root, label_table.Columns("y", ("z",), "s", "x"))
-    assert (table.labels, table.groups, table.splits) == (list("0101"), list("0123"), ["train"] * 4)
+    table = label_table.read(path, root, label_table.Columns("y", ("z",), None, "s", "x"))
+    assert (one_each(table), table.groups, table.splits) == (list("0101"), list("0123"), ["train"] * 4)
     with pytest.raises(InputError, match="--label-column q: .* has the columns x, y, z, s"):
         label_table.read(path, root, label_table.Columns(label=("q",)))
 
@@ -99,13 +112,60 @@ def test_given_columns_are_taken(pictures):
 def test_labels_with_commas_and_spaces_are_names_if_their_parts_are_none(pictures):
     labels = ["big cat", "cat", "dog, small", "dog"]
     table = label_table.read(*pictures(FILES, [["file", "label"], *zip(FILES, labels, strict=True)]))
-    assert table.labels == labels
+    assert one_each(table) == labels
+
+
+@pytest.mark.parametrize(
+    ("head", "cells", "classes"),
+    [
+        (["file", "labels"], ["a|c", "b", "c | a", "b|a|c"], ("a", "b", "c")),
+        (["file", "labels"], ["a; c", "b", "c;a", "b;a;c;a", "a", "c"], ("a", "b", "c")),
+        (["file", "labels"], ["a, c", "b", "c", "a,b"], None),
+        (["file", "labels"], ["a c", "b", "c", "a"], ("a", "b", "c")),
+        (["file", "c", "b", "a"], ["1 0 1", "0 1 0", "0 0 0", "1 1 1"], ("c", "b", "a")),
+    ],
+)
+def test_several_labels(pictures, head, cells, classes):
+    files = [f"images/{number}.jpg" for number in range(len(cells))]
+    cells = [cell.split() for cell in cells] if len(head) > 2 else [[cell] for cell in cells]
+    path, root = pictures(files, [head, *([file, *cell] for file, cell in zip(files, cells, strict=True))])
+    if classes is None:  # No image shows `a` alone.
+        with pytest.raises(InputError, match="--label-separator ',' if it is several, or --label-separator '' if"):
+            label_table.read(path, root)
+        assert len(label_table.read(path, root, label_table.Columns(separator="")).class_names) == len(cells)
+        table, classes = label_table.read(path, root, label_table.Columns(separator=",")), ("a", "b", "c")
+    else:
+        table = label_table.read(path, root)
+    assert table.several
+    assert table.class_names == classes
+    assert set(table.labels[0]) == {"a", "c"}
+    assert table.labels[1] == ("b",)
+    assert any("Images can have several labels" in note for note in table.notes)
+    if len(head) > 2:
+        assert table.labels[2] == ()
+        assert "1 of 4 have two" not in table.notes[-1]
+        assert "2 of 4 have two or more, 1 none." in table.notes[-1]
+
+
+def test_marks_of_one_class_each_are_one_label_although_some_rows_have_none(pictures):
+    files = [f"{number:02}.jpg" for number in range(60)]
+    rows = [["file", "a", "b"], *([file, n % 2, 1 - n % 2] for n, file in enumerate(files))]
+    rows[7][1:] = [0, 0]
+    path, root = pictures(files, rows)
+    table = label_table.read(path, root)
+    assert not table.several
+    assert table.set_aside == {"06.jpg": "no label"}
+    for row in rows[8:20]:
+        row[1:] = [0, 0]
+    table = label_table.read(*pictures(files, rows))
+    assert table.several
+    assert table.labels.count(()) == 13
 
 
 def test_labels_that_look_the_same_are_said(pictures):
     labels = ["Cat", "cat", "caf\u00e9", "cafe\u0301"]
     table = label_table.read(*pictures(FILES, [["file", "label"], *zip(FILES, labels, strict=True)]))
-    assert table.labels == ["Cat", "cat", r"caf\xe9", r"cafe\u0301"]
+    assert one_each(table) == ["Cat", "cat", r"caf\xe9", r"cafe\u0301"]
     assert sum("differ only in how they are written" in note for note in table.notes) == 2
 
 
@@ -113,7 +173,7 @@ def test_a_label_is_one_line_and_a_row_without_a_group_is_set_aside(pictures):
     rows = [["file", "label", "who"], [FILES[0], "a\nb", "P1"], [FILES[1], "c", ""], [FILES[2], "c", "P2"]]
     path, root = pictures(FILES, rows)
     table = label_table.read(path, root, label_table.Columns(group="who"))
-    assert (table.labels, table.groups) == (["a b", "c"], ["P1", "P2"])
+    assert (one_each(table), table.groups) == (["a b", "c"], ["P1", "P2"])
     assert table.set_aside == {FILES[1]: "no group"}
 
 
@@ -137,7 +197,7 @@ def test_the_split_decides_between_files_of_one_name(pictures):
     files = ["train/1.jpg", "test/1.jpg"]
     rows = [["file", "label", "set"], ["1.jpg", "a", "train"], ["1.jpg", "b", "test"]]
     table = label_table.read(*pictures(files, rows))
-    assert dict(zip(table.files, table.labels, strict=True)) == {"train/1.jpg": "a", "test/1.jpg": "b"}
+    assert dict(zip(table.files, one_each(table), strict=True)) == {"train/1.jpg": "a", "test/1.jpg": "b"}
 
 
 def test_numbers_are_ordered_by_size():
@@ -239,6 +299,29 @@ def test_the_splits_of_a_run_are_taken_again(write_folder, tmp_path):
     (root / "b" / "004.png").unlink()
     with pytest.raises(InputError, match="3 of 40 files are not there"):
         load(root, splits=str(path))
+
+
+def test_images_with_several_labels_become_splits_that_have_each(write_folder, tmp_path):
+    from keras_vision.data import split_file
+
+    root = write_folder({"images": 60})
+    cells = ["cat|dog", "dog", "dog|owl", "dog|cat"]
+    write_table(root, [["image", "labels"], *([f"{n:03}", cells[n % 4] if n > 5 else "fox"] for n in range(60))])
+    splits = load(root / "labels.csv", group_by=r"(\d\d)\d\.png")
+    assert splits.several_labels
+    assert splits.class_names == ("cat", "dog", "fox", "owl")
+    splits = load(root / "labels.csv")
+    assert all(min(counts) > 0 for counts in splits.counts().values())
+    for split, part in splits.named().items():
+        for name, marks in zip(splits.report.names[split], part.labels, strict=True):
+            number = int(name[-7:-4])
+            expected = (cells[number % 4] if number > 5 else "fox").split("|")
+            assert {splits.class_names[k] for k in np.flatnonzero(marks)} == set(expected)
+    assert "|" in split_file.text_of(splits)
+    path = tmp_path / "splits.csv"
+    path.write_text(split_file.text_of(splits), "utf-8")
+    again = load(root / "labels.csv", splits=str(path))
+    assert split_file.text_of(again) == split_file.text_of(splits)
 
 
 def test_too_many_unusable_rows_are_an_error(write_folder):

@@ -78,7 +78,8 @@ BROKEN = {
     "no image in train shows 'class_1'": {"train_labels": np.zeros((40, 1), np.uint8)},
     "pickled objects": {"train_labels": objects()},
     "must be integers": {"train_labels": np.zeros((40, 1), np.float64)},
-    "one label per image is needed": {"train_labels": np.zeros((40, 14), np.uint8)},
+    "train and val have another number of labels": {"train_labels": np.eye(14, dtype=np.uint8)[np.arange(40) % 14]},
+    "with several columns, labels must be 0 or 1": {"train_labels": np.full((40, 14), 3)},
     "names a class twice": {"names": "a\na\n"},
 }
 
@@ -95,6 +96,43 @@ def test_a_wrong_file_exits_with_2_and_one_sentence(write_npz, message, capsys, 
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def marks(count, labels=3):
+    """Marks of several labels an image, some images without any."""
+    return np.random.default_rng(count).integers(0, 2, (count, labels)).astype(np.uint8)
+
+
+def test_several_labels_an_image(write_npz):
+    path = write_npz(**{f"{name}_labels": marks(count) for name, count in (("train", 40), ("val", 12), ("test", 20))})
+    splits = load(path)
+    assert splits.several_labels
+    assert splits.class_names == ("class_0", "class_1", "class_2")
+    assert splits.counts()["test"] == marks(20).sum(axis=0).tolist()
+    np.testing.assert_array_equal(splits.val.labels, marks(12))
+    few = splits.limited(6)
+    assert len(few.train) <= 10
+    assert min(few.counts()["train"]) > 0
+    with pytest.raises(InputError, match="images of this data can have several labels"):
+        splits.positive_label("class_0")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, bool])
+def test_one_hot_labels_are_classes(write_npz, dtype):
+    counts = (("train", 40), ("val", 12), ("test", 20))
+    path = write_npz(**{f"{name}_labels": np.eye(4, dtype=dtype)[np.arange(count) % 4] for name, count in counts})
+    splits = load(path)
+    assert not splits.several_labels
+    assert splits.num_classes == 4
+    np.testing.assert_array_equal(splits.train.labels, np.arange(40) % 4)
+    assert "one-hot" in splits.source.description
+
+
+def test_a_label_of_every_image_cannot_be_learned(write_npz):
+    always = np.column_stack([np.ones(40, int), np.arange(40) % 2])
+    counts = (("train", 40), ("val", 12), ("test", 20))
+    with pytest.raises(InputError, match="every image in train has the label 'class_0'"):
+        load(write_npz(**{f"{name}_labels": always[:count] for name, count in counts}))
 
 
 def test_a_labels_file_in_another_encoding(write_npz):
