@@ -54,8 +54,11 @@ def metrics_table(runs: Sequence["FinishedRun"]) -> "Table":
 
 def training_table(runs: Sequence["FinishedRun"]) -> "Table":
     """Head and rows: a row per run, how its training ended, at the epoch whose weights were kept."""
+    from keras_vision.pipeline.tables import words
+
+    called = words(runs[0].report.get("main_metric", "accuracy"))
     head = ["run", "epochs", "kept epoch", "training accuracy", "validation accuracy", "training loss"]
-    head += ["validation loss", "train accuracy without augmentation", "train minus validation"]
+    head += ["validation loss", f"train {called} without augmentation", "train minus validation"]
     rows = []
     for run in runs:
         fit, kept = run.report["training"], run.epochs[run.report["training"]["best_epoch"] - 1]

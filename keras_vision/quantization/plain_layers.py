@@ -48,8 +48,24 @@ class Layers(Adding):
         layer = call.layer
         weights = arrays(layer.weights)
         if layer.groups != 1:
+            # A group of one channel each is another operator, with as many times fewer weights and multiplications.
+            if weights[0].shape[2] == 1 and len(set(layer.strides)) == 1:
+                return self._as_depthwise(call, *weights)
             weights[0] = _dense_kernel(weights[0], layer.groups)
         return self._weighted(call, weights, filters=layer.filters, **_window(layer))
+
+    def _as_depthwise(self, call, kernel, *bias):
+        layer = call.layer
+        multiplier = layer.filters // layer.groups
+        made = self.add(
+            layers.DepthwiseConv2D,
+            call,
+            call.one,
+            depth_multiplier=multiplier,
+            weights=[kernel.reshape(*kernel.shape[:2], layer.groups, multiplier), *bias],
+            **_window(layer),
+        )
+        return self._activated(call, made)
 
     def depthwise(self, call: Call) -> Any:
         layer = call.layer

@@ -109,7 +109,7 @@ MIDDLES = {
     "transposed with a normalization": lambda x: layers.BatchNormalization(gamma_initializer="random_normal")(
         layers.Conv2DTranspose(5, 4, strides=3)(x)
     ),
-    "grouped": lambda x: layers.Conv2D(8, 3, groups=2)(x),
+    "grouped": lambda x: layers.Conv2D(8, 3, groups=2)(layers.Conv2D(12, 3, groups=6, activation="relu")(x)),
     "upsampling": lambda x: conv()(layers.UpSampling2D()(x)),
     "bilinear upsampling": lambda x: conv()(layers.UpSampling2D(interpolation="bilinear")(x)),
     "cropping": lambda x: layers.Cropping2D(((1, 2), (3, 0)))(x),
@@ -164,6 +164,14 @@ def assert_right(model, images=None, **options):
 @pytest.mark.parametrize("name", MIDDLES)
 def test_layers_as_users_write_them(name):
     assert_right(built(MIDDLES[name]))
+
+
+def test_groups_of_one_channel_are_a_depthwise_convolution():
+    model = built(lambda x: layers.Conv2D(12, 3, strides=2, groups=6, use_bias=False)(x))
+    audit = quantization.audit(assert_right(model))
+    found = [item.weights for item in audit.operators if item.name == "DEPTHWISE_CONV_2D"]
+    assert len(found) == 1
+    assert len([item for item in audit.operators if item.name == "CONV_2D"]) == 1
 
 
 @pytest.mark.parametrize("name", ENDS)
