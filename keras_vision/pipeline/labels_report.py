@@ -56,7 +56,9 @@ class LabelsReport(Report):
 
     def _weakest(self):
         """The label that is told worst from the others."""
-        present = [(row.auc.value, label) for label, row in enumerate(self.judgement.classes) if row.support]
+        # The AUC is not defined for a label that every image of the split has.
+        rows = enumerate(self.judgement.classes)
+        present = [(row.auc.value, label) for label, row in rows if np.isfinite(row.auc.value)]
         if not present:
             return None
         _, label = min(present)

@@ -7,6 +7,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from medmnist import INFO
 from sklearn import metrics
 
 from keras_vision import compare, convert, derma, explain, predict, quantization
@@ -14,7 +15,7 @@ from keras_vision.classifier import Classifier
 from keras_vision.quantization.metadata import read_metadata
 
 NAMES = ("left", "right", "below")
-pytestmark = [pytest.mark.slow, pytest.mark.backend]
+pytestmark = pytest.mark.slow
 
 
 def drawn(count, seed):
@@ -49,6 +50,7 @@ def report(run):
     return json.loads((run / "report.json").read_text("utf-8"))
 
 
+@pytest.mark.backend
 def test_the_report_is_of_labels(run, report):
     assert report["main_metric"] == "exact_match"
     assert report["metrics"]["auc"]["value"] > 0.9
@@ -61,6 +63,7 @@ def test_the_report_is_of_labels(run, report):
     assert {path.stem for path in (run / "plots").iterdir()} >= {"labels", "heatmaps", "class_balance"}
 
 
+@pytest.mark.backend
 def test_predictions_are_those_of_the_metrics(run, report):
     with (run / "predictions.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -77,6 +80,7 @@ def test_predictions_are_those_of_the_metrics(run, report):
     np.testing.assert_array_equal(scores >= thresholds, answers)
 
 
+@pytest.mark.backend
 def test_the_model_and_its_files_give_scores_for_each_label(run, report):
     images, truth = drawn(100, 2)
     images = images[..., None]
@@ -103,6 +107,7 @@ def test_the_model_and_its_files_give_scores_for_each_label(run, report):
             assert row["simulation"]["within_a_step"] == 1
 
 
+@pytest.mark.backend
 def test_commands_name_every_label(run, tmp_path, capsys):
     images, truth = drawn(100, 2)
     both = int(np.flatnonzero((truth == (1, 1, 0)).all(axis=1))[0])
@@ -122,6 +127,7 @@ def test_commands_name_every_label(run, tmp_path, capsys):
     assert len(list(out.iterdir())) == 1
 
 
+@pytest.mark.backend
 def test_the_model_is_converted_again_and_compared(run, tmp_path, capsys):
     data = str(run.parent / "squares.npz")
     flags = ["--images", data, "--schemes", "int8", "--out", str(tmp_path / "files"), "--backend"]
@@ -133,3 +139,25 @@ def test_the_model_is_converted_again_and_compared(run, tmp_path, capsys):
     page = tmp_path / "compare.html"
     assert compare.main([str(run), str(run), "--out", str(page)]) == 0
     assert "exact match" in capsys.readouterr().out
+
+
+def test_chestmnist_in_smoke_size(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 60), ("val", 30), ("test", 40)):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        arrays[f"{split}_labels"] = (rng.random((count, 14)) < 0.2).astype(np.uint8)
+    arrays["test_labels"][:, 3] = 0  # No image has this finding,
+    arrays["val_labels"][:, 5] = 1  # and every image this one.
+    np.savez(tmp_path / "chestmnist.npz", **arrays)
+    out = tmp_path / "run"
+    assert derma.main(["--data", str(tmp_path / "chestmnist.npz"), "--smoke", "--out", str(out)]) == 0
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    assert report["class_names"] == [name for _, name in sorted(INFO["chestmnist"]["label"].items(), key=number)]
+    assert "1 of 14 labels are on no image of the test split (infiltration)" in " ".join(report["findings"])
+    assert report["classes"][3]["auc"]["value"] is None
+    assert report["metrics"]["auc"]["value"] > 0
+
+
+def number(item):
+    return int(item[0])
