@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from keras_vision import backend
-from keras_vision.recipe import InputError, Recipe, flag, override, smoke, specs, unread
+from keras_vision.files.packaged_weights import packaged_weights
+from keras_vision.recipe import LITES, InputError, Recipe, flag, override, smoke, specs, unread
 
 TRACKS = ("derma", "fracture3d", "cifar", "imagenette", "bones", "plants")
 COMMANDS = ("predict", "explain", "convert", "audit", "compare")
@@ -81,13 +82,15 @@ def run_track(
 
 
 def _find_files(recipe: Recipe) -> None:
-    """Refuses files that do not exist before Keras is imported."""
+    """Refuses files and packages that do not exist before Keras is imported."""
     for name, kind, path in (
         ("--data", "file or folder", recipe.data.path),
         ("--weights", "file", recipe.model.weights_path),
     ):
         if path is not None and not os.path.exists(path):
             raise InputError(f"{name} names a {kind} that does not exist: {path}.")
+    if recipe.model.weights == "imagenet" and recipe.model.architecture in LITES:
+        packaged_weights(recipe.model.architecture)
     if recipe.model.init_from is not None:
         from keras_vision.pipeline import folder as run_folder
 

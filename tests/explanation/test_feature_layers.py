@@ -26,9 +26,12 @@ def test_the_last_layer_is_found_inside_a_nested_backbone(nested):
     assert last_layer(nested).endswith("block_13_expand_relu")
 
 
-@pytest.mark.parametrize(("architecture", "name"), [("plain_cnn", "block4_relu"), ("small_resnet", None)])
+@pytest.mark.parametrize(
+    ("architecture", "name"), [("plain_cnn", "block4_relu"), ("small_resnet", None), ("efficientnet_lite0", "relu1")]
+)
 def test_the_last_layer_of_the_packages_networks_is_the_one_before_pooling(architecture, name):
-    model = models.build(ModelSpec(architecture=architecture, width=4), (28, 28, 3), 7)
+    side = 64 if architecture == "efficientnet_lite0" else 28  # It divides its input by 32.
+    model = models.build(ModelSpec(architecture=architecture, width=4), (side, side, 3), 7)
     graph = read_graph(model)
     step = last_feature_step(graph, graph.shapes(graph.input_shape))
     if name is not None:

@@ -18,6 +18,9 @@ TAKEN = [
     ("whitened_cnn", IMAGES),
     ("basic_cnn", IMAGES),
     ("application", IMAGES),
+    ("efficientnet_lite0", IMAGES),
+    ("efficientnet_lite1", IMAGES),
+    ("efficientnet_lite2", IMAGES),
 ]
 # For `application`: a backbone that is small up to this layer.
 BACKBONE = {"backbone": "VGG19", "cut_layer": "block2_pool", "input_size": 32}
@@ -62,7 +65,11 @@ def test_a_normalization_follows_each_convolution(model):
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (64, 64, 3), (32, 40, 3)])
 @pytest.mark.parametrize(
-    "name", ["plain_cnn", "small_resnet", "cifar_resnet", "resnet18", "whitened_cnn", "basic_cnn", "application"]
+    "name",
+    [
+        *("plain_cnn", "small_resnet", "cifar_resnet", "resnet18", "whitened_cnn", "basic_cnn", "application"),
+        "efficientnet_lite0",
+    ],
 )
 def test_networks_accept_other_shapes(name, shape):
     model = models.build(ModelSpec(architecture=name, width=4, **BACKBONE), shape, 2)
@@ -78,6 +85,7 @@ def test_networks_accept_other_shapes(name, shape):
         ("plain_cnn_3d", (28, 28, 6, 1), "volumes of at least 8"),
         ("small_resnet", (12, 28, 3), "images of at least 16"),
         ("small_resnet", (12, 28, 28, 1), "volumes of at least 16"),
+        ("efficientnet_lite0", (31, 64, 3), "images of at least 32"),
     ],
 )
 def test_images_of_a_wrong_shape_are_refused(name, shape, message):
@@ -85,7 +93,7 @@ def test_images_of_a_wrong_shape_are_refused(name, shape, message):
         models.build(ModelSpec(architecture=name), shape, 2)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "cifar_resnet", "application"])
+@pytest.mark.parametrize("name", ["resnet18", "cifar_resnet", "application", "efficientnet_lite0"])
 def test_an_input_size_does_not_make_a_volume_acceptable(name):
     with pytest.raises(InputError, match=r"takes images .* Received: images of shape \(28, 28, 28, 1\)"):
         models.build(ModelSpec(architecture=name, **{**BACKBONE, "input_size": 32}), (28, 28, 28, 1), 2)
