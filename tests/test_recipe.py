@@ -72,6 +72,17 @@ def test_a_network_has_one_start():
         override(Recipe(), architecture="resnet18", weights="imagenet", init_from="runs/derma")
 
 
+def test_imagenet_weights_are_refused_for_images_that_they_were_trained_on():
+    message = "The ImageNet weights were trained on Imagenette's images"
+    for network in ({"architecture": "efficientnet_lite0"}, {"architecture": "resnet18"}):
+        with pytest.raises(InputError, match=message):
+            override(Recipe(track="imagenette"), data="photos/", weights="imagenet", **network)
+        with pytest.raises(InputError, match=message):
+            override(Recipe(track="plants"), data="imagenette", weights="imagenet", **network)
+        assert override(Recipe(track="plants"), data="photos/", weights="imagenet", **network)
+        assert override(Recipe(track="imagenette"), data="imagenette", weights="none", **network)
+
+
 @pytest.mark.parametrize(("weights", "path"), [("none", None), ("imagenet", None), ("net.pth", "net.pth")])
 def test_weights_are_a_word_or_a_path(weights, path):
     found = override(Recipe(), architecture="resnet18", weights=weights).model.weights_path
