@@ -331,6 +331,10 @@ class ModelSpec(_Checked):
         metavar="all|none|LAYER",
     )
 
+    keep_statistics: bool = knob(
+        False, "normalizations keep the means and variances that their weights came with, and are not trained"
+    )
+
     def __post_init__(self):
         super().__post_init__()
         if self.weights != "none" and self.architecture not in PRETRAINED:
@@ -518,6 +522,17 @@ class TrainingSpec(_Checked):
         15,
         "stop after this many epochs without a better validation loss; 0 never stops early",
         low=0,
+    )
+    head_epochs: int = knob(
+        0, "epochs before the others in which only the head learns, on features that are computed once", low=0
+    )
+    head_learning_rate: float = knob(0.003, "initial learning rate of these epochs", low=1e-9)
+    feature_copies: int = knob(
+        0,
+        "augmented copies of each training image whose features are computed once; 0: without augmentation one, with "
+        "it every layer is computed in every epoch, but for --head-epochs",
+        low=0,
+        high=1000,
     )
     class_weight: str = knob(
         "none",

@@ -14,7 +14,7 @@ from keras_vision.models.application import application
 from keras_vision.models.basic_cnn import basic_cnn
 from keras_vision.models.efficientnet_lite import efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
 from keras_vision.models.ends import with_scores
-from keras_vision.models.freezing import freeze
+from keras_vision.models.freezing import backbone_and_head, freeze, head_layers, keep_statistics
 from keras_vision.models.init_from import init_from
 from keras_vision.models.plain_cnn import plain_cnn
 from keras_vision.models.plain_cnn_3d import plain_cnn_3d
@@ -63,6 +63,8 @@ def build(spec: ModelSpec, image_shape: tuple[int, ...], num_classes: int, image
         load_state_dict(model, spec.weights_path or _imagenet_file(spec))
     random_layers = _init_from(model, spec)
     freeze(model, spec.unfreeze)
+    if spec.keep_statistics:
+        keep_statistics(model)
     # A layer with random weights must be trained, or all layers after it see noise.
     frozen = [name for name in random_layers if not model.get_layer(name).trainable]
     if frozen:
@@ -98,6 +100,7 @@ def _imagenet_file(spec) -> Path:
 __all__ = [
     "ARCHITECTURES",
     "application",
+    "backbone_and_head",
     "basic_cnn",
     "build",
     "cifar_resnet",
@@ -105,6 +108,7 @@ __all__ = [
     "efficientnet_lite1",
     "efficientnet_lite2",
     "freeze",
+    "head_layers",
     "init_from",
     "load_state_dict",
     "plain_cnn",

@@ -13,8 +13,8 @@ import numpy as np
 from keras_vision import backend, data, evaluation, models, training
 from keras_vision.data import split_file
 from keras_vision.keras_internals import names
+from keras_vision.pipeline import features, heatmaps, predictions, record, tflite_files, unfinished
 from keras_vision.pipeline import folder as run_folder
-from keras_vision.pipeline import heatmaps, predictions, record, tflite_files, unfinished
 from keras_vision.pipeline.labels_report import LabelsReport
 from keras_vision.pipeline.progress import SECONDS, Progress, is_exact
 from keras_vision.pipeline.report import Report
@@ -95,14 +95,7 @@ def run(
         heatmaps.check(recipe, model)
         if splits.several_labels and recipe.quantization.tflite_logits:
             raise InputError("--tflite-logits is for one class an image; here a file needs a score for each label.")
-        history = training.fit(
-            model,
-            train,
-            val,
-            recipe.training,
-            log_dir=folder / run_folder.TENSORBOARD,
-            checkpoints=progress.checkpoints("training"),
-        )
+        history = _learn(recipe, splits, model, train, val, folder, progress)
         profile = None
         if recipe.training.profile:
             profile = progress.once("profile", training.Profile, lambda: _profile(recipe, model, train, val))
@@ -133,6 +126,34 @@ def run(
     return RunResult(Path(out), model, history, report)
 
 
+def _learn(recipe, splits, model, train, val, folder, progress):
+    """The training: the head first, or alone, on features that are computed once, where the recipe says so."""
+    spec = recipe.training
+    if features.are_enough(recipe):
+        history = features.fit_head(recipe, splits, model, progress, epochs=spec.epochs, rate=spec.learning_rate)
+        if spec.profile:  # Of a training as it would be without that.
+            labels = splits.train.labels if splits.several_labels else None
+            training.compile_model(model, spec, steps_per_epoch=len(train), labels=labels)
+        return history
+    first = None
+    if spec.head_epochs:
+        epochs, rate = spec.head_epochs, spec.head_learning_rate
+        head = override(
+            recipe,
+            schedule="cosine",
+            warmup_epochs=0.0,
+            optimizer="adam",
+            patience=0,
+            logit_adjustment=0.0,
+            ema_momentum=0.0,
+        )
+        first = features.fit_head(head, splits, model, progress, epochs=epochs, rate=rate)
+    log_dir = None if folder is None else folder / run_folder.TENSORBOARD
+    checkpoints = progress and progress.checkpoints("training")
+    history = training.fit(model, train, val, spec, log_dir=log_dir, checkpoints=checkpoints)
+    return history if first is None else history.after(first)
+
+
 def train(recipe: Recipe, splits: data.Splits) -> tuple[keras.Model, training.History]:
     """Only the training of a recipe, on splits in memory: no folder, no evaluation.
 
@@ -143,7 +164,7 @@ def train(recipe: Recipe, splits: data.Splits) -> tuple[keras.Model, training.Hi
     seed_everything(recipe.seed)
     train, val, _ = _batches(recipe, splits)
     model = network(recipe, splits)
-    return model, training.fit(model, train, val, recipe.training)
+    return model, _learn(recipe, splits, model, train, val, None, None)
 
 
 def seed_everything(seed: int) -> None:

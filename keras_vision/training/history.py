@@ -20,6 +20,11 @@ class History:
     best_epoch: int
     seconds: float
 
+    def after(self, first: "History") -> "History":
+        """The history of two trainings, one after the other."""
+        later = ({**epoch, "seconds": epoch["seconds"] + first.seconds} for epoch in self.epochs)
+        return History((*first.epochs, *later), len(first.epochs) + self.best_epoch, first.seconds + self.seconds)
+
     def to_csv(self) -> str:
         """CSV text with one row per epoch."""
         text = io.StringIO()

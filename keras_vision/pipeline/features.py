@@ -1,0 +1,107 @@
+"""Features of a frozen backbone: computed once, so that its head learns in seconds.
+
+With nothing to learn below the head, every epoch would compute the same features again, or, with augmentation, those of
+other copies of the same images. A head sees little of that difference.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_vision import data, models, training
+from keras_vision.pipeline.progress import Progress
+from keras_vision.pipeline.tables import counted, duration
+from keras_vision.recipe import Recipe, override
+
+PREDICT_BATCH = 256
+REPORT_SECONDS = 15.0
+FILE = "features-{}.npy"
+
+
+def are_enough(recipe: Recipe) -> bool:
+    """Whether the whole training of a recipe can be done on features that are computed once."""
+    return recipe.model.unfreeze == "none" and (not recipe.augment or recipe.training.feature_copies > 0)
+
+
+def fit_head(
+    recipe: Recipe, splits: data.Splits, model: keras.Model, progress: Progress | None, *, epochs: int, rate: float
+) -> training.History:
+    """Trains only the head of a network, in place.
+
+    Args:
+        recipe: A `Recipe`; of its training everything but the epochs and the rate is read.
+        splits: The data.
+        model: From `models.build`.
+        progress: Of the run; None for one that cannot be resumed.
+        epochs: Passes over the training images.
+        rate: Initial learning rate.
+    """
+    backbone, head = models.backbone_and_head(model)
+    started = time.perf_counter()
+    copies = max(1, recipe.training.feature_copies) if recipe.augment else 1
+    place = None if progress is None else progress.folder
+    count = counted(len(splits.train) + len(splits.val), "image")
+    augmented = f", and {counted(copies, 'augmented copy')} of those of train" if recipe.augment and copies > 1 else ""
+    print(f"Features of {count}{augmented}, computed once...", flush=True)
+    train, val = (_features(recipe, splits, backbone, name, copies, place) for name in ("train", "val"))
+    print(f"{train.shape[-1]:,} features an image, {duration(time.perf_counter() - started)}.", flush=True)
+    spec = override(recipe, epochs=epochs, learning_rate=rate).training
+    batches = _Copies(train, splits.train.labels, splits.num_classes, spec.batch_size, recipe.seed)
+    history = training.fit(
+        head,
+        batches,
+        data.Batches(data.Split(val[0], splits.val.labels), splits.num_classes, PREDICT_BATCH),
+        spec,
+        checkpoints=progress and progress.checkpoints("training of the head"),
+    )
+    for layer, trained in zip(models.head_layers(model), head.layers[1:], strict=True):
+        layer.set_weights(trained.get_weights())
+    return history
+
+
+class _Copies(data.Batches):
+    """Batches of features, in every epoch of the next augmented copy."""
+
+    def __init__(self, copies: np.ndarray, labels: np.ndarray, num_classes: int, batch_size: int, seed: int):
+        self.copies, self.labels = copies, labels
+        super().__init__(data.Split(copies[0], labels), num_classes, batch_size, shuffle=True, seed=seed)
+
+    def start_epoch(self, epoch: int) -> None:
+        self.split = data.Split(self.copies[epoch % len(self.copies)], self.labels)
+        super().start_epoch(epoch)
+
+
+def _features(recipe, splits, backbone, name, copies, folder: Path | None) -> Any:
+    """Features of a split, shape `(copies, N, F)`; on disk where a run has a folder, from an earlier session or now."""
+    split = splits.named()[name]
+    file = None if folder is None else folder / FILE.format(name)
+    if file is not None and file.exists():
+        return np.load(file, mmap_mode="r")
+    augmentation = recipe.augmentation if recipe.augment and name == "train" else None
+    copies = copies if augmentation else 1
+    shape = (copies, len(split), backbone.output_shape[-1])
+    unfinished = None if file is None else file.with_suffix(".writing")
+    if unfinished is None:
+        found: Any = np.zeros(shape, np.float32)
+    else:
+        found = np.lib.format.open_memmap(unfinished, "w+", np.float32, shape)
+    batches = data.Batches(split, splits.num_classes, PREDICT_BATCH, augmentation=augmentation, seed=recipe.seed)
+    told = time.perf_counter()
+    for copy in range(copies):
+        batches.start_epoch(copy)
+        for number in range(len(batches)):
+            start = number * PREDICT_BATCH
+            found[copy, start : start + PREDICT_BATCH] = backbone.predict_on_batch(batches[number][0])
+            if time.perf_counter() - told > REPORT_SECONDS:
+                told = time.perf_counter()
+                done = copy * len(split) + min(len(split), start + PREDICT_BATCH)
+                print(f"{done:,} of {copies * len(split):,}", flush=True)
+    if unfinished is None or file is None:
+        return found
+    found.flush()
+    os.replace(unfinished, file)
+    return np.load(file, mmap_mode="r")
