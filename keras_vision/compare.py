@@ -98,7 +98,7 @@ def write_page(runs: Sequence["FinishedRun"], path: str) -> None:
             html.section(
                 "metrics",
                 "Metrics",
-                "<p>95 % bootstrap intervals over the images of each run.</p>"
+                "<p>95 % bootstrap intervals over the images of each run, or over their groups where it knew them.</p>"
                 + html.table(*transposed(*metrics_table(runs))),
             ),
             html.section(

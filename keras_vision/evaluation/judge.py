@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,9 +11,8 @@ import numpy as np
 from keras_vision.evaluation.auc_intervals import auc_intervals
 from keras_vision.evaluation.calibration import Reliability, reliability
 from keras_vision.evaluation.metrics import METRICS, class_auc, class_counts, confusion_matrix, per_class
+from keras_vision.evaluation.resampling import numbered, resampled_weights
 
-_CHUNK = 50  # Resamples computed at once,
-_WEIGHTS = 5_000_000  # fewer where they have more weights than this, in a few arrays of 8 bytes.
 # Resamples x images x classes above which the AUC is not resampled: 200 million take about ten seconds.
 _RESAMPLED_AUC = 200_000_000
 
@@ -55,12 +55,14 @@ class Judgement:
         classes: The metrics of each class, in the order of the labels.
         confusion: Int array, shape `(K, K)`; rows are true classes.
         calibration: The reliability curve.
+        groups: How many groups of images the intervals were resampled by; None where they were resampled by image.
     """
 
     metrics: dict[str, Interval]
     classes: list[ClassMetrics]
     confusion: np.ndarray
     calibration: Reliability
+    groups: int | None = None
 
     @property
     def correct(self) -> int:
@@ -77,17 +79,25 @@ class Judgement:
         return {name: values.to_dict() for name, values in self.metrics.items()}
 
 
-def judge(labels: np.ndarray, probabilities: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> Judgement:
+def judge(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    groups: Sequence[str] | np.ndarray | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Judgement:
     """Computes all metrics, with intervals.
 
-    The intervals are percentile bootstrap: the images are resampled with replacement, `resamples` times, and every
-    metric is computed again. They cover the choice of the test images, not the variation between training runs. Where
-    images, classes and resamples multiply to more than 200 million, the intervals of the AUC are those of DeLong's
-    formula.
+    The intervals are percentile bootstrap: the images, or with `groups` whole groups, are resampled with replacement,
+    `resamples` times, and every metric is computed again. They cover the choice of the test images, not the variation
+    between training runs. Where images, classes and resamples multiply to more than 200 million, the intervals of the
+    AUC are those of DeLong's formula. A single group has no intervals.
 
     Args:
         labels: Int array, shape `(N,)`.
         probabilities: Float array, shape `(N, K)`.
+        groups: The group of each image, such as its patient; None where every image is independent.
         resamples: Number of bootstrap resamples.
         seed: Seed of the resamples.
 
@@ -96,26 +106,26 @@ def judge(labels: np.ndarray, probabilities: np.ndarray, *, resamples: int = 100
     """
     count, num_classes = probabilities.shape
     images = _Images(labels, probabilities, resamples * count * num_classes <= _RESAMPLED_AUC)
+    members = None if groups is None else numbered(groups)
     plain = _all_metrics(images, np.ones((1, count)))
-    rng = np.random.Generator(np.random.Philox(seed))
-    resampled = []
-    chunk = max(1, min(_CHUNK, _WEIGHTS // count))
-    for start in range(0, resamples, chunk):
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=min(chunk, resamples - start))
-        resampled.append(_all_metrics(images, weights.astype(float)))
+    resampled = [_all_metrics(images, weights) for weights in resampled_weights(count, resamples, seed, members)]
     intervals = {}
     for name, values in plain.items():
         samples = np.concatenate([part[name] for part in resampled])
         low, high = _quantiles(samples)
         intervals[name] = (values[0], low, high)
     if not images.resampled_auc:
-        intervals["class_auc"], intervals["auc"] = auc_intervals(labels, probabilities)
+        intervals["class_auc"], intervals["auc"] = auc_intervals(labels, probabilities, members)
+    num_groups = None if members is None else int(members.max()) + 1
+    if num_groups == 1:  # Every resample is the same, which says nothing about other groups.
+        intervals = {name: (found[0], *[np.full_like(found[0], np.nan)] * 2) for name, found in intervals.items()}
     scalars = [*METRICS, "auc", "expected_calibration_error"]
     return Judgement(
         metrics={name: Interval(*map(float, intervals[name])) for name in scalars},
         classes=[_class_row(intervals, k, labels) for k in range(num_classes)],
         confusion=confusion_matrix(labels, images.predicted, num_classes).astype(int),
         calibration=reliability(labels, probabilities),
+        groups=num_groups,
     )
 
 

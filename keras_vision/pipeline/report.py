@@ -1,5 +1,6 @@
 """What a finished run reports: its metrics, and what they say."""
 
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,12 +13,15 @@ from keras_vision.evaluation import ClassMetrics, Gap, Judgement, OperatingPoint
 from keras_vision.pipeline import fonts, plots
 from keras_vision.pipeline.heatmaps import MethodResult
 from keras_vision.pipeline.progress import Interruption
-from keras_vision.pipeline.tables import HEADLINE, counted, duration, shown, text_table, words
+from keras_vision.pipeline.tables import HEADLINE, counted, duration, intervals, shown, text_table, words
 from keras_vision.pipeline.tflite_files import FileResult, short_files_table
 from keras_vision.training import Profile
 
 MOST_INTERRUPTIONS = 3  # Of those that the report names one by one.
 MOST_ABSENT = 5  # Of the classes without images that a sentence names.
+# On 300 drawn data sets of six images a group, 95 % intervals that are resampled by group contain the true accuracy in
+# 86 % with 5 groups, 88 % with 10, 91 % with 20 and 93 % with 40; those over images in 79 %.
+FEW_GROUPS = 10
 FEW_IMAGES = 100  # With fewer the 95 % interval of an accuracy is wider than 10 points either way.
 
 
@@ -98,6 +102,11 @@ class Report:
         return self.data_report.names.get(self.split) if self.data_report else None
 
     @property
+    def groups(self) -> np.ndarray | None:
+        """The groups of the evaluated images; None where none are known."""
+        return self.data_report.groups.get(self.split) if self.data_report else None
+
+    @property
     def training_accuracy(self) -> float:
         """Accuracy of the finished model on training images without augmentation."""
         return self.training_correct / self.training_images
@@ -151,7 +160,8 @@ class Report:
         yield self.caution
         name, share = self.majority
         accuracy, count = self.judgement.metrics["accuracy"], len(self.labels)
-        if count < FEW_IMAGES:
+        yield self._few_groups()
+        if count < FEW_IMAGES and math.isfinite(accuracy.low):
             yield (
                 f"{counted(count, 'image')} in the {self.split} split are too few for exact metrics: the accuracy "
                 f"could as well be {accuracy.low:.2f} or {accuracy.high:.2f}."
@@ -175,6 +185,21 @@ class Report:
             )
         yield self._weakest()
         yield self._leaks()
+
+    def _few_groups(self):
+        """That intervals from few groups are too narrow, or that one group has none."""
+        groups = self.judgement.groups
+        if groups is None or groups >= FEW_GROUPS:
+            return None
+        if groups == 1:
+            return (
+                f"All images of the {self.split} split are of one group, so there are no intervals: nothing shows how "
+                "the metrics would be for another group."
+            )
+        return (
+            f"The {self.split} split has only {counted(groups, 'group')} of images. The intervals are resampled by "
+            "group, and from so few they are too narrow."
+        )
 
     def _weakest(self):
         """The class whose images are missed most, and what they are taken for."""
@@ -241,6 +266,7 @@ class Report:
             "class_names": list(self.class_names),
             "split": self.split,
             "images": len(self.labels),
+            "groups": self.judgement.groups,
             "metrics": self.judgement.to_dict(),
             "majority_class": {"name": majority_class, "accuracy": majority_share},
             "validation_metrics": self.validation.to_dict(),
@@ -292,7 +318,7 @@ class Report:
     def summary(self) -> str:
         """The last lines of a run in the terminal."""
         name, share = self.majority
-        lines = [f"{self.title}, {self.split} split, {len(self.labels)} images (95 % intervals)"]
+        lines = [f"{self.title}, {self.split} split, {len(self.labels)} images ({intervals(self.judgement)})"]
         lines += [f"  {words(metric):<18} {shown(self.judgement.metrics[metric])}" for metric in HEADLINE]
         lines.append(f"  always predicting {name} would give accuracy {share:.3f}")
         if point := self.operating_point:

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from keras_vision.evaluation import Interval
+from keras_vision.evaluation import Interval, Judgement
 
 Row = Sequence[Any]
 Table = tuple[Row, list[Row]]
@@ -25,6 +25,13 @@ def shown(values: Interval) -> str:
     if not math.isfinite(value):
         return "none"
     return f"{value:.3f}  ({low:.3f} to {high:.3f})" if math.isfinite(low) else f"{value:.3f}"
+
+
+def intervals(judgement: Judgement) -> str:
+    """How the intervals of a judgement were made, such as `95 % intervals, resampled by group, 12 groups`."""
+    if judgement.groups is None:
+        return "95 % intervals"
+    return f"95 % intervals, resampled by group, {counted(judgement.groups, 'group')}"
 
 
 def duration(seconds: float) -> str:

@@ -221,8 +221,9 @@ def _profile(recipe, model, train, val):
 
 def _report(recipe, splits, model, history, val, judged):
     spec = recipe.evaluation
-    probabilities, judgement = _judge(recipe, model, judged)
-    val_probabilities, validation = (probabilities, judgement) if spec.judge_on == "val" else _judge(recipe, model, val)
+    found = _judge(recipe, splits, model, judged, spec.judge_on)
+    probabilities, judgement = found
+    val_probabilities, validation = found if spec.judge_on == "val" else _judge(recipe, splits, model, val, "val")
     point = None
     if splits.num_classes == 2:
         positive = splits.positive_label(spec.positive_class)
@@ -255,11 +256,17 @@ def _report(recipe, splits, model, history, val, judged):
     )
 
 
-def _judge(recipe, model, batches):
+def _judge(recipe, splits, model, batches, name):
     """Probabilities of a split's images, and the metrics that they give."""
     probabilities = evaluation.softmax(model.predict(batches, verbose=0))
-    resamples, seed = recipe.evaluation.bootstrap, recipe.seed
-    return probabilities, evaluation.judge(batches.split.labels, probabilities, resamples=resamples, seed=seed)
+    judgement = evaluation.judge(
+        batches.split.labels,
+        probabilities,
+        groups=splits.report.groups.get(name) if splits.report else None,
+        resamples=recipe.evaluation.bootstrap,
+        seed=recipe.seed,
+    )
+    return probabilities, judgement
 
 
 def _correct(model, split, num_classes):
