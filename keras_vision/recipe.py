@@ -160,6 +160,13 @@ class DataSpec(_Checked):
     splits: str | None = knob(
         None, "take each image's split from the splits.csv of another run", type=str, metavar="FILE.csv"
     )
+    ordered_classes: tuple[str, ...] | None = knob(
+        None,
+        "for classes that are grades: their names from the lowest to the highest; the report then has quadratic kappa",
+        type=str,
+        nargs="+",
+        metavar="NAME",
+    )
     size: int = knob(
         28, "side of the images in pixels (not for .npz files)", low=8, high=512, metavar="PIXELS", common=True
     )

@@ -207,7 +207,7 @@ def _decoded(root, files, spec, description, listing):
         digests=found["digests"],
         notes=(*listing.notes, *_group_notes(found), *_changed(listing, cache)),
     )
-    return Splits(**splits, class_names=files.class_names, source=source, report=report)
+    return Splits(splits["train"], splits["val"], splits["test"], files.class_names, source, report)
 
 
 def _group_notes(found):

@@ -98,6 +98,12 @@ def class_names(path: Path) -> tuple[str, ...] | None:
     return tuple(info()[known]["label"][key] for key in sorted(info()[known]["label"], key=int))
 
 
+def is_ordered(path: Path) -> bool:
+    """Whether the MedMNIST set that has the file's name has grades for classes, as RetinaMNIST has."""
+    known = _known_name(path)
+    return known is not None and info()[known]["task"] == "ordinal-regression"
+
+
 def _known_name(path):
     """The MedMNIST set that has the file's name, or None."""
     name = path.stem

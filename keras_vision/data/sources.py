@@ -24,6 +24,10 @@ def load_splits(spec: DataSpec, seed: int = 0) -> Splits:
     spec = _without_download(spec) if spec.trial else spec
     splits = _read(spec, seed)
     check_splits(splits, spec.data)
+    if spec.ordered_classes is not None:
+        splits = splits.in_order(spec.ordered_classes)
+    elif spec.kind in ("medmnist", "npz") and medmnist.is_ordered(Path(spec.data)):
+        splits = dataclasses.replace(splits, ordered=True)
     is_folder = splits.report is not None
     limit = spec.images_at_most(int(np.prod(splits.image_shape)))
     splits = splits if is_folder else splits.limited(limit)
@@ -49,7 +53,7 @@ def _without_download(spec):
     if substitute is None:
         return spec
     print(f"{spec.data} is not on disk and a smoke run downloads nothing, so this run uses {substitute} images.")
-    return dataclasses.replace(spec, data=substitute)
+    return dataclasses.replace(spec, data=substitute, ordered_classes=None)
 
 
 def _read(spec, seed):

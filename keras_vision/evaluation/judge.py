@@ -10,7 +10,14 @@ import numpy as np
 
 from keras_vision.evaluation.auc_intervals import auc_intervals
 from keras_vision.evaluation.calibration import Reliability, reliability
-from keras_vision.evaluation.metrics import METRICS, class_auc, class_counts, confusion_matrix, per_class
+from keras_vision.evaluation.metrics import (
+    METRICS,
+    class_auc,
+    class_counts,
+    confusion_matrix,
+    per_class,
+    quadratic_kappa,
+)
 from keras_vision.evaluation.resampling import numbered, resampled_weights
 
 # Resamples x images x classes above which the AUC is not resampled: 200 million take about ten seconds.
@@ -51,7 +58,7 @@ class Judgement:
 
     Attributes:
         metrics: Those of `metrics.METRICS`, `auc` (one class against the rest, mean over the classes that have images)
-            and `expected_calibration_error`.
+            and `expected_calibration_error`; of ordered classes also `quadratic_kappa`.
         classes: The metrics of each class, in the order of the labels.
         confusion: Int array, shape `(K, K)`; rows are true classes.
         calibration: The reliability curve.
@@ -63,6 +70,11 @@ class Judgement:
     confusion: np.ndarray
     calibration: Reliability
     groups: int | None = None
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the classes are grades."""
+        return "quadratic_kappa" in self.metrics
 
     @property
     def correct(self) -> int:
@@ -84,6 +96,7 @@ def judge(
     probabilities: np.ndarray,
     *,
     groups: Sequence[str] | np.ndarray | None = None,
+    ordered: bool = False,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Judgement:
@@ -98,6 +111,7 @@ def judge(
         labels: Int array, shape `(N,)`.
         probabilities: Float array, shape `(N, K)`.
         groups: The group of each image, such as its patient; None where every image is independent.
+        ordered: Whether the classes are grades, labelled in their order.
         resamples: Number of bootstrap resamples.
         seed: Seed of the resamples.
 
@@ -105,7 +119,7 @@ def judge(
         A `Judgement`.
     """
     count, num_classes = probabilities.shape
-    images = _Images(labels, probabilities, resamples * count * num_classes <= _RESAMPLED_AUC)
+    images = _Images(labels, probabilities, resamples * count * num_classes <= _RESAMPLED_AUC, ordered)
     members = None if groups is None else numbered(groups)
     plain = _all_metrics(images, np.ones((1, count)))
     resampled = [_all_metrics(images, weights) for weights in resampled_weights(count, resamples, seed, members)]
@@ -119,7 +133,7 @@ def judge(
     num_groups = None if members is None else int(members.max()) + 1
     if num_groups == 1:  # Every resample is the same, which says nothing about other groups.
         intervals = {name: (found[0], *[np.full_like(found[0], np.nan)] * 2) for name, found in intervals.items()}
-    scalars = [*METRICS, "auc", "expected_calibration_error"]
+    scalars = [*METRICS, "auc", "expected_calibration_error", *["quadratic_kappa"] * ordered]
     return Judgement(
         metrics={name: Interval(*map(float, intervals[name])) for name in scalars},
         classes=[_class_row(intervals, k, labels) for k in range(num_classes)],
@@ -132,8 +146,9 @@ def judge(
 class _Images:
     """What every resample needs of the images, computed once."""
 
-    def __init__(self, labels, probabilities, resampled_auc):
-        self.labels, self.probabilities, self.resampled_auc = labels, probabilities, resampled_auc
+    def __init__(self, labels, probabilities, resampled_auc, ordered):
+        self.labels, self.probabilities = labels, probabilities
+        self.resampled_auc, self.ordered = resampled_auc, ordered
         self.predicted, self.confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
 
 
@@ -157,6 +172,9 @@ def _all_metrics(images, weights):
     values = {name: metric(counts) for name, metric in METRICS.items()}
     values |= {f"class_{name}": row for name, row in per_class(counts).items() if name != "support"}
     values["expected_calibration_error"] = _calibration_error(images, weights)
+    if images.ordered:
+        num_classes = images.probabilities.shape[1]
+        values["quadratic_kappa"] = quadratic_kappa(images.labels, images.predicted, num_classes, weights)
     if images.resampled_auc:
         auc = class_auc(images.labels, images.probabilities, weights)
         values["class_auc"] = auc

@@ -13,7 +13,7 @@ from keras_vision.evaluation import ClassMetrics, Gap, Judgement, OperatingPoint
 from keras_vision.pipeline import fonts, plots
 from keras_vision.pipeline.heatmaps import MethodResult
 from keras_vision.pipeline.progress import Interruption
-from keras_vision.pipeline.tables import HEADLINE, counted, duration, intervals, shown, text_table, words
+from keras_vision.pipeline.tables import counted, duration, headline, intervals, shown, text_table, words
 from keras_vision.pipeline.tflite_files import FileResult, short_files_table
 from keras_vision.training import Profile
 
@@ -319,7 +319,9 @@ class Report:
         """The last lines of a run in the terminal."""
         name, share = self.majority
         lines = [f"{self.title}, {self.split} split, {len(self.labels)} images ({intervals(self.judgement)})"]
-        lines += [f"  {words(metric):<18} {shown(self.judgement.metrics[metric])}" for metric in HEADLINE]
+        lines += [
+            f"  {words(metric):<18} {shown(self.judgement.metrics[metric])}" for metric in headline(self.judgement)
+        ]
         lines.append(f"  always predicting {name} would give accuracy {share:.3f}")
         if point := self.operating_point:
             lines.append(

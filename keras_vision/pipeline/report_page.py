@@ -8,7 +8,7 @@ from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import fonts, plots
 from keras_vision.pipeline.html import contents, folded, page, picture, section, side_by_side, table, text
 from keras_vision.pipeline.report import Report, likeness
-from keras_vision.pipeline.tables import HEADLINE, counted, duration, intervals, shown, transposed, words
+from keras_vision.pipeline.tables import counted, duration, headline, intervals, shown, transposed, words
 from keras_vision.pipeline.tflite_files import files_table, smallest_equal
 
 LONGEST_TABLE = 100  # Rows of what may be thousands.
@@ -57,7 +57,9 @@ def report_page(report: Report, pngs: dict[str, bytes]) -> str:
 def _first_screen(report):
     """How good, on what, what the metrics say, what to do next."""
     name, share = report.majority
-    cards = [(words(metric), *_value_and_interval(report.judgement.metrics[metric])) for metric in HEADLINE]
+    cards = [
+        (words(metric), *_value_and_interval(report.judgement.metrics[metric])) for metric in headline(report.judgement)
+    ]
     cards.append(("accuracy of always predicting one class", f"{share:.3f}", name))
     shown_cards = "".join(
         f'<div class="card"><span>{text(title)}</span><b>{value}</b><span>{text(note)}</span></div>'

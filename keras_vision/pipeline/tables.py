@@ -27,6 +27,11 @@ def shown(values: Interval) -> str:
     return f"{value:.3f}  ({low:.3f} to {high:.3f})" if math.isfinite(low) else f"{value:.3f}"
 
 
+def headline(judgement: Judgement) -> list[str]:
+    """Names of the metrics that come first: of grades, how far off they are as well."""
+    return [*HEADLINE, *["quadratic_kappa"] * judgement.ordered]
+
+
 def intervals(judgement: Judgement) -> str:
     """How the intervals of a judgement were made, such as `95 % intervals, resampled by group, 12 groups`."""
     if judgement.groups is None:

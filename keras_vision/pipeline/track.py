@@ -263,6 +263,7 @@ def _judge(recipe, splits, model, batches, name):
         batches.split.labels,
         probabilities,
         groups=splits.report.groups.get(name) if splits.report else None,
+        ordered=splits.ordered,
         resamples=recipe.evaluation.bootstrap,
         seed=recipe.seed,
     )

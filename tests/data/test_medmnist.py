@@ -239,6 +239,29 @@ def test_a_size_that_medmnist_does_not_have():
         data.load_splits(DataSpec(data="organmnist3d", size=128))
 
 
+@pytest.mark.parametrize(("name", "ordered"), [("retinamnist_64", True), ("retinamnist", True), ("bloodmnist", False)])
+def test_the_grades_of_retinamnist_have_an_order(write_npz, name, ordered):
+    classes = len(medmnist.info()[name.removesuffix("_64")]["label"])
+    assert load(write_npz(f"{name}.npz", num_classes=classes)).ordered == ordered
+
+
+def test_classes_can_be_named_in_their_order(write_npz):
+    path = write_npz(num_classes=3)
+    path.with_name("tiny.labels.txt").write_text("severe\nmild\nmoderate\n", "utf-8")
+    plain = load(path)
+    splits = data.load_splits(DataSpec(data=str(path), ordered_classes=("mild", "moderate", "severe")))
+    assert splits.ordered
+    assert not plain.ordered
+    assert splits.class_names == ("mild", "moderate", "severe")
+    for name, split in splits.named().items():
+        before = plain.named()[name]
+        assert [splits.class_names[k] for k in split.labels] == [plain.class_names[k] for k in before.labels]
+        assert np.array_equal(split.images, before.images)
+    for wrong in (("mild", "severe"), ("mild", "moderate", "severe", "dead"), ("mild", "mild", "severe")):
+        with pytest.raises(InputError, match="--ordered-classes takes the names of all classes.*'moderate'"):
+            data.load_splits(DataSpec(data=str(path), ordered_classes=wrong))
+
+
 @pytest.mark.real_data
 def test_the_real_lesions(real_data):
     splits = load(real_data("ham10000_5984_28.npz"))

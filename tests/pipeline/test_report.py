@@ -294,3 +294,16 @@ def test_few_groups_are_pointed_out_and_one_has_no_intervals():
     assert said(one, "All images of the test split are of one group, so there are no intervals")
     assert "nan" not in one.summary()
     assert "nan" not in report_page(one, PNGS)
+
+
+def test_grades_have_quadratic_kappa_among_the_first_metrics():
+    labels, probabilities = split(600, 360)
+    judged = evaluation.judge(labels, probabilities, ordered=True, resamples=20)
+    found = report(judgement=judged, validation=judged)
+    kappa = f"{judged.metrics['quadratic_kappa'].value:.3f}"
+    assert f"quadratic kappa    {kappa}" in found.summary()
+    page = report_page(found, PNGS)
+    assert f"<span>quadratic kappa</span><b>{kappa}</b>" in page.partition("<nav")[0]
+    assert "quadratic kappa" in page.partition('<section id="metrics">')[2]
+    assert found.to_dict()["metrics"]["quadratic_kappa"]["value"] == judged.metrics["quadratic_kappa"].value
+    assert "quadratic kappa" not in report_page(report(), PNGS)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_vision import data, evaluation
+from keras_vision import data, derma, evaluation
 from keras_vision.pipeline import track
 from keras_vision.recipe import override
 
@@ -31,3 +31,16 @@ def test_the_intervals_of_a_run_are_resampled_by_the_groups_of_its_data(smoke_re
     assert [file.agreement.judgement.groups for file in found.files] == [4, 4, 4]
     assert json.loads((tmp_path / "run" / "tflite" / "int8.json").read_text("utf-8"))["groups"] == 4
     assert "40 images (95 % intervals, resampled by group, 4 groups)" in capsys.readouterr().out
+
+
+def test_a_run_has_quadratic_kappa_where_classes_are_named_in_their_order(tmp_path, write_folder, capsys):
+    root = write_folder({"train/mild": 12, "train/none": 12, "test/mild": 6, "test/none": 6})
+    out = tmp_path / "run"
+    flags = ["--data", str(root), "--size", "16", "--smoke", "--epochs", "1", "--width", "2", "--explain", "none"]
+    assert derma.main([*flags, "--ordered-classes", "none", "mild", "--out", str(out)]) == 0
+    assert "quadratic kappa" in capsys.readouterr().out
+    found = json.loads((out / "report.json").read_text("utf-8"))
+    assert found["class_names"] == ["none", "mild"]
+    assert {"value", "low", "high"} == set(found["metrics"]["quadratic_kappa"])
+    assert "quadratic_kappa" in found["validation_metrics"]
+    assert (out / "labels.txt").read_text("utf-8").split() == ["none", "mild"]
