@@ -72,7 +72,9 @@ def _read(spec, seed):
     if spec.data in known_folders.KNOWN:
         return known_folders.load(spec.data, spec, seed)
     if spec.path is not None:
-        return npz.read(spec.path, names=_class_names, val_share=spec.val_share, seed=seed)
+        return npz.read(
+            spec.path, names=_class_names, official=medmnist.is_official, val_share=spec.val_share, seed=seed
+        )
     return medmnist.load(spec.data, spec.size)
 
 
