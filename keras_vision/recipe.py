@@ -178,8 +178,8 @@ class DataSpec(_Checked):
     )
     intensity_range: tuple[float, float] | None = knob(
         None,
-        "values in the files of a folder that become black and white, for images of 12 or 16 bits, numbers and DICOM "
-        "(default: the range of the files' bits, or a DICOM file's window)",
+        "values in the files of a folder that become black and white, for images of 12 or 16 bits, numbers, DICOM and "
+        "NIfTI (default: the range of the files' bits, a DICOM file's window, a NIfTI volume's least and largest)",
         type=float,
         nargs=2,
         metavar=("LOW", "HIGH"),

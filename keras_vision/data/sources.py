@@ -35,7 +35,7 @@ def load_splits(spec: DataSpec, seed: int = 0) -> Splits:
     source = dataclasses.replace(splits.source, **{name: text for name, text in stated.items() if text})
     splits = dataclasses.replace(splits, source=source)
     # Duplicates across splits are common in folders that were filled by hand.
-    wanted = is_folder if spec.audit_leaks is None else spec.audit_leaks
+    wanted = (is_folder and splits.train.images.ndim == 4) if spec.audit_leaks is None else spec.audit_leaks
     return audited(splits, drop=spec.drop_leaks, where=spec.data) if wanted or spec.drop_leaks else splits
 
 
