@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_vision.evaluation.auc_intervals import auc_intervals
 from keras_vision.evaluation.calibration import Reliability, reliability
+from keras_vision.evaluation.effective import effective_count
 from keras_vision.evaluation.metrics import (
     METRICS,
     class_auc,
@@ -63,6 +64,7 @@ class Judgement:
         confusion: Int array, shape `(K, K)`; rows are true classes.
         calibration: The reliability curve.
         groups: How many groups of images the intervals were resampled by; None where they were resampled by image.
+        effective: How many independent images the accuracy is worth, see `effective_count`; None without groups.
     """
 
     metrics: dict[str, Interval]
@@ -70,6 +72,7 @@ class Judgement:
     confusion: np.ndarray
     calibration: Reliability
     groups: int | None = None
+    effective: int | None = None
 
     @property
     def ordered(self) -> bool:
@@ -140,6 +143,7 @@ def judge(
         confusion=confusion_matrix(labels, images.predicted, num_classes).astype(int),
         calibration=reliability(labels, probabilities),
         groups=num_groups,
+        effective=None if members is None else effective_count(images.predicted == labels, members),
     )
 
 

@@ -121,7 +121,11 @@ class Report:
     def overfitting(self) -> Gap:
         """Accuracy on training images minus accuracy on the validation split."""
         return accuracy_gap(
-            self.training_correct, self.training_images, self.validation.correct, self.validation.images
+            self.training_correct,
+            self.training_images,
+            self.validation.correct,
+            self.validation.images,
+            effective_second=self.validation.effective,
         )
 
     @property
@@ -130,7 +134,12 @@ class Report:
         if self.split == "val":
             return None
         return accuracy_gap(
-            self.validation.correct, self.validation.images, self.judgement.correct, self.judgement.images
+            self.validation.correct,
+            self.validation.images,
+            self.judgement.correct,
+            self.judgement.images,
+            effective_first=self.validation.effective,
+            effective_second=self.judgement.effective,
         )
 
     @property

@@ -109,8 +109,9 @@ def _metrics(report):
     intro = "<p>Choose between recipes by the validation split, and read the test split once.</p>"
     if report.judgement.groups is not None:
         notes += (
-            '<p class="note">These intervals are resampled by group. The intervals and tests of differences, and those '
-            "of sensitivity and specificity, take every image as independent, so they are too narrow or too sure.</p>"
+            '<p class="note">These intervals are resampled by group. The tests of differences between splits, and the '
+            "intervals of sensitivity and specificity, count the images as the fewer independent ones that they are "
+            "worth. McNemar's test takes every image as independent.</p>"
         )
     return intro + table(("metric", *heads), rows) + notes
 

@@ -228,7 +228,12 @@ def _report(recipe, splits, model, history, val, judged):
     if splits.num_classes == 2:
         positive = splits.positive_label(spec.positive_class)
         point = evaluation.operating_point(
-            judged.split.labels, probabilities, val.split.labels, val_probabilities, positive
+            judged.split.labels,
+            probabilities,
+            val.split.labels,
+            val_probabilities,
+            positive,
+            groups=splits.report.groups.get(spec.judge_on) if splits.report else None,
         )
     known = splits.train.spread(TRAIN_EVALUATED)
     return Report(

@@ -307,3 +307,13 @@ def test_grades_have_quadratic_kappa_among_the_first_metrics():
     assert "quadratic kappa" in page.partition('<section id="metrics">')[2]
     assert found.to_dict()["metrics"]["quadratic_kappa"]["value"] == judged.metrics["quadratic_kappa"].value
     assert "quadratic kappa" not in report_page(report(), PNGS)
+
+
+def test_a_harder_test_split_of_few_groups_is_not_claimed():
+    labels, probabilities = split(600, 530)
+    names = np.repeat([f"P{number}" for number in range(12)], 50)  # The mistakes are those of two patients.
+    fields = {"val": (600, 580), "labels": labels, "probabilities": probabilities}
+    by_image = report(judgement=evaluation.judge(labels, probabilities, resamples=20), **fields)
+    grouped = report(judgement=evaluation.judge(labels, probabilities, groups=names, resamples=20), **fields)
+    assert said(by_image, "The test split is harder than the validation split")
+    assert not said(grouped, "than the validation split")
