@@ -21,7 +21,7 @@ def words(name: str) -> str:
 
 def shown(values: Interval) -> str:
     """A metric and its interval, such as `0.812  (0.790 to 0.834)`; `none` where it is not defined."""
-    value, low, high = values
+    value, low, high = (round(part, 3) + 0.0 for part in values)  # A kappa of chance can be -1e-16; -0.000 says less.
     if not math.isfinite(value):
         return "none"
     return f"{value:.3f}  ({low:.3f} to {high:.3f})" if math.isfinite(low) else f"{value:.3f}"
