@@ -41,7 +41,7 @@ def metrics_table(runs: Sequence["FinishedRun"]) -> "Table":
     """Head and rows: a row per run, its data, epochs, minutes, and every metric with its interval."""
     from keras_vision.pipeline.tables import from_json, shown, words
 
-    names = list(runs[0].report["metrics"])
+    names = list(dict.fromkeys(name for run in runs for name in run.report["metrics"]))
     head = ["run", "data", "images", "epochs", "minutes", *map(words, names)]
     rows = []
     for run in runs:
@@ -102,7 +102,7 @@ def write_page(runs: Sequence["FinishedRun"], path: str) -> None:
             html.section(
                 "metrics",
                 "Metrics",
-                "<p>95 % bootstrap intervals over the images of each run.</p>"
+                "<p>95 % bootstrap intervals over the images of each run, or over their groups where it knew them.</p>"
                 + html.table(*transposed(*metrics_table(runs))),
             ),
             html.section(

@@ -167,6 +167,13 @@ class DataSpec(_Checked):
     splits: str | None = knob(
         None, "take each image's split from the splits.csv of another run", type=str, metavar="FILE.csv"
     )
+    ordered_classes: tuple[str, ...] | None = knob(
+        None,
+        "for classes that are grades: their names from the lowest to the highest; the report then has quadratic kappa",
+        type=str,
+        nargs="+",
+        metavar="NAME",
+    )
     size: int = knob(
         28, "side of the images in pixels (not for .npz files)", low=8, high=512, metavar="PIXELS", common=True
     )
@@ -178,8 +185,8 @@ class DataSpec(_Checked):
     )
     intensity_range: tuple[float, float] | None = knob(
         None,
-        "values in the files of a folder that become black and white, for images of 12 or 16 bits, numbers and DICOM "
-        "(default: the range of the files' bits, or a DICOM file's window)",
+        "values in the files of a folder that become black and white, for images of 12 or 16 bits, numbers, DICOM and "
+        "NIfTI (default: the range of the files' bits, a DICOM file's window, a NIfTI volume's least and largest)",
         type=float,
         nargs=2,
         metavar=("LOW", "HIGH"),

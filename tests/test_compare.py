@@ -114,3 +114,14 @@ def test_help_needs_no_run():
     with pytest.raises(SystemExit) as stop:
         compare.main(["--help"])
     assert stop.value.code == 0
+
+
+def test_a_metric_that_only_one_run_has_is_none_for_the_other(tmp_path):
+    folders = [make_run(tmp_path / name, {"a": (0, 0)}) for name in ("one", "two")]
+    path = tmp_path / "two" / "report.json"
+    found = json.loads(path.read_text())
+    found["metrics"]["quadratic_kappa"] = {"value": 0.5, "low": 0.4, "high": 0.6}
+    path.write_text(json.dumps(found))
+    head, rows = compare.metrics_table([compare.read_run(folder) for folder in folders])
+    assert head[-1] == "quadratic kappa"
+    assert [row[-1] for row in rows] == ["none", "0.500  (0.400 to 0.600)"]

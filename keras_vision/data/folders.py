@@ -1,6 +1,7 @@
 """Image files with labels: from a folder of class folders, perhaps in split folders, or from a table."""
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +75,7 @@ def load(root: Path | str, spec: DataSpec, seed: int = 0) -> Splits:
     parts = {split: Split(listing.files[index], listing.labels[index]) for split, index in rows.items()}
     files = Splits(parts["train"], parts["val"], parts["test"], _texts(listing.class_names), Source("", "", ""))
     check_splits(files, str(root))  # Before gigabytes are decoded.
-    files = files.limited(spec.images_at_most(spec.size**2 * (3 if spec.color == "rgb" else 1)))
+    files = files.limited(spec.images_at_most(math.prod(_image_shape(listing, spec))))
     return _decoded(root, files, spec, description, listing)
 
 
@@ -172,9 +173,17 @@ def _divided(root, listing, rows, share, seed):
     return np.asarray(train.images), np.asarray(taken.images)
 
 
+def _image_shape(listing, spec):
+    """Of what the files become: volumes if most of those that are meant as images are NIfTI files."""
+    kinds = [kind for kind in map(image_kinds.by_name, listing.files) if kind is not None]
+    if kinds.count(image_kinds.NIFTI) > len(kinds) / 2:
+        return (spec.size, spec.size, spec.size, 1)
+    return (spec.size, spec.size, 3 if spec.color == "rgb" else 1)
+
+
 def _decoded(root, files, spec, description, listing):
     names = sorted(name for split in files.named().values() for name in split.images)
-    shape = (spec.size, spec.size, 3 if spec.color == "rgb" else 1)
+    shape = _image_shape(listing, spec)
     cache = cached(root, names, shape, spec.resize, strict=spec.strict, intensity_range=spec.intensity_range)
     _check_set_aside(root, cache)
     rows = {name: row for row, name in enumerate(cache.names)}
@@ -195,7 +204,7 @@ def _decoded(root, files, spec, description, listing):
     how = {"crop": "cropped", "pad": "padded", "stretch": "stretched"}[spec.resize]
     source = Source(
         name,
-        f"{description}; {how} to {spec.size} x {spec.size}, {'colour' if spec.color == 'rgb' else 'gray'}"
+        f"{description}; {how} to {' x '.join(map(str, shape[:-1]))}, {'colour' if shape[-1] == 3 else 'gray'}"
         f"{pixel_values.scaling(spec.intensity_range)}",
         "unknown",
         {f"the {len(names):,} files of {name}": cache.sha256},
@@ -210,9 +219,29 @@ def _decoded(root, files, spec, description, listing):
         names=found["names"],
         groups=found["groups"],
         digests=found["digests"],
-        notes=(*listing.notes, *_group_notes(found), *_changed(listing, cache)),
+        notes=(*listing.notes, *_volume_notes(shape, spec, found), *_group_notes(found), *_changed(listing, cache)),
     )
-    return Splits(**splits, class_names=files.class_names, source=source, report=report)
+    return Splits(splits["train"], splits["val"], splits["test"], files.class_names, source, report)
+
+
+def _volume_notes(shape, spec, found):
+    """How volumes became images, and which files are in two splits; images are compared by their content instead."""
+    if len(shape) == 3:
+        return
+    yield "Volumes are turned to RAS: slices from feet to head, the front at the top, the left side at the left."
+    if spec.intensity_range is None:
+        yield (
+            "Each volume's least value is black and its largest white, so equal tissues may differ in brightness; "
+            "--intensity-range LOW HIGH gives all volumes one scale, such as -1000 1000 for CT."
+        )
+    twice = groups.shared({split: list(digests) for split, digests in found["digests"].items()})
+    if twice:
+        names = [
+            f"{name} ({split})"
+            for split, digests in found["digests"].items()
+            for name in found["names"][split][digests == twice[0]]
+        ]
+        yield f"{len(twice):,} files are in two splits, byte for byte, such as {' and '.join(names[:2])}."
 
 
 def _group_notes(found):

@@ -12,7 +12,7 @@ from typing import Any
 
 from keras_vision.data import npz
 from keras_vision.data.splits import Splits
-from keras_vision.files.download import check_hash, data_folders, download
+from keras_vision.files.download import check_hash, data_folders, download, file_hash
 from keras_vision.recipe import InputError
 
 SIZES = {2: (28, 64, 128, 224), 3: (28, 64)}
@@ -83,7 +83,7 @@ def _official(path):
     """The splits of a file with MedMNIST's MD5."""
     name = _known_name(path)
     assert name is not None
-    splits, known = npz.read(path, names=class_names), info()[name]
+    splits, known = npz.read(path, names=class_names, official=is_official), info()[name]
     described = f"{known['python_class']}, MedMNIST's official file (MD5 checked)"
     return dataclasses.replace(
         splits, source=dataclasses.replace(splits.source, description=described, licence=known["license"])
@@ -96,6 +96,24 @@ def class_names(path: Path) -> tuple[str, ...] | None:
     if known is None:
         return None
     return tuple(info()[known]["label"][key] for key in sorted(info()[known]["label"], key=int))
+
+
+def is_official(path: Path) -> bool:
+    """Whether a file has MedMNIST's MD5 for its name.
+
+    AdrenalMNIST3D and VesselMNIST3D are masks: AdrenalMNIST3D at 28 expands 126 times.
+    """
+    known = _known_name(path)
+    if known is None:
+        return False
+    expected = info()[known].get(f"MD5{path.stem.removeprefix(known)}")
+    return file_hash(path, "md5") == expected
+
+
+def is_ordered(path: Path) -> bool:
+    """Whether the MedMNIST set that has the file's name has grades for classes, as RetinaMNIST has."""
+    known = _known_name(path)
+    return known is not None and info()[known]["task"] == "ordinal-regression"
 
 
 def _known_name(path):

@@ -26,6 +26,7 @@ def read(
     path: Path | str,
     *,
     names: Callable[[Path], tuple[str, ...] | None] | None = None,
+    official: Callable[[Path], bool] | None = None,
     val_share: float = 0.1,
     seed: int = 0,
 ) -> Splits:
@@ -36,6 +37,8 @@ def read(
 
     Args:
         names: Function from the path to the class names or None, for files named after a data set.
+        official: Function that says whether the file is one that is published under its name, by its hash; such a file
+            may expand without a limit, as volumes of masks do.
         val_share: Share of the training images that is kept for validation, if the file has no validation split.
         seed: Decides which images these are.
 
@@ -43,7 +46,7 @@ def read(
         InputError: If the file is not such an .npz file.
     """
     path = Path(path)
-    (layout, images_key, labels_key), arrays = _read_arrays(path)
+    (layout, images_key, labels_key), arrays = _read_arrays(path, official)
     splits: dict[str, Split] = {}
     described = f"The file {path.name}, in {layout}"
     for name in ("train", "val", "test"):
@@ -66,7 +69,7 @@ def read(
     return Splits(splits["train"], splits["val"], splits["test"], class_names, source)
 
 
-def _read_arrays(path):
+def _read_arrays(path, official):
     """The file's layout and its arrays by key."""
     if path.suffix != ".npz":
         raise InputError(f"--data takes an .npz in the layout of MedMNIST or of Keras's data sets. Received: {path}.")
@@ -74,7 +77,7 @@ def _read_arrays(path):
     if not zipfile.is_zipfile(path):
         size = path.stat().st_size
         raise InputError(f"{path} ({size} bytes) is damaged or not an .npz file; the copy may be incomplete.")
-    with archives.opened(path) as archive:
+    with archives.opened(path, may_expand=None if official is None else lambda: official(path)) as archive:
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
         layout, keys = _keys(path, list(members))
         # Every header first: nothing is read of a file that contradicts itself.

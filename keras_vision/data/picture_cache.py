@@ -28,7 +28,7 @@ import numpy as np
 
 from keras_vision.data import fingerprints
 from keras_vision.data.rows import Rows
-from keras_vision.files import image_files
+from keras_vision.files import image_files, nifti
 from keras_vision.files.download import keras_home
 from keras_vision.files.lock import Lock
 from keras_vision.files.new_folder import put_in_place
@@ -49,7 +49,7 @@ class PictureCache:
         set_aside: `{name: reason}` of the files that could not be decoded.
         remarks: `{name: text}` of the files whose content does not match their extension, or whose values are unusual.
         sha256: Hash of the names and contents of all files.
-        images: Memory-mapped uint8 array, shape `(N, H, W, C)`.
+        images: Memory-mapped uint8 array, shape `(N, H, W, C)` or `(N, D, H, W, 1)`.
         prints: Memory-mapped float32 array, shape `(N, *fingerprints.SHAPE)`.
         not_read: Names of those in `set_aside` whose bytes could not be read; later runs try them again.
         forget: Function that releases the memory of the pages of `images` that were read.
@@ -79,7 +79,7 @@ def home() -> Path:
 def cached(
     root: Path,
     names: list[str],
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     resize: str,
     *,
     strict: bool = False,
@@ -90,7 +90,7 @@ def cached(
     Args:
         root: The folder that the names are relative to.
         names: Files to read.
-        image_shape: `(H, W, C)` of every image after resizing.
+        image_shape: `(H, W, C)` of every image after resizing; `(D, H, W, 1)` for volumes, from NIfTI files.
         resize: See `image_files.fit`.
         strict: Whether a file that cannot be decoded is an error.
         intensity_range: See `image_files.decode`.
@@ -115,7 +115,7 @@ def cached(
 class _How:
     """How files become images."""
 
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     resize: str
     intensity_range: tuple[float, float] | None
 
@@ -304,21 +304,22 @@ def _decode_all(root, names, how):
 def _decode(root, names, how):
     images, files, not_read = np.empty((len(names), *how.image_shape), np.uint8), [], []
     count = 0
+    read = nifti.with_remarks if len(how.image_shape) == 4 else image_files.with_remarks
     for name in names:
         digest = reason = None
         remark = ""
         try:
             content = image_files.read_bytes(root / name)
             digest = hashlib.sha256(content).hexdigest()
-            images[count], remark = image_files.with_remarks(
-                content, how.image_shape, how.resize, how.intensity_range, name=name
-            )
+            images[count], remark = read(content, how.image_shape, how.resize, how.intensity_range, name=name)
             count += 1
         except image_files.UnreadableError as error:
             reason = str(error)
             not_read += [name] if isinstance(error, image_files.NotReadError) else []
         files.append((name, digest, reason, remark))
-    return _Decoded(images[:count], fingerprints.fingerprints(images[:count]), files, not_read)
+    # Nobody looks for near duplicates of volumes; their slices in the middle keep the file's layout.
+    flat = images[:count, how.image_shape[0] // 2] if len(how.image_shape) == 4 else images[:count]
+    return _Decoded(images[:count], fingerprints.fingerprints(flat), files, not_read)
 
 
 def _progress(done, total, started, before):

@@ -24,6 +24,10 @@ def load_splits(spec: DataSpec, seed: int = 0) -> Splits:
     spec = _without_download(spec) if spec.trial else spec
     splits = _read(spec, seed)
     check_splits(splits, spec.data)
+    if spec.ordered_classes is not None:
+        splits = splits.in_order(spec.ordered_classes)
+    elif spec.kind in ("medmnist", "npz") and medmnist.is_ordered(Path(spec.data)):
+        splits = dataclasses.replace(splits, ordered=True)
     is_folder = splits.report is not None
     limit = spec.images_at_most(int(np.prod(splits.image_shape)))
     splits = splits if is_folder else splits.limited(limit)
@@ -31,7 +35,7 @@ def load_splits(spec: DataSpec, seed: int = 0) -> Splits:
     source = dataclasses.replace(splits.source, **{name: text for name, text in stated.items() if text})
     splits = dataclasses.replace(splits, source=source)
     # Duplicates across splits are common in folders that were filled by hand.
-    wanted = is_folder if spec.audit_leaks is None else spec.audit_leaks
+    wanted = (is_folder and splits.train.images.ndim == 4) if spec.audit_leaks is None else spec.audit_leaks
     return audited(splits, drop=spec.drop_leaks, where=spec.data) if wanted or spec.drop_leaks else splits
 
 
@@ -49,7 +53,7 @@ def _without_download(spec):
     if substitute is None:
         return spec
     print(f"{spec.data} is not on disk and a smoke run downloads nothing, so this run uses {substitute} images.")
-    return dataclasses.replace(spec, data=substitute)
+    return dataclasses.replace(spec, data=substitute, ordered_classes=None)
 
 
 def _read(spec, seed):
@@ -68,7 +72,9 @@ def _read(spec, seed):
     if spec.data in known_folders.KNOWN:
         return known_folders.load(spec.data, spec, seed)
     if spec.path is not None:
-        return npz.read(spec.path, names=_class_names, val_share=spec.val_share, seed=seed)
+        return npz.read(
+            spec.path, names=_class_names, official=medmnist.is_official, val_share=spec.val_share, seed=seed
+        )
     return medmnist.load(spec.data, spec.size)
 
 

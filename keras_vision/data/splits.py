@@ -70,7 +70,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Splits:
-    """Train, validation and test split of one data set, and the findings about it, if any."""
+    """Train, validation and test split of one data set, and the findings about it, if any.
+
+    Attributes:
+        ordered: Whether the classes are grades, labelled from the lowest to the highest.
+    """
 
     train: Split
     val: Split
@@ -78,6 +82,7 @@ class Splits:
     class_names: tuple[str, ...]
     source: Source
     report: DataReport | None = None
+    ordered: bool = False
 
     def named(self) -> dict[str, Split]:
         """The splits by name, in the order train, val, test."""
@@ -125,6 +130,23 @@ class Splits:
                 f"{', '.join(map(repr, self.class_names))}. Received: {name!r}."
             )
         return self.class_names.index(name)
+
+    def in_order(self, names: tuple[str, ...]) -> "Splits":
+        """The same splits with the classes labelled in the order of these names, as grades.
+
+        Raises:
+            InputError: If the names are not those of all classes.
+        """
+        if self.several_labels:
+            raise InputError("--ordered-classes is for grades, of which an image has one; here it can have several.")
+        if sorted(names) != sorted(self.class_names):
+            raise InputError(
+                "--ordered-classes takes the names of all classes, from the lowest grade to the highest; this data has "
+                f"the classes {', '.join(map(repr, self.class_names))}. Received: {', '.join(map(repr, names))}."
+            )
+        place = np.array([names.index(name) for name in self.class_names])
+        splits = {name: Split(split.images, place[split.labels]) for name, split in self.named().items()}
+        return dataclasses.replace(self, **splits, class_names=names, ordered=True)
 
     def limited(self, limit: int | None) -> "Splits":
         """The same splits with at most `limit` images each, classes in proportion, at least one image of each.

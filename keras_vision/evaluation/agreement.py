@@ -48,6 +48,8 @@ def agreement(
     float_probabilities: np.ndarray,
     probabilities: np.ndarray,
     *,
+    groups: Sequence[str] | np.ndarray | None = None,
+    ordered: bool = False,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Agreement:
@@ -56,6 +58,8 @@ def agreement(
     Args:
         labels: Int array, shape `(N,)`.
         float_probabilities, probabilities: Shape `(N, K)`.
+        groups: The group of each image, by which the intervals are resampled; None where every image is independent.
+        ordered: Whether the classes are grades, labelled in their order.
         resamples, seed: Number and seed of the bootstrap resamples.
 
     Returns:
@@ -67,7 +71,7 @@ def agreement(
     classes = float_probabilities.shape[1]
     per_class = (np.bincount(labels[part], minlength=classes).tolist() for part in (lost, won))
     return Agreement(
-        judgement=judge(labels, probabilities, resamples=resamples, seed=seed),
+        judgement=judge(labels, probabilities, groups=groups, ordered=ordered, resamples=resamples, seed=seed),
         accuracy_drop=100 * float(correct_before.mean() - correct_after.mean()),
         changed=float(np.mean(before != after)),
         classes=list(zip(*per_class, strict=True)),

@@ -23,15 +23,17 @@ class AucIntervals(NamedTuple):
     mean: np.ndarray
 
 
-def auc_intervals(labels: np.ndarray, probabilities: np.ndarray) -> AucIntervals:
-    """The AUCs with normal intervals: what a bootstrap over the images converges to as the images become many.
+def auc_intervals(labels: np.ndarray, probabilities: np.ndarray, members: np.ndarray | None = None) -> AucIntervals:
+    """The AUCs with normal intervals: what a bootstrap over images, or groups, converges to as these become many.
 
     Args:
         labels: Int array, shape `(N,)`.
         probabilities: Shape `(N, K)`.
+        members: The number of each image's group, counted from 0; None where every image is independent.
 
     Reference:
-        DeLong et al. 1988, https://doi.org/10.2307/2531595, their placements, here also averaged over classes.
+        DeLong et al. 1988, https://doi.org/10.2307/2531595, their placements, here also averaged over classes;
+        Obuchowski 1997, https://doi.org/10.2307/2533958, who adds them up within groups before they are squared.
     """
     count, num_classes = probabilities.shape
     classes, influence, present = np.full((3, num_classes), np.nan), np.zeros(count), 0
@@ -41,12 +43,12 @@ def auc_intervals(labels: np.ndarray, probabilities: np.ndarray) -> AucIntervals
             positive = labels == k
             if 0 < positive.sum() < count:
                 auc, own = _influence(positive, scores)
-                classes[:, k] = _interval(auc, own)
+                classes[:, k] = _interval(auc, own, members)
                 influence += own
                 present += 1
     if not present:
         return AucIntervals(classes, np.full(3, np.nan))
-    return AucIntervals(classes, _interval(np.nanmean(classes[0]), influence / present))
+    return AucIntervals(classes, _interval(np.nanmean(classes[0]), influence / present, members))
 
 
 def _influence(positive, scores):
@@ -64,6 +66,8 @@ def _share_below(ordered, scores):
     return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / (2 * len(ordered))
 
 
-def _interval(value, influence):
+def _interval(value, influence, members):
+    if members is not None:
+        influence = np.bincount(members, influence)
     error = _NORMAL * np.sqrt(np.sum(influence**2))
     return np.array([value, max(0.0, value - error), min(1.0, value + error)])

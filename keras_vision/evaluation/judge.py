@@ -1,8 +1,7 @@
 """All metrics of one classifier on one split, each with a 95 % interval."""
 
 import math
-import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,10 +9,17 @@ import numpy as np
 
 from keras_vision.evaluation.auc_intervals import auc_intervals
 from keras_vision.evaluation.calibration import Reliability, reliability
-from keras_vision.evaluation.metrics import METRICS, class_auc, class_counts, confusion_matrix, per_class
+from keras_vision.evaluation.effective import effective_count
+from keras_vision.evaluation.metrics import (
+    METRICS,
+    class_auc,
+    class_counts,
+    confusion_matrix,
+    per_class,
+    quadratic_kappa,
+)
+from keras_vision.evaluation.resampling import numbered, quantiles, resampled
 
-_CHUNK = 50  # Resamples computed at once,
-_WEIGHTS = 5_000_000  # fewer where they have more weights than this, in a few arrays of 8 bytes.
 # Resamples x images x classes above which the AUC is not resampled: 200 million take about ten seconds.
 _RESAMPLED_AUC = 200_000_000
 
@@ -52,18 +58,31 @@ class Judgement:
 
     Attributes:
         metrics: Those of `metrics.METRICS`, `auc` (one class against the rest, mean over the classes that have images)
-            and `expected_calibration_error`.
+            and `expected_calibration_error`; of ordered classes also `quadratic_kappa`.
         classes: The metrics of each class, in the order of the labels.
         confusion: Int array, shape `(K, K)`; rows are true classes.
         calibration: The reliability curve.
+        groups: How many groups of images the intervals were resampled by; None where they were resampled by image.
+        effective: How many independent images the accuracy is worth, see `effective_count`; None without groups.
     """
 
     metrics: dict[str, Interval]
     classes: list[ClassMetrics]
     confusion: np.ndarray
     calibration: Reliability
+    groups: int | None = None
+    effective: int | None = None
     main: ClassVar[str] = "accuracy"
-    headline: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the classes are grades."""
+        return "quadratic_kappa" in self.metrics
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """Names of the metrics that come first: of grades, how far off they are as well."""
+        return ("accuracy", "balanced_accuracy", "macro_f1", "auc", *["quadratic_kappa"] * self.ordered)
 
     @property
     def correct(self) -> int:
@@ -80,17 +99,27 @@ class Judgement:
         return {name: values.to_dict() for name, values in self.metrics.items()}
 
 
-def judge(labels: np.ndarray, probabilities: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> Judgement:
+def judge(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    groups: Sequence[str] | np.ndarray | None = None,
+    ordered: bool = False,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Judgement:
     """Computes all metrics, with intervals.
 
-    The intervals are percentile bootstrap: the images are resampled with replacement, `resamples` times, and every
-    metric is computed again. They cover the choice of the test images, not the variation between training runs. Where
-    images, classes and resamples multiply to more than 200 million, the intervals of the AUC are those of DeLong's
-    formula.
+    The intervals are percentile bootstrap: the images, or with `groups` whole groups, are resampled with replacement,
+    `resamples` times, and every metric is computed again. They cover the choice of the test images, not the variation
+    between training runs. Where images, classes and resamples multiply to more than 200 million, the intervals of the
+    AUC are those of DeLong's formula. A single group has no intervals.
 
     Args:
         labels: Int array, shape `(N,)`.
         probabilities: Float array, shape `(N, K)`.
+        groups: The group of each image, such as its patient; None where every image is independent.
+        ordered: Whether the classes are grades, labelled in their order.
         resamples: Number of bootstrap resamples.
         seed: Seed of the resamples.
 
@@ -98,59 +127,34 @@ def judge(labels: np.ndarray, probabilities: np.ndarray, *, resamples: int = 100
         A `Judgement`.
     """
     count, num_classes = probabilities.shape
-    images = _Images(labels, probabilities, resamples * count * num_classes <= _RESAMPLED_AUC)
+    images = _Images(labels, probabilities, resamples * count * num_classes <= _RESAMPLED_AUC, ordered)
+    members = None if groups is None else numbered(groups)
     plain = _all_metrics(images, np.ones((1, count)))
-    samples = resampled(lambda weights: _all_metrics(images, weights), count, resamples, seed)
+    samples = resampled(lambda weights: _all_metrics(images, weights), count, resamples, seed, members)
     intervals: dict[str, Any] = {name: (values[0], *quantiles(samples[name])) for name, values in plain.items()}
     if not images.resampled_auc:
-        intervals["class_auc"], intervals["auc"] = auc_intervals(labels, probabilities)
-    scalars = [*METRICS, "auc", "expected_calibration_error"]
+        intervals["class_auc"], intervals["auc"] = auc_intervals(labels, probabilities, members)
+    num_groups = None if members is None else int(members.max()) + 1
+    if num_groups == 1:  # Every resample is the same, which says nothing about other groups.
+        intervals = {name: (found[0], *[np.full_like(found[0], np.nan)] * 2) for name, found in intervals.items()}
+    scalars = [*METRICS, "auc", "expected_calibration_error", *["quadratic_kappa"] * ordered]
     return Judgement(
         metrics={name: Interval(*map(float, intervals[name])) for name in scalars},
         classes=[_class_row(intervals, k, labels) for k in range(num_classes)],
         confusion=confusion_matrix(labels, images.predicted, num_classes).astype(int),
         calibration=reliability(labels, probabilities),
+        groups=num_groups,
+        effective=None if members is None else effective_count(images.predicted == labels, members),
     )
-
-
-def resampled(
-    metrics: Callable[[np.ndarray], dict[str, np.ndarray]], count: int, resamples: int, seed: int
-) -> dict[str, np.ndarray]:
-    """Metrics of bootstrap resamples of images.
-
-    Args:
-        metrics: Function from weights of shape `(B, N)`, how often each image is in each resample, to arrays of shape
-            `(B, ...)` by name.
-        count: Number of images, N.
-        resamples: Number of resamples.
-        seed: Their seed.
-
-    Returns:
-        `{name: array of shape (resamples, ...)}`.
-    """
-    rng = np.random.Generator(np.random.Philox(seed))
-    parts = []
-    chunk = max(1, min(_CHUNK, _WEIGHTS // count))
-    for start in range(0, resamples, chunk):
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=min(chunk, resamples - start))
-        parts.append(metrics(weights.astype(float)))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class _Images:
     """What every resample needs of the images, computed once."""
 
-    def __init__(self, labels, probabilities, resampled_auc):
-        self.labels, self.probabilities, self.resampled_auc = labels, probabilities, resampled_auc
+    def __init__(self, labels, probabilities, resampled_auc, ordered):
+        self.labels, self.probabilities = labels, probabilities
+        self.resampled_auc, self.ordered = resampled_auc, ordered
         self.predicted, self.confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-
-
-def quantiles(samples: np.ndarray) -> np.ndarray:
-    """The 2.5 % and 97.5 % quantiles over the first axis; resamples where the metric is NaN are left out."""
-    with warnings.catch_warnings():
-        # A class that is in no resample has the interval NaN to NaN.
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        return np.nanquantile(samples, [0.025, 0.975], axis=0)
 
 
 def _class_row(intervals, k, labels):
@@ -165,6 +169,9 @@ def _all_metrics(images, weights):
     values = {name: metric(counts) for name, metric in METRICS.items()}
     values |= {f"class_{name}": row for name, row in per_class(counts).items() if name != "support"}
     values["expected_calibration_error"] = _calibration_error(images, weights)
+    if images.ordered:
+        num_classes = images.probabilities.shape[1]
+        values["quadratic_kappa"] = quadratic_kappa(images.labels, images.predicted, num_classes, weights)
     if images.resampled_auc:
         auc = class_auc(images.labels, images.probabilities, weights)
         values["class_auc"] = auc

@@ -180,6 +180,32 @@ METRICS = {
 }
 
 
+def quadratic_kappa(labels: np.ndarray, predicted: np.ndarray, num_classes: int, weights: np.ndarray) -> np.ndarray:
+    """Cohen's kappa with quadratic weights, for classes that are grades: 1 is perfect, 0 is chance.
+
+    It is 1 - d / e, where d is the mean squared difference between true and predicted grade, and e what it would be if
+    predictions had the same frequencies but nothing to do with the images.
+
+    Args:
+        labels, predicted: Int arrays, shape `(N,)`, numbered in the order of the grades.
+        num_classes: K.
+        weights: Shape `(B, N)`.
+
+    Returns:
+        Shape `(B,)`; NaN where all labels and predictions are one class.
+
+    Reference:
+        Cohen 1968, https://doi.org/10.1037/h0026256.
+    """
+    counts = class_counts(labels, predicted, num_classes, weights)
+    grades, total = np.arange(num_classes), counts.support.sum(-1)
+    (true, true_squared), (guess, guess_squared) = (
+        (part @ grades / total, part @ grades**2 / total) for part in (counts.support, counts.predicted)
+    )
+    observed = weights @ (labels - predicted) ** 2 / total
+    return 1 - ratio(observed, true_squared + guess_squared - 2 * true * guess)
+
+
 def class_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of each class against the rest.
 

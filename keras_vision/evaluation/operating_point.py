@@ -1,5 +1,6 @@
 """A two-class classifier as a detector: sensitivity and specificity at a threshold on one class's probability."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,9 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
+from keras_vision.evaluation.effective import effective_count, wilson
 from keras_vision.evaluation.judge import Interval
+from keras_vision.evaluation.resampling import numbered
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ def operating_point(
     val_labels: np.ndarray,
     val_probabilities: np.ndarray,
     positive: int,
+    *,
+    groups: Sequence[str] | np.ndarray | None = None,
 ) -> OperatingPoint | None:
     """Chooses a threshold on the validation split and evaluates it on another.
 
@@ -55,6 +60,8 @@ def operating_point(
         probabilities: Float array, shape `(N, 2)`.
         val_labels, val_probabilities: The same for the validation split.
         positive: Label of the class to detect.
+        groups: The group of each image; the intervals are then those of as many images as these are worth, see
+            `effective_count`. None where every image is independent.
 
     Returns:
         An `OperatingPoint`, or None if either split lacks a class.
@@ -66,12 +73,13 @@ def operating_point(
         return None
     threshold = _youden(val_labels == positive, val_probabilities[:, positive])
     is_positive, scores = labels == positive, probabilities[:, positive]
+    members = None if groups is None else numbered(groups)
     false_positive_rates, true_positive_rates, _ = roc_curve(is_positive, scores)
     return OperatingPoint(
         positive=positive,
         threshold=threshold,
-        chosen=_rates(is_positive, scores >= threshold),
-        half=_rates(is_positive, probabilities.argmax(axis=1) == positive),
+        chosen=_rates(is_positive, scores >= threshold, members),
+        half=_rates(is_positive, probabilities.argmax(axis=1) == positive, members),
         curve=np.stack([false_positive_rates, true_positive_rates]),
     )
 
@@ -85,10 +93,18 @@ def _youden(is_positive, scores):
     return (upper + float(below.max())) / 2 if len(below) else upper
 
 
-def _rates(is_positive, detected):
-    return {"sensitivity": _share(detected[is_positive]), "specificity": _share(~detected[~is_positive])}
+def _rates(is_positive, detected, members):
+    return {
+        "sensitivity": _share(detected, is_positive, members),
+        "specificity": _share(~detected, ~is_positive, members),
+    }
 
 
-def _share(hits):
-    low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
-    return Interval(float(hits.mean()), float(low), float(high))
+def _share(hits, among, members):
+    hits = hits[among]
+    value = float(hits.mean())
+    if members is None:
+        low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
+    else:
+        low, high = wilson(value, effective_count(hits, members[among]))
+    return Interval(value, float(low), float(high))

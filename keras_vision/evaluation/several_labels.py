@@ -5,6 +5,7 @@ Every label is a yes or no of its own: a score of at least its threshold is a ye
 Shapes: B resamples, N images, K labels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,9 +14,11 @@ from sklearn.metrics import precision_recall_curve
 
 from keras_vision.evaluation.agreement import Agreement
 from keras_vision.evaluation.calibration import Reliability, reliability
-from keras_vision.evaluation.judge import Interval, quantiles, resampled
+from keras_vision.evaluation.effective import effective_count
+from keras_vision.evaluation.judge import Interval
 from keras_vision.evaluation.mcnemar import mcnemar
 from keras_vision.evaluation.metrics import auc, average_precision, ratio
+from keras_vision.evaluation.resampling import numbered, quantiles, resampled
 
 HALF = 0.5
 # Resamples x images x labels: 200 million take about half a minute. With more of them there are fewer resamples.
@@ -63,12 +66,15 @@ class LabelsJudgement:
         classes: The metrics of each label, in order.
         calibration: The reliability curve of all yes and no.
         right: Bool array, shape `(N,)`: whether an image has every label right.
+        groups, effective: As in `Judgement`.
     """
 
     metrics: dict[str, Interval]
     classes: list[LabelMetrics]
     calibration: Reliability
     right: np.ndarray
+    groups: int | None = None
+    effective: int | None = None
     main: ClassVar[str] = "exact_match"
     headline: ClassVar[tuple[str, ...]] = ("exact_match", "auc", "average_precision", "macro_f1")
 
@@ -120,9 +126,15 @@ def _threshold(positive, scores):
 
 
 def judge_labels(
-    labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray, *, resamples: int = 1000, seed: int = 0
+    labels: np.ndarray,
+    scores: np.ndarray,
+    thresholds: np.ndarray,
+    *,
+    groups: Sequence[str] | np.ndarray | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> LabelsJudgement:
-    """Computes all metrics, with percentile bootstrap intervals over the images, see `judge`.
+    """Computes all metrics, with percentile bootstrap intervals over the images or groups, see `judge`.
 
     Where images, labels and resamples multiply to more than 200 million, there are fewer resamples, at least 100.
 
@@ -130,6 +142,7 @@ def judge_labels(
         labels: Array of 0 and 1, shape `(N, K)`.
         scores: Float array, shape `(N, K)`, from 0 to 1.
         thresholds: Shape `(K,)`.
+        groups: The group of each image; None where every image is independent.
         resamples: Number of bootstrap resamples.
         seed: Seed of the resamples.
     """
@@ -137,8 +150,12 @@ def judge_labels(
     images = _Images(labels, scores, scores >= thresholds)
     plain = _metrics(images, np.ones((1, len(labels))))
     count = min(resamples, max(_FEWEST, _RESAMPLED // labels.size))
-    samples = resampled(lambda weights: _metrics(images, weights), len(labels), count, seed)
-    intervals = {name: (values[0], *quantiles(samples[name])) for name, values in plain.items()}
+    members = None if groups is None else numbered(groups)
+    samples = resampled(lambda weights: _metrics(images, weights), len(labels), count, seed, members)
+    intervals: dict[str, Any] = {name: (values[0], *quantiles(samples[name])) for name, values in plain.items()}
+    num_groups = None if members is None else int(members.max()) + 1
+    if num_groups == 1:  # Every resample is the same, which says nothing about other groups.
+        intervals = {name: (found[0], *[np.full_like(found[0], np.nan)] * 2) for name, found in intervals.items()}
     rows = ("auc", "average_precision", "precision", "recall", "specificity", "f1")
     return LabelsJudgement(
         metrics={
@@ -154,6 +171,8 @@ def judge_labels(
         ],
         calibration=reliability(labels.ravel().astype(int), np.stack([1 - scores.ravel(), scores.ravel()], axis=1)),
         right=images.right,
+        groups=num_groups,
+        effective=None if members is None else effective_count(images.right, members),
     )
 
 
@@ -216,6 +235,7 @@ def labels_agreement(
     scores: np.ndarray,
     thresholds: np.ndarray,
     *,
+    groups: Sequence[str] | np.ndarray | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Agreement:
@@ -230,7 +250,7 @@ def labels_agreement(
     lost, won = (right_before & ~right_after).sum(axis=0), (right_after & ~right_before).sum(axis=0)
     correct_before, correct_after = right_before.all(axis=1), right_after.all(axis=1)
     return Agreement(
-        judgement=judge_labels(labels, scores, thresholds, resamples=resamples, seed=seed),
+        judgement=judge_labels(labels, scores, thresholds, groups=groups, resamples=resamples, seed=seed),
         accuracy_drop=100 * float(correct_before.mean() - correct_after.mean()),
         changed=float(np.mean((before != after).any(axis=1))),
         classes=list(zip(lost.tolist(), won.tolist(), strict=True)),

@@ -10,7 +10,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING
 
 from keras_vision.files import outside
@@ -40,8 +40,11 @@ ERRORS = (
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
+def opened(path: str | os.PathLike[str], *, may_expand: Callable[[], bool] | None = None) -> Iterator[zipfile.ZipFile]:
     """A zip file from elsewhere, checked.
+
+    Args:
+        may_expand: Whether the file is known to be what it should be, however much it expands; called only if it does.
 
     Raises:
         InputError: If it is not a regular file or no archive, or if its members are too many or too large, or are
@@ -50,7 +53,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
     outside.require_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            check(archive, path, os.path.getsize(path))
+            check(archive, path, os.path.getsize(path), may_expand)
             yield archive
     except InputError:
         raise
@@ -64,12 +67,18 @@ def _reason(error):
     return getattr(error, "strerror", None) or first_line(error)
 
 
-def check(archive: zipfile.ZipFile, where: str | os.PathLike[str], size: int) -> None:
+def check(
+    archive: zipfile.ZipFile,
+    where: str | os.PathLike[str],
+    size: int,
+    may_expand: Callable[[], bool] | None = None,
+) -> None:
     """Checks the list of an archive's members.
 
     Args:
         where: Name of the file in error messages.
         size: The file's bytes.
+        may_expand: As for `opened`.
 
     Raises:
         InputError: If they are too many or too large, or are links, or their names leave the archive.
@@ -78,7 +87,7 @@ def check(archive: zipfile.ZipFile, where: str | os.PathLike[str], size: int) ->
     if len(members) > MAX_MEMBERS:
         raise InputError(f"{where} has {len(members)} members. At most {MAX_MEMBERS} are read.")
     total = sum(member.file_size for member in members)
-    if total > max(EXPANDS_FREELY, MAX_EXPANSION * size):
+    if total > max(EXPANDS_FREELY, MAX_EXPANSION * size) and not (may_expand is not None and may_expand()):
         raise InputError(
             f"{where} would expand from {size:,} to {total:,} bytes, more than {MAX_EXPANSION} times; it is not opened."
         )

@@ -21,6 +21,19 @@ def data_folders(home: Path | str) -> list[Path]:
     return [Path(os.path.expanduser(path)) for path in (named, home) if path]
 
 
+def file_hash(path: Path, algorithm: str) -> str:
+    """A file's hash as lower-case hexadecimal text.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
 def check_hash(
     path: Path,
     algorithm: str,
@@ -42,11 +55,7 @@ def check_hash(
     Raises:
         InputError: If the hash differs, or the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            actual = hashlib.file_digest(file, algorithm).hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    actual = file_hash(path, algorithm)
     if actual != expected:
         name = {"md5": "MD5", "sha256": "SHA-256"}[algorithm]
         raise InputError(

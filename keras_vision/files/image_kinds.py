@@ -18,7 +18,7 @@ class Kind:
     Attributes:
         name: Its name.
         suffixes: Ends of its files' names, lower-case.
-        way_out: What to do with a file of a format that is not read; empty if it is read.
+        way_out: What to do with a file of a format that is not read as a picture; empty if it is.
         extra: The extra of this package that reads it, and the modules of which one is enough.
     """
 
@@ -43,6 +43,12 @@ TIFF = _kind("TIFF", ".tif .tiff")
 AVIF = _kind("AVIF", ".avif .avifs")
 HEIC = _kind("HEIC", ".heic .heif .hif .heics .heifs", extra=("heif", ("pi_heif", "pillow_heif")))
 DICOM = _kind("DICOM", ".dcm .dicom .ima", extra=("dicom", ("pydicom",)))
+NIFTI = _kind(
+    "NIfTI",
+    ".nii .nii.gz",
+    "a folder of volumes is read by keras-vision fracture3d --data FOLDER; for pictures export slices as PNG",
+    extra=("nifti", ("nibabel",)),
+)
 # https://en.wikipedia.org/wiki/Raw_image_format, the first table. Most of these files are TIFFs inside, of which
 # OpenCV would read the small preview.
 RAW = _kind(
@@ -70,7 +76,7 @@ KINDS = (
     _kind("Targa", ".tga", "convert it to PNG"),
     _kind("icon", ".ico .icns", "convert it to PNG"),
     _kind("PCX", ".pcx", "convert it to PNG"),
-    _kind("NIfTI", ".nii .nii.gz", "export its slices as PNG, or volumes as .npz"),
+    NIFTI,
     _kind("MetaImage", ".mha .mhd", "export its slices as PNG, or volumes as .npz"),
     _kind("NRRD", ".nrrd", "export its slices as PNG, or volumes as .npz"),
     _kind("microscope's", ".czi .lif .lsm .nd2 .ndpi .svs .vsi", "export it as TIFF or PNG"),

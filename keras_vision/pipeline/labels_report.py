@@ -74,10 +74,8 @@ class LabelsReport(Report):
 
     def agreement(self, probabilities: np.ndarray, *, resamples: int, seed: int) -> Agreement:
         """How a file's scores of the evaluated images compare with the model's."""
-        thresholds = self.judgement.thresholds
-        return labels_agreement(
-            self.labels, self.probabilities, probabilities, thresholds, resamples=resamples, seed=seed
-        )
+        how = {"groups": self.groups, "resamples": resamples, "seed": seed}
+        return labels_agreement(self.labels, self.probabilities, probabilities, self.judgement.thresholds, **how)
 
     def decisions(self, row: int) -> tuple[list[int], list[int]]:
         """True and predicted labels of an image of the evaluated split."""

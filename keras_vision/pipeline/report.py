@@ -1,5 +1,6 @@
 """What a finished run reports: its metrics, and what they say."""
 
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,12 +13,15 @@ from keras_vision.evaluation import Agreement, Gap, Judgement, OperatingPoint, a
 from keras_vision.pipeline import fonts, plots
 from keras_vision.pipeline.heatmaps import MethodResult
 from keras_vision.pipeline.progress import Interruption
-from keras_vision.pipeline.tables import counted, duration, shown, text_table, words
+from keras_vision.pipeline.tables import counted, duration, intervals, shown, text_table, words
 from keras_vision.pipeline.tflite_files import FileResult, short_files_table
 from keras_vision.training import Profile
 
 MOST_INTERRUPTIONS = 3  # Of those that the report names one by one.
 MOST_ABSENT = 5  # Of the classes without images that a sentence names.
+# On 300 drawn data sets of six images a group, 95 % intervals that are resampled by group contain the true accuracy in
+# 86 % with 5 groups, 88 % with 10, 91 % with 20 and 93 % with 40; those over images in 79 %.
+FEW_GROUPS = 10
 FEW_IMAGES = 100  # With fewer the 95 % interval of an accuracy is wider than 10 points either way.
 
 
@@ -103,6 +107,11 @@ class Report:
         return self.judgement.main
 
     @property
+    def groups(self) -> np.ndarray | None:
+        """The groups of the evaluated images; None where none are known."""
+        return self.data_report.groups.get(self.split) if self.data_report else None
+
+    @property
     def training_accuracy(self) -> float:
         """Accuracy of the finished model on training images without augmentation."""
         return self.training_correct / self.training_images
@@ -117,7 +126,11 @@ class Report:
     def overfitting(self) -> Gap:
         """Accuracy on training images minus accuracy on the validation split."""
         return accuracy_gap(
-            self.training_correct, self.training_images, self.validation.correct, self.validation.images
+            self.training_correct,
+            self.training_images,
+            self.validation.correct,
+            self.validation.images,
+            effective_second=self.validation.effective,
         )
 
     @property
@@ -126,7 +139,12 @@ class Report:
         if self.split == "val":
             return None
         return accuracy_gap(
-            self.validation.correct, self.validation.images, self.judgement.correct, self.judgement.images
+            self.validation.correct,
+            self.validation.images,
+            self.judgement.correct,
+            self.judgement.images,
+            effective_first=self.validation.effective,
+            effective_second=self.judgement.effective,
         )
 
     @property
@@ -156,7 +174,8 @@ class Report:
         yield self.caution
         name, share = self.majority
         accuracy, count, called = self.judgement.metrics[self.main], len(self.labels), words(self.main)
-        if count < FEW_IMAGES:
+        yield self._few_groups()
+        if count < FEW_IMAGES and math.isfinite(accuracy.low):
             yield (
                 f"{counted(count, 'image')} in the {self.split} split are too few for exact metrics: the {called} "
                 f"could as well be {accuracy.low:.2f} or {accuracy.high:.2f}."
@@ -180,6 +199,21 @@ class Report:
             )
         yield self._weakest()
         yield self._leaks()
+
+    def _few_groups(self):
+        """That intervals from few groups are too narrow, or that one group has none."""
+        groups = self.judgement.groups
+        if groups is None or groups >= FEW_GROUPS:
+            return None
+        if groups == 1:
+            return (
+                f"All images of the {self.split} split are of one group, so there are no intervals: nothing shows how "
+                "the metrics would be for another group."
+            )
+        return (
+            f"The {self.split} split has only {counted(groups, 'group')} of images. The intervals are resampled by "
+            "group, and from so few they are too narrow."
+        )
 
     def _weakest(self):
         """The class whose images are missed most, and what they are taken for."""
@@ -239,7 +273,9 @@ class Report:
 
     def agreement(self, probabilities: np.ndarray, *, resamples: int, seed: int) -> Agreement:
         """How a file's probabilities of the evaluated images compare with the model's."""
-        return agreement(self.labels, self.probabilities, probabilities, resamples=resamples, seed=seed)
+        ordered = self.judgement.ordered
+        how = {"groups": self.groups, "ordered": ordered, "resamples": resamples, "seed": seed}
+        return agreement(self.labels, self.probabilities, probabilities, **how)
 
     def decisions(self, row: int) -> tuple[list[int], list[int]]:
         """True and predicted labels of an image of the evaluated split."""
@@ -268,6 +304,7 @@ class Report:
             "split": self.split,
             "images": len(self.labels),
             "main_metric": self.main,
+            "groups": self.judgement.groups,
             "metrics": self.judgement.to_dict(),
             "majority_class": {"name": majority_class, "accuracy": majority_share},
             "validation_metrics": self.validation.to_dict(),
@@ -321,10 +358,9 @@ class Report:
     def summary(self) -> str:
         """The last lines of a run in the terminal."""
         name, share = self.majority
-        lines = [f"{self.title}, {self.split} split, {len(self.labels)} images (95 % intervals)"]
-        lines += [
-            f"  {words(metric):<18} {shown(self.judgement.metrics[metric])}" for metric in self.judgement.headline
-        ]
+        found = self.judgement
+        lines = [f"{self.title}, {self.split} split, {len(self.labels)} images ({intervals(found)})"]
+        lines += [f"  {words(metric):<18} {shown(found.metrics[metric])}" for metric in found.headline]
         lines.append(f"  always predicting {name} would give {words(self.main)} {share:.3f}")
         if point := self.operating_point:
             lines.append(

@@ -8,7 +8,7 @@ from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import fonts, plots
 from keras_vision.pipeline.html import contents, folded, page, picture, section, side_by_side, table, text
 from keras_vision.pipeline.report import Report, likeness
-from keras_vision.pipeline.tables import counted, duration, shown, transposed, words
+from keras_vision.pipeline.tables import counted, duration, intervals, shown, transposed, words
 from keras_vision.pipeline.tflite_files import files_table, smallest_equal
 
 LONGEST_TABLE = 100  # Rows of what may be thousands.
@@ -71,13 +71,20 @@ def _first_screen(report):
 <p class="lead">{text(report.data["description"])}. Track {text(report.track)}: {report.parameters:,} parameters,
 {counted(len(report.epochs), "epoch")} in {duration(report.train_seconds)} (weights of epoch {report.best_epoch}),
 {text(report.environment["backend"])}.</p>
-<p>Evaluated on the {text(report.split)} split, {len(report.labels):,} images. The ranges are 95 % intervals over these
-images; another training would vary as well.</p>
+<p>Evaluated on the {text(report.split)} split, {len(report.labels):,} images. The ranges are {_ranges(report)};
+another training would vary as well.</p>
 <div class="cards">{shown_cards}</div>
 <ul class="findings">{findings}</ul>
 <p><b>Next</b></p>
 <ul class="findings">{advice}</ul>
 </header>"""
+
+
+def _ranges(report):
+    """What the intervals are over."""
+    if report.judgement.groups is None:
+        return "95 % intervals over these images"
+    return f"{intervals(report.judgement)}, because the images of a group are alike"
 
 
 def _value_and_interval(values):
@@ -90,14 +97,26 @@ def _metrics(report):
         (words(name), shown(values), shown(report.validation.metrics[name]))
         for name, values in report.judgement.metrics.items()
     ]
-    judged, validation = (counted(found.images, "image") for found in (report.judgement, report.validation))
-    head = ("metric", f"{report.split}, {judged} (95 % interval)", f"validation, {validation} (95 % interval)")
+    heads = [
+        f"{name}, {counted(found.images, 'image')}{_in_groups(found)} (95 % interval)"
+        for name, found in ((report.split, report.judgement), ("validation", report.validation))
+    ]
     absent = [report.absence(report.judgement, report.split)]
     if report.split != "val":
         absent.append(report.absence(report.validation, "validation"))
     notes = "".join(f'<p class="note">{text(note)}</p>' for note in absent if note)
     intro = "<p>Choose between recipes by the validation split, and read the test split once.</p>"
-    return intro + table(head, rows) + notes
+    if report.judgement.groups is not None:
+        notes += (
+            '<p class="note">These intervals are resampled by group. The tests of differences between splits, and the '
+            "intervals of sensitivity and specificity, count the images as the fewer independent ones that they are "
+            "worth. McNemar's test takes every image as independent.</p>"
+        )
+    return intro + table(("metric", *heads), rows) + notes
+
+
+def _in_groups(judgement):
+    return "" if judgement.groups is None else f" in {counted(judgement.groups, 'group')}"
 
 
 def _training(report, pngs):

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from keras_vision.evaluation import Interval
+from keras_vision.evaluation import Interval, Judgement
 
 Row = Sequence[Any]
 Table = tuple[Row, list[Row]]
@@ -26,10 +26,17 @@ def words(name: str) -> str:
 
 def shown(values: Interval) -> str:
     """A metric and its interval, such as `0.812  (0.790 to 0.834)`; `none` where it is not defined."""
-    value, low, high = values
+    value, low, high = (round(part, 3) + 0.0 for part in values)  # A kappa of chance can be -1e-16; -0.000 says less.
     if not math.isfinite(value):
         return "none"
     return f"{value:.3f}  ({low:.3f} to {high:.3f})" if math.isfinite(low) else f"{value:.3f}"
+
+
+def intervals(judgement: Judgement) -> str:
+    """How the intervals of a judgement were made, such as `95 % intervals, resampled by group, 12 groups`."""
+    if judgement.groups is None:
+        return "95 % intervals"
+    return f"95 % intervals, resampled by group, {counted(judgement.groups, 'group')}"
 
 
 def duration(seconds: float) -> str:

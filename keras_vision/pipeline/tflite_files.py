@@ -255,6 +255,7 @@ def _card(recipe, name, splits, result, content, report):
         **({"thresholds": report.thresholds} if splits.several_labels else {}),
         "split": report.split,
         "images": len(report.labels),
+        "groups": report.judgement.groups,
         "float_metrics": report.judgement.to_dict(),
         "data": dataclasses.asdict(splits.source),
         "recipe": dataclasses.asdict(recipe),

@@ -252,15 +252,21 @@ def _report(recipe, splits, model, history, val, judged):
     thresholds = None
     if splits.several_labels:
         thresholds = evaluation.choose_thresholds(val.split.labels, _probabilities(model, val))
-    probabilities, judgement = _judge(recipe, model, judged, thresholds)
+    found = _judge(recipe, splits, model, judged, spec.judge_on, thresholds)
+    probabilities, judgement = found
     val_probabilities, validation = (
-        (probabilities, judgement) if spec.judge_on == "val" else _judge(recipe, model, val, thresholds)
+        found if spec.judge_on == "val" else _judge(recipe, splits, model, val, "val", thresholds)
     )
     point = None
     if splits.num_classes == 2 and thresholds is None:
         positive = splits.positive_label(spec.positive_class)
         point = evaluation.operating_point(
-            judged.split.labels, probabilities, val.split.labels, val_probabilities, positive
+            judged.split.labels,
+            probabilities,
+            val.split.labels,
+            val_probabilities,
+            positive,
+            groups=splits.report.groups.get(spec.judge_on) if splits.report else None,
         )
     known = splits.train.spread(TRAIN_EVALUATED)
     return (Report if thresholds is None else LabelsReport)(
@@ -294,12 +300,16 @@ def _probabilities(model, batches):
     return found.astype(np.float64) if batches.split.labels.ndim == 2 else evaluation.softmax(found)
 
 
-def _judge(recipe, model, batches, thresholds):
+def _judge(recipe, splits, model, batches, name, thresholds):
     """Probabilities of a split's images, and the metrics that they give."""
     probabilities, labels = _probabilities(model, batches), batches.split.labels
-    how = {"resamples": recipe.evaluation.bootstrap, "seed": recipe.seed}
+    how = {
+        "groups": splits.report.groups.get(name) if splits.report else None,
+        "resamples": recipe.evaluation.bootstrap,
+        "seed": recipe.seed,
+    }
     if thresholds is None:
-        return probabilities, evaluation.judge(labels, probabilities, **how)
+        return probabilities, evaluation.judge(labels, probabilities, ordered=splits.ordered, **how)
     return probabilities, evaluation.judge_labels(labels, probabilities, thresholds, **how)
 
 

@@ -89,7 +89,7 @@ def test_columns_are_found(pictures, head, row, labels):
                 ["2.jpg", "haze road mine"],
                 ["3.jpg", "d"],
             ],
-            "not clear whether 'haze road' is one label or several. Pass --label-separator ' ' if it is several",
+            "not clear whether 'sea mist' is one label or several. Pass --label-separator ' ' if it is several",
         ),
         ([["file", "split", "label"], ["0.jpg", "train", "a"], ["1.jpg", "extra", "a"]], "has 'extra' beside splits"),
         ([["file", "set", "label"], ["0.jpg", "train", "a"], ["1.jpg", "", "a"]], "has '' beside splits"),

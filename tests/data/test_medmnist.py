@@ -9,6 +9,7 @@ import pytest
 
 from keras_vision import data, derma
 from keras_vision.data import medmnist
+from keras_vision.files import archives
 from keras_vision.recipe import DataSpec, InputError
 
 
@@ -216,24 +217,90 @@ def test_a_name_is_found_in_every_folder(home, write_npz, monkeypatch, place):
     assert splits.source.licence == "CC BY-NC 4.0"
 
 
-VOLUMES = ("organmnist3d", "nodulemnist3d", "adrenalmnist3d", "fracturemnist3d", "vesselmnist3d", "synapsemnist3d")
+# Classes and channels as Yang et al. 2023 have them in tables 1 and 2, https://doi.org/10.1038/s41597-022-01721-8, of
+# the sets with one label an image.
+IMAGES = {
+    "pathmnist": (9, 3),
+    "dermamnist": (7, 3),
+    "octmnist": (4, 1),
+    "pneumoniamnist": (2, 1),
+    "retinamnist": (5, 3),
+    "breastmnist": (2, 1),
+    "bloodmnist": (8, 3),
+    "tissuemnist": (8, 1),
+    "organamnist": (11, 1),
+    "organcmnist": (11, 1),
+    "organsmnist": (11, 1),
+}
+VOLUMES = {
+    "organmnist3d": 11,
+    "nodulemnist3d": 2,
+    "adrenalmnist3d": 2,
+    "fracturemnist3d": 3,
+    "vesselmnist3d": 2,
+    "synapsemnist3d": 2,
+}
+
+
+def test_the_sets_are_all_that_medmnist_has_with_one_label_an_image():
+    assert {*IMAGES, *VOLUMES} == medmnist.info().keys() - {"chestmnist"}
+
+
+@pytest.mark.parametrize("size", [28, 64, 128, 224])
+@pytest.mark.parametrize("name", IMAGES)
+def test_every_2d_name_at_every_size(home, write_npz, monkeypatch, name, size):
+    classes, channels = IMAGES[name]
+    shape = (size, size, 3) if channels == 3 else (size, size)
+    splits = by_name(home, write_npz, monkeypatch, name, size, shape, classes)
+    assert splits.image_shape == (size, size, channels)
+    assert splits.ordered == (name == "retinamnist")
 
 
 @pytest.mark.parametrize("size", [28, 64])
 @pytest.mark.parametrize("name", VOLUMES)
 def test_every_3d_name_at_both_sizes(home, write_npz, monkeypatch, name, size):
+    splits = by_name(home, write_npz, monkeypatch, name, size, (size,) * 3, VOLUMES[name])
+    assert splits.image_shape == (size, size, size, 1)
+
+
+def by_name(home, write_npz, monkeypatch, name, size, shape, classes):
+    """The splits of a file as MedMNIST has it under a name, which is as small as can be."""
     known = medmnist.info()[name]
-    classes = len(known["label"])
     file = name if size == 28 else f"{name}_{size}"
-    path = write_npz(f"{file}.npz", shape=(size,) * 3, num_classes=classes, counts=(classes,) * 3)
+    path = write_npz(f"{file}.npz", shape=shape, num_classes=classes, counts=(classes,) * 3)
     path = path.rename(home / "data" / path.name)
     md5 = "MD5" if size == 28 else f"MD5_{size}"
     replaced = {**known, md5: hashlib.md5(path.read_bytes()).hexdigest()}
     monkeypatch.setattr(medmnist, "info", lambda: {name: replaced})
     splits = data.load_splits(DataSpec(data=name, size=size))
-    assert splits.image_shape == (size, size, size, 1)
-    assert splits.num_classes == classes
-    assert "official" in splits.source.description
+    assert splits.class_names == tuple(known["label"][str(label)] for label in range(classes))
+    assert [split.labels.tolist() for split in splits.named().values()] == [list(range(classes))] * 3
+    assert (splits.source.name, splits.source.licence) == (file, known["license"])
+    assert splits.source.description.startswith(f"{known['python_class']}, MedMNIST's official file")
+    return splits
+
+
+@pytest.mark.parametrize("where", ["name", "path"])
+def test_masks_may_expand_as_they_like_if_the_file_is_medmnists(home, write_npz, monkeypatch, where):
+    path = write_npz("vesselmnist3d_64.npz", shape=(8, 8, 8)).rename(home / "data" / "vesselmnist3d_64.npz")
+    with np.load(path) as arrays:
+        np.savez_compressed(
+            path, **{name: np.zeros_like(array) if "images" in name else array for name, array in arrays.items()}
+        )
+    monkeypatch.setattr(archives, "EXPANDS_FREELY", 1)
+    monkeypatch.setattr(archives, "MAX_EXPANSION", 2)
+    spec = DataSpec(data="vesselmnist3d" if where == "name" else str(path), size=64)
+    with pytest.raises(InputError, match="its MD5 is" if where == "name" else "would expand"):
+        data.load_splits(spec)
+    known = {**medmnist.info()["vesselmnist3d"], "MD5_64": hashlib.md5(path.read_bytes()).hexdigest()}
+    monkeypatch.setattr(medmnist, "info", lambda: {"vesselmnist3d": known})
+    assert len(data.load_splits(spec).train) == 40
+    if where == "path":  # Another name has another MD5, or none.
+        for name in ("vesselmnist3d.npz", "own.npz"):
+            other = path.rename(path.with_name(name))
+            with pytest.raises(InputError, match="would expand"):
+                data.load_splits(DataSpec(data=str(other)))
+            path = other
 
 
 def test_a_file_with_another_md5_is_refused(home, write_npz):
@@ -275,6 +342,29 @@ def test_a_size_that_medmnist_does_not_have():
         data.load_splits(DataSpec(data="dermamnist", size=32))
     with pytest.raises(InputError, match="--size of organmnist3d takes one of 28, 64"):
         data.load_splits(DataSpec(data="organmnist3d", size=128))
+
+
+@pytest.mark.parametrize(("name", "ordered"), [("retinamnist_64", True), ("retinamnist", True), ("bloodmnist", False)])
+def test_the_grades_of_retinamnist_have_an_order(write_npz, name, ordered):
+    classes = len(medmnist.info()[name.removesuffix("_64")]["label"])
+    assert load(write_npz(f"{name}.npz", num_classes=classes)).ordered == ordered
+
+
+def test_classes_can_be_named_in_their_order(write_npz):
+    path = write_npz(num_classes=3)
+    path.with_name("tiny.labels.txt").write_text("severe\nmild\nmoderate\n", "utf-8")
+    plain = load(path)
+    splits = data.load_splits(DataSpec(data=str(path), ordered_classes=("mild", "moderate", "severe")))
+    assert splits.ordered
+    assert not plain.ordered
+    assert splits.class_names == ("mild", "moderate", "severe")
+    for name, split in splits.named().items():
+        before = plain.named()[name]
+        assert [splits.class_names[k] for k in split.labels] == [plain.class_names[k] for k in before.labels]
+        assert np.array_equal(split.images, before.images)
+    for wrong in (("mild", "severe"), ("mild", "moderate", "severe", "dead"), ("mild", "mild", "severe")):
+        with pytest.raises(InputError, match="--ordered-classes takes the names of all classes.*'moderate'"):
+            data.load_splits(DataSpec(data=str(path), ordered_classes=wrong))
 
 
 @pytest.mark.real_data

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -54,3 +55,91 @@ def test_a_judgement_can_be_written_as_json_where_a_class_is_absent():
     absent = json.loads(json.dumps(judgement.classes[1].to_dict(), allow_nan=False))
     assert absent["support"] == 0
     assert absent["recall"] == {"value": None, "low": None, "high": None}
+
+
+def grouped(groups, images, seed=0):
+    """Labels, probabilities and groups: every group has an accuracy of its own, 2/3 on average."""
+    rng = np.random.default_rng(seed)
+    correct = rng.random((groups, images)) < rng.beta(2, 1, groups)[:, np.newaxis]
+    labels = rng.integers(0, 2, (groups, images))
+    scores = rng.uniform(0.55, 0.95, (groups, images))
+    first = np.where(labels == 0, scores, 1 - scores)
+    first = np.where(correct, first, 1 - first).ravel()
+    return labels.ravel(), np.stack([first, 1 - first], axis=1), np.repeat([f"P{n}" for n in range(groups)], images)
+
+
+@pytest.fixture(params=["resampled", "by formula"])
+def either_auc(request, monkeypatch):
+    """Both ways to the intervals of the AUC."""
+    if request.param == "by formula":
+        monkeypatch.setattr(sys.modules["keras_vision.evaluation.judge"], "_RESAMPLED_AUC", 0)
+
+
+def same(first, second):
+    for one, other in zip(
+        [*first.metrics.values(), *(row.auc for row in first.classes)],
+        [*second.metrics.values(), *(row.auc for row in second.classes)],
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("either_auc")
+def test_copies_of_an_image_as_a_group_have_the_intervals_of_the_image():
+    labels, probabilities, _ = grouped(40, 1)
+    single = evaluation.judge(labels, probabilities, resamples=100)
+    copied = np.repeat(np.arange(40), 7)
+    by_group = evaluation.judge(labels[copied], probabilities[copied], groups=copied.astype(str), resamples=100)
+    same(by_group, single)
+    assert (single.groups, by_group.groups) == (None, 40)
+    by_image = evaluation.judge(labels[copied], probabilities[copied], resamples=100)
+    for name in ("accuracy", "auc"):
+        widths = [found.metrics[name].high - found.metrics[name].low for found in (by_image, by_group)]
+        assert widths[0] < 0.55 * widths[1], name  # The square root of 7 is 2.6.
+
+
+@pytest.mark.usefixtures("either_auc")
+def test_groups_of_one_image_change_nothing():
+    labels, probabilities, names = grouped(60, 1)
+    same(
+        evaluation.judge(labels, probabilities, groups=names[::-1], resamples=50),
+        evaluation.judge(labels, probabilities, resamples=50),
+    )
+
+
+def test_images_of_a_group_need_not_be_neighbours():
+    labels, probabilities, names = grouped(12, 5)
+    order = np.argsort(np.arange(60) % 5, kind="stable")  # The first image of each group, then the second of each.
+    same(
+        evaluation.judge(labels[order], probabilities[order], groups=names[order], resamples=50),
+        evaluation.judge(labels, probabilities, groups=names, resamples=50),
+    )
+
+
+def test_an_interval_by_group_contains_the_accuracy_of_new_groups_more_often():
+    inside = {"image": 0, "group": 0}
+    for seed in range(60):
+        labels, probabilities, names = grouped(30, 8, seed)
+        for way, groups in (("image", None), ("group", names)):
+            _, low, high = evaluation.judge(labels, probabilities, groups=groups, resamples=100).metrics["accuracy"]
+            inside[way] += low <= 2 / 3 <= high
+    assert inside["group"] >= 52
+    assert inside["image"] <= 48
+
+
+@pytest.mark.usefixtures("either_auc")
+def test_one_group_has_metrics_and_no_intervals():
+    labels, probabilities, names = grouped(1, 50)
+    judgement = evaluation.judge(labels, probabilities, groups=names, resamples=20)
+    plain = evaluation.judge(labels, probabilities, resamples=20)
+    for name, (value, low, high) in judgement.metrics.items():
+        assert value == plain.metrics[name].value
+        assert np.isnan([low, high]).all()
+    assert np.isnan([row.recall[1:] for row in judgement.classes]).all()
+    assert judgement.to_dict()["accuracy"]["low"] is None
+
+
+def test_a_file_is_compared_by_group():
+    labels, probabilities, names = grouped(20, 5)
+    found = evaluation.agreement(labels, probabilities, probabilities, groups=names, resamples=50)
+    assert found.judgement.metrics == evaluation.judge(labels, probabilities, groups=names, resamples=50).metrics

@@ -6,7 +6,8 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from keras_vision import evaluation
-from keras_vision.evaluation.metrics import METRICS, class_auc, class_counts, confusion_matrix
+from keras_vision.evaluation.metrics import METRICS, class_auc, class_counts, confusion_matrix, quadratic_kappa
+from keras_vision.evaluation.resampling import resampled_weights
 
 AVERAGES = ("macro", "weighted")
 
@@ -151,3 +152,50 @@ def test_the_counts_of_classes_give_the_metrics_of_the_whole_matrix(classified):
     counts = class_counts(labels, predicted, classes, weights)
     for name, metric in METRICS.items():
         np.testing.assert_allclose(metric(counts), metric(matrices), err_msg=name)
+
+
+def test_quadratic_kappa_by_hand():
+    # True grades 0 0 1 2, predicted 0 1 1 2: the mean squared difference is 1/4. Of independent draws from both: true
+    # 0 0 1 2 and predicted 0 1 1 2 differ by squares that sum to 20 over 16 pairs. Kappa is 1 - (1/4) / (20/16) = 4/5.
+    found = evaluation.judge(np.array([0, 0, 1, 2]), np.eye(3)[[0, 1, 1, 2]], ordered=True, resamples=10)
+    assert found.metrics["quadratic_kappa"].value == pytest.approx(4 / 5)
+    assert found.ordered
+
+
+def test_quadratic_kappa_equals_scikit_learns_with_and_without_weights(classified):
+    labels, probabilities = classified
+    predicted, classes = probabilities.argmax(axis=1), probabilities.shape[1]
+    weights = np.random.default_rng(0).integers(0, 3, (5, len(labels))).astype(float)
+    weights[0] = 1
+    expected = [
+        sklearn_metrics.cohen_kappa_score(labels, predicted, weights="quadratic", sample_weight=row) for row in weights
+    ]
+    np.testing.assert_allclose(quadratic_kappa(labels, predicted, classes, weights), expected)
+
+
+def test_the_interval_of_quadratic_kappa_is_that_of_scikit_learns_on_the_same_resamples(classified):
+    labels, probabilities = classified
+    found = evaluation.judge(labels, probabilities, ordered=True, resamples=40, seed=3)
+    samples = [
+        sklearn_metrics.cohen_kappa_score(labels, probabilities.argmax(axis=1), weights="quadratic", sample_weight=row)
+        for chunk in resampled_weights(len(labels), 40, seed=3)
+        for row in chunk
+    ]
+    assert found.metrics["quadratic_kappa"][1:] == pytest.approx(tuple(np.quantile(samples, [0.025, 0.975])))
+
+
+def test_a_grade_that_is_far_off_costs_more_than_its_neighbour():
+    labels = np.repeat(np.arange(5), 10)
+    kappas = []
+    for wrong in (1, 4):
+        predicted = labels.copy()
+        predicted[:3] = wrong
+        kappas.append(evaluation.judge(labels, np.eye(5)[predicted], ordered=True, resamples=10).metrics)
+    assert kappas[0]["quadratic_kappa"].value > kappas[1]["quadratic_kappa"].value + 0.1
+    assert kappas[0]["accuracy"].value == kappas[1]["accuracy"].value
+
+
+def test_quadratic_kappa_is_none_for_one_class_and_left_out_where_classes_have_no_order():
+    one = evaluation.judge(np.zeros(4, int), np.eye(3)[[0] * 4], ordered=True, resamples=10)
+    assert np.isnan(one.metrics["quadratic_kappa"]).all()
+    assert "quadratic_kappa" not in evaluation.judge(np.zeros(4, int), np.eye(3)[[0] * 4], resamples=10).metrics

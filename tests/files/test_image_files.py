@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from keras_vision.files import image_files
+from keras_vision.files import image_files, image_kinds
 
 
 def encoded(image, kind, **options):
@@ -272,7 +272,7 @@ def test_large_jpegs_decoded_at_a_fraction_of_their_size_keep_their_values(scene
         ("a.psd", b"8BPS", "a Photoshop file; export it as PNG"),
         ("a.jxl", b"\xff\x0a", "a JPEG XL file; convert it to JPEG or PNG"),
         ("a.exr", b"v/1\x01", "an OpenEXR file; convert it to TIFF"),
-        ("head.nii.gz", b"\x1f\x8b", "a NIfTI file; export its slices as PNG, or volumes as .npz"),
+        ("head.nii.gz", b"\x1f\x8b", f"a NIfTI file; {image_kinds.NIFTI.way_out}"),
         ("a.tga", b"\0\0\2", "a Targa file; convert it to PNG"),
         ("a.heic", b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "an AVIF file, truncated or damaged"),
         ("a.dcm", b"not one", "not an image format that OpenCV reads"),

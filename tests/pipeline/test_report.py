@@ -258,3 +258,62 @@ def test_the_table_of_what_files_change_shows_the_classes_that_change_most():
     assert len(rows) == 40
     assert rows[0].startswith('<td>name 55</td><td class="number">-2 +0</td>')
     assert "The first 40 of 60 classes; report.json has all." in table.partition("</section>")[0]
+
+
+def by_group(groups, **fields):
+    """A report whose 600 images are of so many groups."""
+    labels, probabilities = split(600, 360)
+    names = np.array([f"P{number % groups}" for number in range(600)], object)
+    judgement = evaluation.judge(labels, probabilities, groups=names, resamples=20)
+    return report(judgement=judgement, data_report=DataReport(groups={"test": names}), **fields)
+
+
+def test_intervals_by_group_say_so():
+    found = by_group(12)
+    words = "95 % intervals, resampled by group, 12 groups"
+    assert words in found.summary()
+    page = report_page(found, PNGS)
+    assert words in page
+    assert "test, 600 images in 12 groups (95 % interval)" in page
+    assert "validation, 300 images (95 % interval)" in page
+    assert found.to_dict()["groups"] == 12
+    assert not said(found, "groups of images")
+
+
+def test_intervals_by_image_are_described_as_before():
+    assert "600 images (95 % intervals)" in report().summary()
+    page = report_page(report(), PNGS)
+    assert "95 % intervals over these images" in page
+    assert "group" not in page.partition('<section id="settings">')[0]
+    assert report().to_dict()["groups"] is None
+
+
+def test_few_groups_are_pointed_out_and_one_has_no_intervals():
+    assert said(by_group(9), "The test split has only 9 groups of images.")
+    one = by_group(1)
+    assert said(one, "All images of the test split are of one group, so there are no intervals")
+    assert "nan" not in one.summary()
+    assert "nan" not in report_page(one, PNGS)
+
+
+def test_grades_have_quadratic_kappa_among_the_first_metrics():
+    labels, probabilities = split(600, 360)
+    judged = evaluation.judge(labels, probabilities, ordered=True, resamples=20)
+    found = report(judgement=judged, validation=judged)
+    kappa = f"{judged.metrics['quadratic_kappa'].value:.3f}"
+    assert f"quadratic kappa    {kappa}" in found.summary()
+    page = report_page(found, PNGS)
+    assert f"<span>quadratic kappa</span><b>{kappa}</b>" in page.partition("<nav")[0]
+    assert "quadratic kappa" in page.partition('<section id="metrics">')[2]
+    assert found.to_dict()["metrics"]["quadratic_kappa"]["value"] == judged.metrics["quadratic_kappa"].value
+    assert "quadratic kappa" not in report_page(report(), PNGS)
+
+
+def test_a_harder_test_split_of_few_groups_is_not_claimed():
+    labels, probabilities = split(600, 530)
+    names = np.repeat([f"P{number}" for number in range(12)], 50)  # The mistakes are those of two patients.
+    fields = {"val": (600, 580), "labels": labels, "probabilities": probabilities}
+    by_image = report(judgement=evaluation.judge(labels, probabilities, resamples=20), **fields)
+    grouped = report(judgement=evaluation.judge(labels, probabilities, groups=names, resamples=20), **fields)
+    assert said(by_image, "The test split is harder than the validation split")
+    assert not said(grouped, "than the validation split")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from keras_vision.pipeline.tables import counted, text_table, width
+from keras_vision.evaluation import Interval
+from keras_vision.pipeline.tables import counted, shown, text_table, width
 
 
 @pytest.mark.parametrize(
@@ -20,3 +21,10 @@ def test_columns_line_up():
 
 def test_nouns_have_their_plural():
     assert [counted(1, "class"), counted(1200, "class"), counted(0, "pair")] == ["1 class", "1,200 classes", "0 pairs"]
+
+
+def test_a_metric_is_shown_with_its_interval_and_without_a_negative_zero():
+    assert shown(Interval(0.8123, 0.79, 0.834)) == "0.812  (0.790 to 0.834)"
+    assert shown(Interval(-1e-16, -0.0002, 0.25)) == "0.000  (0.000 to 0.250)"
+    assert shown(Interval(-0.2, float("nan"), float("nan"))) == "-0.200"
+    assert shown(Interval(float("nan"), 0.0, 1.0)) == "none"

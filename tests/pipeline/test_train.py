@@ -1,7 +1,11 @@
+import json
+
+import numpy as np
 import pytest
 
-from keras_vision import data
+from keras_vision import data, derma, evaluation
 from keras_vision.pipeline import track
+from keras_vision.recipe import override
 
 
 @pytest.mark.backend
@@ -12,3 +16,31 @@ def test_the_training_alone_is_that_of_a_run(smoke_recipe, tmp_path):
     for mine, theirs in zip(history.epochs, result.history.epochs, strict=True):
         assert {**mine, "seconds": 0} == pytest.approx({**theirs, "seconds": 0}, abs=1e-5)
     assert model.count_params() == result.model.count_params()
+
+
+@pytest.mark.slow
+def test_the_intervals_of_a_run_are_resampled_by_the_groups_of_its_data(smoke_recipe, tmp_path, write_folder, capsys):
+    root = write_folder({"train/a": 20, "train/b": 20, "test/a": 20, "test/b": 20})
+    recipe = override(smoke_recipe, data=str(root), size=16, epochs=1, group_by=r"(\w+/[ab]/\d\d)\d", tflite=True)
+    found = track.run(recipe, tmp_path / "run").report
+    assert found.groups is not None
+    assert (len(found.groups), len(np.unique(found.groups)), found.judgement.groups) == (40, 4, 4)
+    expected = evaluation.judge(found.labels, found.probabilities, groups=found.groups, resamples=20)
+    assert found.judgement.metrics == expected.metrics
+    assert found.validation.groups is not None
+    assert [file.agreement.judgement.groups for file in found.files] == [4, 4, 4]
+    assert json.loads((tmp_path / "run" / "tflite" / "int8.json").read_text("utf-8"))["groups"] == 4
+    assert "40 images (95 % intervals, resampled by group, 4 groups)" in capsys.readouterr().out
+
+
+def test_a_run_has_quadratic_kappa_where_classes_are_named_in_their_order(tmp_path, write_folder, capsys):
+    root = write_folder({"train/mild": 12, "train/none": 12, "test/mild": 6, "test/none": 6})
+    out = tmp_path / "run"
+    flags = ["--data", str(root), "--size", "16", "--smoke", "--epochs", "1", "--width", "2", "--explain", "none"]
+    assert derma.main([*flags, "--ordered-classes", "none", "mild", "--out", str(out)]) == 0
+    assert "quadratic kappa" in capsys.readouterr().out
+    found = json.loads((out / "report.json").read_text("utf-8"))
+    assert found["class_names"] == ["none", "mild"]
+    assert {"value", "low", "high"} == set(found["metrics"]["quadratic_kappa"])
+    assert "quadratic_kappa" in found["validation_metrics"]
+    assert (out / "labels.txt").read_text("utf-8").split() == ["none", "mild"]
