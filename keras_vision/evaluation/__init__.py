@@ -1,6 +1,6 @@
 """Metrics of a trained classifier from labels and probabilities: intervals, calibration, comparisons. Numbers only."""
 
-from keras_vision.evaluation.agreement import Agreement, agreement
+from keras_vision.evaluation.agreement import Agreement, agreement, labels_agreement
 from keras_vision.evaluation.calibration import Reliability, reliability
 from keras_vision.evaluation.gap import Gap, accuracy_gap
 from keras_vision.evaluation.judge import ClassMetrics, Interval, Judgement, judge
@@ -12,7 +12,6 @@ from keras_vision.evaluation.several_labels import (
     LabelsJudgement,
     choose_thresholds,
     judge_labels,
-    labels_agreement,
     sigmoid,
 )
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_vision.evaluation.judge import judge
+from keras_vision.evaluation.judge import Judgement, judge
 from keras_vision.evaluation.mcnemar import mcnemar
+from keras_vision.evaluation.several_labels import LabelsJudgement, judge_labels
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Agreement:
         mcnemar_p: Two-sided p-value of McNemar's exact test; the null hypothesis is that both are equally accurate.
     """
 
-    judgement: Any
+    judgement: Judgement | LabelsJudgement
     accuracy_drop: float
     changed: float
     classes: list[tuple[int, int]]
@@ -75,5 +76,34 @@ def agreement(
         accuracy_drop=100 * float(correct_before.mean() - correct_after.mean()),
         changed=float(np.mean(before != after)),
         classes=list(zip(*per_class, strict=True)),
+        mcnemar_p=mcnemar(correct_before, correct_after)[2],
+    )
+
+
+def labels_agreement(
+    labels: np.ndarray,
+    float_scores: np.ndarray,
+    scores: np.ndarray,
+    thresholds: np.ndarray,
+    *,
+    groups: Sequence[str] | np.ndarray | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Agreement:
+    """Compares a file's scores with the float model's, both at the thresholds of the float model.
+
+    An image counts as correct where every label is right. `classes` counts, for each label, the images where only the
+    float model's answer is right, or only the file's.
+    """
+    truth = np.asarray(labels, bool)
+    before, after = float_scores >= thresholds, scores >= thresholds
+    right_before, right_after = before == truth, after == truth
+    lost, won = (right_before & ~right_after).sum(axis=0), (right_after & ~right_before).sum(axis=0)
+    correct_before, correct_after = right_before.all(axis=1), right_after.all(axis=1)
+    return Agreement(
+        judgement=judge_labels(labels, scores, thresholds, groups=groups, resamples=resamples, seed=seed),
+        accuracy_drop=100 * float(correct_before.mean() - correct_after.mean()),
+        changed=float(np.mean((before != after).any(axis=1))),
+        classes=list(zip(lost.tolist(), won.tolist(), strict=True)),
         mcnemar_p=mcnemar(correct_before, correct_after)[2],
     )

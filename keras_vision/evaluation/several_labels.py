@@ -12,11 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.metrics import precision_recall_curve
 
-from keras_vision.evaluation.agreement import Agreement
 from keras_vision.evaluation.calibration import Reliability, reliability
 from keras_vision.evaluation.effective import effective_count
 from keras_vision.evaluation.judge import Interval
-from keras_vision.evaluation.mcnemar import mcnemar
 from keras_vision.evaluation.metrics import auc, average_precision, ratio
 from keras_vision.evaluation.resampling import numbered, quantiles, resampled
 
@@ -227,32 +225,3 @@ def _columns(images):
 
 def _mean(values, present):
     return ratio(np.where(present, values, 0).sum(axis=1), present.sum(axis=1))
-
-
-def labels_agreement(
-    labels: np.ndarray,
-    float_scores: np.ndarray,
-    scores: np.ndarray,
-    thresholds: np.ndarray,
-    *,
-    groups: Sequence[str] | np.ndarray | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Agreement:
-    """Compares a file's scores with the float model's, both at the thresholds of the float model.
-
-    An image counts as correct where every label is right. `classes` counts, for each label, the images where only the
-    float model's answer is right, or only the file's.
-    """
-    truth = np.asarray(labels, bool)
-    before, after = float_scores >= thresholds, scores >= thresholds
-    right_before, right_after = before == truth, after == truth
-    lost, won = (right_before & ~right_after).sum(axis=0), (right_after & ~right_before).sum(axis=0)
-    correct_before, correct_after = right_before.all(axis=1), right_after.all(axis=1)
-    return Agreement(
-        judgement=judge_labels(labels, scores, thresholds, groups=groups, resamples=resamples, seed=seed),
-        accuracy_drop=100 * float(correct_before.mean() - correct_after.mean()),
-        changed=float(np.mean((before != after).any(axis=1))),
-        classes=list(zip(lost.tolist(), won.tolist(), strict=True)),
-        mcnemar_p=mcnemar(correct_before, correct_after)[2],
-    )

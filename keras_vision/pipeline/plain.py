@@ -31,7 +31,8 @@ def from_plain(kind: Any, plain: Any) -> Any:
     """A value of a type from what `to_plain` made of it.
 
     Args:
-        kind: A dataclass, a named tuple, `tuple[X, ...]`, `list[X]`, `dict[X, Y]`, `X | None`, `np.ndarray`, `bytes`,
+        kind: A dataclass, a named tuple, `tuple[X, ...]`, `list[X]`, `dict[X, Y]`, `X | None`,
+            one of several dataclasses, `np.ndarray`, `bytes`,
             or what JSON holds by itself.
         plain: The JSON-ready value.
 
@@ -40,7 +41,10 @@ def from_plain(kind: Any, plain: Any) -> Any:
     """
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        (inner,) = (part for part in parts if part is not type(None))
+        kinds = [part for part in parts if part is not type(None)]
+        if len(kinds) > 1:  # Dataclasses, which differ in their fields.
+            kinds = [part for part in kinds if {item.name for item in dataclasses.fields(part)} == plain.keys()]
+        (inner,) = kinds
         return None if plain is None else from_plain(inner, plain)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = typing.get_type_hints(kind)

@@ -82,13 +82,7 @@ def test_columns_are_found(pictures, head, row, labels):
         ([["file", "label"], ["0.jpg"]], "row 2 has 1 cells, but there are 2 columns"),
         ([["file", "file"], ["0.jpg", "a"]], "has a column twice: file"),
         (
-            [
-                ["file", "tags"],
-                ["0.jpg", "haze road"],
-                ["1.jpg", "haze"],
-                ["2.jpg", "haze road mine"],
-                ["3.jpg", "d"],
-            ],
+            [["file", "tags"], ["0.jpg", "sea mist"], ["1.jpg", "sea"], ["2.jpg", "sea mist ice"], ["3.jpg", "ice"]],
             "not clear whether 'sea mist' is one label or several. Pass --label-separator ' ' if it is several",
         ),
         ([["file", "split", "label"], ["0.jpg", "train", "a"], ["1.jpg", "extra", "a"]], "has 'extra' beside splits"),

@@ -19,6 +19,7 @@ def splits(train, val):
         num_classes=len(train),
         named=lambda: {"train": None, "val": None},
         counts=lambda: {"train": train, "val": val},
+        several_labels=False,
         report=None,
     )
 
@@ -39,7 +40,9 @@ def test_predictions_have_every_probability_of_few_classes_and_two_of_many(class
     probabilities = np.zeros((2, classes))
     probabilities[:, 2], probabilities[1, 0] = 0.75, 0.25
     images = np.arange(2 * 4, dtype=np.uint8).reshape(2, 2, 2, 1)
-    report = SimpleNamespace(images=images, labels=np.array([2, 0]), probabilities=probabilities, names=None)
+    labels = np.array([2, 0])
+    report = SimpleNamespace(images=images, labels=labels, probabilities=probabilities, names=None)
+    report.decisions = lambda row: ([labels[row]], [int(probabilities[row].argmax())])
     file = io.StringIO()
     predictions.write(report, file)
     head, *rows = csv.reader(io.StringIO(file.getvalue()))

@@ -44,6 +44,19 @@ WHOLE = Whole(
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Either:
+    result: Part | Whole
+
+
+def test_one_of_several_dataclasses_is_told_by_its_fields():
+    for result in (WHOLE, WHOLE.parts[1]):
+        back = from_plain(Either, json.loads(json.dumps(to_plain(Either(result)))))
+        assert type(back.result) is type(result)
+    with pytest.raises(ValueError, match="not enough values"):
+        from_plain(Either, {"result": {"other": 1}})
+
+
 def test_a_result_comes_back_with_its_types():
     back = from_plain(Whole, json.loads(json.dumps(to_plain(WHOLE))))
     np.testing.assert_array_equal(back.matrix, WHOLE.matrix)
