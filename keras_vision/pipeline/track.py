@@ -23,7 +23,6 @@ from keras_vision.pipeline.tables import count_range, counted, duration, padded
 from keras_vision.recipe import InputError, Recipe, override
 from keras_vision.training import torch_state
 
-PREDICT_BATCH = 256
 # Training images on which the finished model is evaluated: enough for its accuracy to within a point.
 TRAIN_EVALUATED = 5000
 MOST_ANNOUNCED = 40  # Classes that the terminal lists one by one.
@@ -237,8 +236,9 @@ def train_batches(recipe: Recipe, splits: data.Splits) -> data.Batches:
 
 def _batches(recipe, splits):
     train = train_batches(recipe, splits)
-    val = data.Batches(splits.val, splits.num_classes, PREDICT_BATCH)
-    judged = data.Batches(splits.named()[recipe.evaluation.judge_on], splits.num_classes, PREDICT_BATCH)
+    size = features.predict_batch(splits.image_shape)
+    val = data.Batches(splits.val, splits.num_classes, size)
+    judged = data.Batches(splits.named()[recipe.evaluation.judge_on], splits.num_classes, size)
     return train, val, judged
 
 
@@ -315,7 +315,9 @@ def _judge(recipe, splits, model, batches, name, thresholds):
 
 def _correct(model, split, num_classes, thresholds):
     """How many images the finished model classifies correctly, without augmentation and dropout."""
-    probabilities = _probabilities(model, data.Batches(split, num_classes, PREDICT_BATCH))
+    probabilities = _probabilities(
+        model, data.Batches(split, num_classes, features.predict_batch(split.images.shape[1:]))
+    )
     if thresholds is not None:
         return int(np.sum(((probabilities >= thresholds) == split.labels).all(axis=1)))
     return int(np.sum(probabilities.argmax(axis=1) == split.labels))
