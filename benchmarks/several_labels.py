@@ -24,7 +24,7 @@ import record
 from keras_vision import plants
 from keras_vision.files import image_files
 
-SIDE = 48
+SIDE = 32
 NUMBERS = {"train": 3000, "val": 400, "test": 800}
 HOW_MANY = (0.15, 0.35, 0.3, 0.2)  # Share of pictures with none, one, two and three flowers.
 
@@ -93,7 +93,7 @@ def main():
             flags += ["--epochs", str(epochs), "--seed", str(seed), "--out", str(out), "--explain", "grad-cam"]
             # A crop may lose a flower.
             flags += ["--random-resized-crop", "0", "--zoom-range", "0.1", "--no-audit-leaks"]
-            flags += ["--faithfulness-images", "0", *["--qat"] * (seed == 0)]
+            flags += ["--width", "16", "--faithfulness-images", "0", *["--qat"] * (seed == 0)]
             if not (out / "report.json").is_file() and plants.main(flags):
                 return 1
             reports.append(json.loads((out / "report.json").read_text("utf-8")))

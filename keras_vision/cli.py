@@ -13,7 +13,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +21,7 @@ from keras_vision import backend
 from keras_vision.files.packaged_weights import packaged_weights
 from keras_vision.recipe import LITES, InputError, Recipe, flag, override, smoke, specs, unread
 
-TRACKS = ("derma", "fracture3d", "cifar", "imagenette", "bones", "plants")
+TRACKS = ("train", "derma", "fracture3d", "cifar", "imagenette", "bones", "plants")
 COMMANDS = ("predict", "explain", "convert", "audit", "compare")
 # Of a learning-rate range test: enough to read a curve.
 STEPS, SMOKE_STEPS = 100, 12
@@ -35,7 +35,13 @@ AFTER_TRAINING = ("evaluation", "explanation", "quantization")
 
 
 def run_track(
-    track: str, named_recipes: Mapping[str, Recipe], description: str | None, argv: Sequence[str] | None = None
+    track: str,
+    named_recipes: Mapping[str, Recipe],
+    description: str | None,
+    argv: Sequence[str] | None = None,
+    *,
+    choose: Callable[[Recipe, Collection[str]], Recipe] | None = None,
+    flags: Mapping[str, str] = {},
 ) -> int:
     """Runs a track as its flags say.
 
@@ -44,12 +50,23 @@ def run_track(
         named_recipes: The track's recipes by name; the first is the default.
         description: Text on top of `--help`.
         argv: Arguments, without the program's name; `sys.argv`'s by default.
+        choose: Function from the recipe and the names of the typed flags to the recipe that suits the data. It is
+            called when the backend is chosen.
+        flags: Help of flags that only `choose` reads, by name.
 
     Returns:
         The exit status: 0, or 2 after a user's mistake.
     """
     with exit_status() as status:
-        options, recipe = parse(track, named_recipes, description, argv)
+        options, recipe = parse(track, named_recipes, description, argv, flags)
+        if choose is not None and not options.smoke:
+            _find_data(recipe)
+            backend.choose_backend(options.backend)
+            words = sys.argv[1:] if argv is None else argv
+            own = {"recipe"} if any(word.partition("=")[0] == "--recipe" for word in words) else set()
+            typed = {name: value for name, value in vars(options).items() if name not in OWN_FLAGS}
+            own |= {name for name, value in typed.items() if name not in flags or value}
+            recipe = choose(recipe, own)
         _find_files(recipe)
         from keras_vision.pipeline import folder as run_folder
         from keras_vision.pipeline import unfinished
@@ -81,14 +98,18 @@ def run_track(
     return status.code
 
 
+def _find_data(recipe: Recipe) -> None:
+    path = recipe.data.path
+    if path is not None and not os.path.exists(path):
+        raise InputError(f"--data names a file or folder that does not exist: {path}.")
+
+
 def _find_files(recipe: Recipe) -> None:
     """Refuses files and packages that do not exist before Keras is imported."""
-    for name, kind, path in (
-        ("--data", "file or folder", recipe.data.path),
-        ("--weights", "file", recipe.model.weights_path),
-    ):
-        if path is not None and not os.path.exists(path):
-            raise InputError(f"{name} names a {kind} that does not exist: {path}.")
+    _find_data(recipe)
+    path = recipe.model.weights_path
+    if path is not None and not os.path.exists(path):
+        raise InputError(f"--weights names a file that does not exist: {path}.")
     if recipe.model.weights == "imagenet" and recipe.model.architecture in LITES:
         packaged_weights(recipe.model.architecture)
     if recipe.model.init_from is not None:
@@ -207,7 +228,11 @@ class _FullHelp(argparse.Action):
 
 
 def parse(
-    track: str, named_recipes: Mapping[str, Recipe], description: str | None, argv: Sequence[str] | None = None
+    track: str,
+    named_recipes: Mapping[str, Recipe],
+    description: str | None,
+    argv: Sequence[str] | None = None,
+    flags: Mapping[str, str] = {},
 ) -> tuple[argparse.Namespace, Recipe]:
     """The typed flags, and the recipe that they make.
 
@@ -219,20 +244,26 @@ def parse(
     first.add_argument("--recipe", default=default)
     chosen = first.parse_known_args(argv)[0].recipe
     base = dataclasses.replace(named_recipes.get(chosen, named_recipes[default]), track=track)
-    parser = _parser(track, named_recipes, description, base)
+    parser = _parser(track, named_recipes, description, base, flags)
     parser.add_argument(
         "--help-all",
         action=_FullHelp,
         nargs=0,
-        const=lambda: _parser(track, named_recipes, description, base, show_all=True),
+        const=lambda: _parser(track, named_recipes, description, base, flags, show_all=True),
         help="show every flag with its default",
     )
     options = parser.parse_args(argv)
-    return options, _recipe(base, options)
+    return options, _recipe(base, options, flags)
 
 
 def _parser(
-    track: str, named_recipes: Mapping[str, Recipe], description: str | None, base: Recipe, *, show_all: bool = False
+    track: str,
+    named_recipes: Mapping[str, Recipe],
+    description: str | None,
+    base: Recipe,
+    flags: Mapping[str, str],
+    *,
+    show_all: bool = False,
 ) -> Parser:
     name = program(track)
     # The first help is for whoever begins: what it is for and how it is run.
@@ -270,6 +301,8 @@ def _parser(
         metavar="X",
         help="least time between two checkpoints (default: 30)" if show_all else argparse.SUPPRESS,
     )
+    for own, text in flags.items():
+        parser.add_argument(f"--{own}", action="store_true", default=False, help=text)
     parser.add_argument("--smoke", action="store_true", default=False, help="the whole run in seconds, on few images")
     parser.add_argument(
         "--find-learning-rate",
@@ -310,11 +343,11 @@ def _default(value):
     return " ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
-def _recipe(base: Recipe, options: argparse.Namespace) -> Recipe:
+def _recipe(base: Recipe, options: argparse.Namespace, flags: Collection[str]) -> Recipe:
     typed = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in vars(options).items()
-        if name not in OWN_FLAGS
+        if name not in OWN_FLAGS and name not in flags
     }
     implied = {}
     if any(typed.get(item.name) not in OFF for item in dataclasses.fields(base.augmentation)):

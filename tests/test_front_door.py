@@ -32,7 +32,7 @@ def test_recipes_by_name():
     assert kv.recipe("cifar", "fast").training.batch_size == 256
     for track in cli.TRACKS:
         assert kv.recipe(track).track == track
-    with pytest.raises(kv.InputError, match="Tracks are derma, fracture3d.*Received: 'dermis'"):
+    with pytest.raises(kv.InputError, match="Tracks are train, derma.*Received: 'dermis'"):
         kv.recipe("dermis")
     with pytest.raises(kv.InputError, match="Recipes of derma are baseline, best, vgg19. Received: 'worst'"):
         kv.recipe("derma", "worst")

