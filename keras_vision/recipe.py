@@ -784,6 +784,13 @@ def unread(recipe: Recipe) -> dict[str, str]:
         ("step_epochs", training.schedule == "step", "--schedule step"),
         ("cut_factor", training.schedule in ("plateau", "step"), "--schedule plateau or step"),
         ("warmup_epochs", training.schedule in ("cosine", "linear"), "--schedule cosine or linear"),
+        ("head_epochs", model.unfreeze != "none", "--unfreeze all, or a layer: with none only the head learns anyway"),
+        ("head_learning_rate", training.head_epochs > 0, "--head-epochs"),
+        (
+            "feature_copies",
+            recipe.augment and (training.head_epochs > 0 or model.unfreeze == "none"),
+            "--augment and --head-epochs, or --augment and --unfreeze none",
+        ),
         ("isotropic_zoom", recipe.augmentation.zoom_range > 0, "--zoom-range"),
         ("fill_mode", moved, "an augmentation that moves pixels, such as --rotation-range"),
         ("cval", moved and recipe.augmentation.fill_mode == "constant", "--fill-mode constant"),

@@ -4,6 +4,7 @@ With nothing to learn below the head, every epoch would compute the same feature
 other copies of the same images. A head sees little of that difference.
 """
 
+import dataclasses
 import math
 import os
 import time
@@ -32,7 +33,8 @@ def predict_batch(image_shape: tuple[int, ...]) -> int:
 
 def are_enough(recipe: Recipe) -> bool:
     """Whether the whole training of a recipe can be done on features that are computed once."""
-    return recipe.model.unfreeze == "none" and (not recipe.augment or recipe.training.feature_copies > 0)
+    fixed = recipe.training.feature_copies > 0 and not recipe.augmentation.mixup  # Which mixes labels, too.
+    return recipe.model.unfreeze == "none" and (not recipe.augment or fixed)
 
 
 def fit_head(
@@ -89,7 +91,9 @@ def _features(recipe, splits, backbone, name, copies, folder: Path | None) -> An
     file = None if folder is None else folder / FILE.format(name)
     if file is not None and file.exists():
         return np.load(file, mmap_mode="r")
-    augmentation = recipe.augmentation if recipe.augment and name == "train" else None
+    augmented = recipe.augment and name == "train"
+    # Copies of one image each: mixtures of two have mixed labels.
+    augmentation = dataclasses.replace(recipe.augmentation, mixup=0.0) if augmented else None
     copies = copies if augmentation else 1
     shape = (copies, len(split), backbone.output_shape[-1])
     unfinished = None if file is None else file.with_suffix(".writing")

@@ -48,6 +48,7 @@ def test_a_frozen_recipe_uses_features_unless_every_epoch_has_its_own_images(fro
     assert not features.are_enough(override(frozen, augment=True))
     assert features.are_enough(override(frozen, augment=True, feature_copies=3))
     assert not features.are_enough(override(frozen, unfreeze="all"))
+    assert not features.are_enough(override(frozen, augment=True, feature_copies=3, mixup=0.4))
 
 
 def test_copies_take_turns(frozen, splits, monkeypatch):
