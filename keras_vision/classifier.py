@@ -121,8 +121,9 @@ class Classifier:
             found = _open_keras(cls, path, class_names, input_range, resize, size, output)
         found.intensity_range = intensity_range
         if found._ends_in_several_sigmoids():
-            recorded = run_folder.thresholds_of(path)
-            found.thresholds = np.array([recorded.get(name, HALF) for name in found.class_names])
+            recorded = list(run_folder.thresholds_of(path).values())  # By place: a user may give other names.
+            count = len(found.class_names)
+            found.thresholds = np.array(recorded if len(recorded) == count else [HALF] * count)
         return found
 
     @property

@@ -67,6 +67,7 @@ def run_track(
             typed = {name: value for name, value in vars(options).items() if name not in OWN_FLAGS}
             own |= {name for name, value in typed.items() if name not in flags or value}
             recipe = choose(recipe, own)
+            _refuse_unread(recipe, typed, find_rate=options.find_learning_rate)
         _find_files(recipe)
         from keras_vision.pipeline import folder as run_folder
         from keras_vision.pipeline import unfinished

@@ -784,6 +784,7 @@ def unread(recipe: Recipe) -> dict[str, str]:
         ("step_epochs", training.schedule == "step", "--schedule step"),
         ("cut_factor", training.schedule in ("plateau", "step"), "--schedule plateau or step"),
         ("warmup_epochs", training.schedule in ("cosine", "linear"), "--schedule cosine or linear"),
+        ("keep_statistics", model.weights != "none" or model.init_from is not None, "--weights or --init-from"),
         ("head_epochs", model.unfreeze != "none", "--unfreeze all, or a layer: with none only the head learns anyway"),
         ("head_learning_rate", training.head_epochs > 0, "--head-epochs"),
         (

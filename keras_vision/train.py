@@ -21,6 +21,11 @@ PHOTO, LARGE_PHOTO = 96, 190  # Shorter sides in pixels from which ImageNet weig
 SIZES = (160, 224)
 SMALLEST, STEP = 32, 8  # Of the side that a network from scratch takes, in pixels.
 NAMED_SIZE = 28
+# Who types one of these wants a network with weights.
+PRETRAINED_FLAGS = (
+    *("architecture", "weights", "init_from", "unfreeze", "keep_statistics", "head_units", "head_dropout"),
+    *("input_size", "head_epochs", "head_learning_rate", "feature_copies"),
+)
 UNEVEN = 3  # Ratio of the largest to the smallest class from which rare ones get more weight.
 # Images that pass in all epochs together, and the bounds of the epochs.
 PASSES, FEWEST, MOST = 27_000, 6, 30
@@ -99,18 +104,21 @@ def choose(recipe: Recipe, typed: Collection[str]) -> Recipe:
     track, values, why = recipe.track, {}, []
     side = found.shorter_side
     shown = f"{found.images:,} images in {len(found.class_counts):,} classes, shorter side {side} pixels (median)"
-    if "recipe" not in typed and side < PHOTO:
+    if side < PHOTO and not {"recipe", *PRETRAINED_FLAGS} & set(typed):
         scratch = dataclasses.replace(SCRATCH, track=track)
         recipe = override(scratch, **{name: _value(recipe, name) for name in typed if name != "fast"})
         why.append("too small for ImageNet weights to help")
+    size = SIZES[side >= LARGE_PHOTO and "fast" not in typed]
     if recipe.name == "scratch":
-        values["size"] = min(DATA.size, max(SMALLEST, side // STEP * STEP)) if side < PHOTO else recipe.data.size
-        if recipe.data.kind not in ("folder", "unknown"):
-            values["size"] = given.size
-    else:
-        values["size"] = SIZES[side >= LARGE_PHOTO and "fast" not in typed]
+        size = min(DATA.size, max(SMALLEST, side // STEP * STEP)) if side < PHOTO else recipe.data.size
+    if recipe.data.kind == "folder":
+        values["size"] = size
+    else:  # Its images have their size; a network with weights resizes them.
+        values["size"], size = given.size, size if recipe.name != "scratch" else side
+        values["input_size"] = 0 if recipe.name == "scratch" else size
     if recipe.name == "finetune":
-        epochs = min(MOST, max(FEWEST, round(PASSES / found.images)))
+        images = found.images if recipe.data.limit is None else min(found.images, recipe.data.limit)
+        epochs = min(MOST, max(FEWEST, round(PASSES / images)))
         values["epochs"] = -(-epochs // 3) if "fast" in typed else epochs
     counts = found.class_counts
     if max(counts) > UNEVEN * max(1, min(counts)):
@@ -121,7 +129,8 @@ def choose(recipe: Recipe, typed: Collection[str]) -> Recipe:
         recipe = override(recipe, qat=True)
     spec = recipe.training
     head = f" after {spec.head_epochs} of the head" if spec.head_epochs else ""
-    what = f"recipe {recipe.name}, {recipe.model.architecture} at {recipe.data.size} pixels, {spec.epochs} epochs{head}"
+    side = size if "size" not in typed else recipe.data.size
+    what = f"recipe {recipe.name}, {recipe.model.architecture} at {side} pixels, {spec.epochs} epochs{head}"
     print(f"{shown}: {'; '.join([what, *why])}.", flush=True)
     return recipe
 

@@ -255,12 +255,16 @@ def test_an_npz_file_has_images_and_labels(tmp_path, capsys):
     assert "images of shape (9, 20, 3), but the model takes (20, 20, 3)" in error
 
 
-def test_several_sigmoids_are_not_fine_tuned(tmp_path, photos, capsys):
+def test_several_sigmoids_are_fine_tuned_to_their_own_answers(tmp_path, photos, capsys):
     saved(tmp_path / "my.keras", scale=1 / 255, ending="sigmoid")
     arguments = ("--schemes", "int8", "--qat", "--out", tmp_path / "out")
     status, text, _ = run(capsys, tmp_path / "my.keras", "--images", photos, *arguments)
-    assert status == 1
-    assert "No qat file: --qat is for models of one answer an image" in text
+    assert status == 0
+    assert "its labels are not used, since they are not those of the model" in text
+    card = json.loads((tmp_path / "out" / "qat.json").read_text("utf-8"))
+    assert card["same_class"]["value"] > 0.8
+    assert set(card["thresholds"].values()) == {0.5}
+    assert "accuracy" not in card
 
 
 def test_the_python_code_of_the_guide_runs(tmp_path, photos, capsys, monkeypatch):

@@ -24,6 +24,7 @@ OTHER = {
     "momentum": 0.5,
     "nesterov": True,
     "weight_decay": 0.1,
+    "keep_statistics": True,
     "head_epochs": 2,
     "head_learning_rate": 0.1,
     "feature_copies": 3,

@@ -115,9 +115,12 @@ def _of_table(root, path, spec):
     table = label_table.read(path, root, columns)
     count, bad, notes = len(table.files), table.set_aside, table.notes
     numbers = {name: number for number, name in enumerate(table.class_names)}
-    marks = np.zeros((count, len(numbers)), np.int64)
-    for row, labels in enumerate(table.labels):
-        marks[row, [numbers[name] for name in labels]] = 1
+    if table.several:
+        labels = np.zeros((count, len(numbers)), np.int64)
+        for row, names in enumerate(table.labels):
+            labels[row, [numbers[name] for name in names]] = 1
+    else:
+        labels = np.array([numbers[name] for (name,) in table.labels], np.int64)
     if len(bad) > MOST_SET_ASIDE * (len(bad) + count):
         shown = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:5])
         raise InputError(
@@ -128,7 +131,7 @@ def _of_table(root, path, spec):
         notes += (f"{len(table.unlisted):,} images have no row in {path.name}, such as {table.unlisted[0]}.",)
     return Listing(
         np.array(table.files, object),
-        marks if table.several else marks.argmax(axis=1),
+        labels,
         table.class_names,
         np.array(table.splits or ["all"] * count, object),
         table.described,
@@ -304,9 +307,11 @@ def _of_each_reason(names, reasons):
 
 
 def _check_classes(root, split, class_names, labels, kept):
-    shown = np.eye(len(class_names), dtype=bool)[labels] if labels.ndim == 1 else labels.astype(bool)
-    for label in np.flatnonzero(shown.any(axis=0)):
-        if not kept[shown[:, label]].any():
+    def counts(rows):
+        return rows.sum(axis=0) if rows.ndim == 2 else np.bincount(rows, minlength=len(class_names))
+
+    for label in np.flatnonzero(counts(labels)):
+        if not counts(labels[kept])[label]:
             raise InputError(f"{root}: no file of the class {class_names[label]!r} in {split} can be read.")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_vision.data import folders, label_table
+from keras_vision.data import folders, known_folders, label_table
 from keras_vision.data.sources import load_splits
 from keras_vision.data.splits import Split
 from keras_vision.files import image_files
@@ -40,6 +40,8 @@ def glance(spec: DataSpec) -> Glance:
         InputError: If there is no such data, or it is not clear what it means.
     """
     path = spec.path or Path(spec.data)
+    if spec.data in known_folders.KNOWN and not path.is_dir():
+        path = known_folders.folder_of(spec.data)
     if not (path.is_dir() or label_table.is_table(path)):
         splits = load_splits(spec)
         counts = np.sum(list(splits.counts().values()), axis=0)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from keras_vision.data import folders
 from keras_vision.data.splits import Splits
@@ -48,13 +49,23 @@ def load(name: str, spec: DataSpec, seed: int) -> Splits:
     Raises:
         InputError: If it is in neither; the message says where to download it.
     """
+    known = KNOWN[name]
+    splits = folders.load(folder_of(name), spec, seed)
+    described = f"{known.description}. {splits.source.description}"
+    source = dataclasses.replace(splits.source, description=described, licence=known.licence)
+    return dataclasses.replace(splits, source=source)
+
+
+def folder_of(name: str) -> Path:
+    """Where a known folder is.
+
+    Raises:
+        InputError: If it is in neither place; the message says where to download it.
+    """
     places, known = _places(), KNOWN[name]
     for place in places:
         if os.path.isdir(place / name):
-            splits = folders.load(place / name, spec, seed)
-            described = f"{known.description}. {splits.source.description}"
-            source = dataclasses.replace(splits.source, description=described, licence=known.licence)
-            return dataclasses.replace(splits, source=source)
+            return place / name
     raise InputError(
         f"There is no folder {name} in {' or '.join(map(str, places))}. Either download it from {known.page} and "
         f"put its class folders, or its train and val, into {places[-1] / name}; or use another folder with "

@@ -137,11 +137,9 @@ def read(path: Path, images: Path, columns: Columns = Columns()) -> Table:
             del rows_of[file]
     several = separator is not None
     if len(label_columns) > 1:
-        counts = [len(found[0][0]) for found in rows_of.values()]
-        without = counts.count(0)
-        several = max(counts, default=0) > 1 or without > MOST_SET_ASIDE * len(counts)
-        for file in [file for file, found in rows_of.items() if not several and not found[0][0]]:
-            set_aside[file] = "no label"
+        several = _has_several(path, label_columns, [found[0][0] for found in rows_of.values()], columns)
+        for file in [file for file, found in rows_of.items() if not several and len(found[0][0]) != 1]:
+            set_aside[file] = "two labels or more" if rows_of[file][0][0] else "no label"
             del rows_of[file]
     files = sorted(rows_of)
     first = [rows_of[file][0] for file in files]
@@ -319,7 +317,9 @@ def _label_columns(path, names, rows, given, known):
     if len(left) == 1:
         return left
     marks = [name for name in left if _is_mark(name, rows)]
-    if not named and len(marks) > 1:
+    one_each = all(sum(_number(row[name]) or 0 for name in marks) == 1 for row in rows)
+    # Beside other columns they may as well be something else that is known of the images.
+    if not named and len(marks) > 1 and (one_each or len(marks) == len(left)):
         return marks
     raise InputError(
         f"{path}: it is not clear which column has the labels; beside the file names there are "
@@ -353,15 +353,46 @@ def _plain(name):
     return re.sub(r"[^a-z_]", "", name.lower().replace(" ", "_").replace("-", "_"))
 
 
+def _has_several(path, columns, labels, given):
+    """Whether columns of 0 and 1 are several labels an image, and not a class each.
+
+    Raises:
+        InputError: If it is not clear: nearly all rows have one label, or they have, but for one column.
+    """
+    if given.separator is not None:
+        return given.separator != ""
+    others = [label for label in labels if len(label) != 1]
+    if not others:
+        return False
+    flag_name, choice = flag("label_separator"), "'|' if an image can have several labels or none, or '' if it has one"
+    if given.label is None:
+        for column in columns:
+            rest = [len(label) - (column in label) for label in labels]
+            if len(columns) > 2 and rest.count(1) == len(rest):
+                rest_names = ", ".join(name for name in columns if name != column)
+                raise InputError(
+                    f"{path}: each image has one of {rest_names}, and {column} beside it. Pass {flag('label_column')} "
+                    "with the columns that are labels."
+                )
+    if len(others) > MOST_SET_ASIDE * len(labels) and max(map(len, labels)) > 1:
+        return True
+    if max(map(len, labels)) < 2 and len(others) <= MOST_SET_ASIDE * len(labels):
+        return False
+    raise InputError(
+        f"{path}: {len(others):,} of {len(labels):,} images have no label or several, the others one. Pass {flag_name} "
+        f"{choice}; then these are left out."
+    )
+
+
 def _separator(path, rows, columns, given):
     """What stands between the labels of an image with several; None where a cell is one label.
 
     A class may have a comma or a space in its name. So the parts must be labels of other images too; a bar is never in
     a name.
     """
-    if given is not None or len(columns) > 1:
-        if given and len(columns) > 1:
-            raise InputError(f"{flag('label_separator')} is for one column of labels; {path} has {len(columns)}.")
+    if len(columns) > 1:
+        return None
+    if given is not None:
         return given or None
     whole = {" ".join(row[columns[0]].split()) for row in rows} - {""}
     for separator in SEPARATORS:
@@ -370,9 +401,11 @@ def _separator(path, rows, columns, given):
         if not several:
             continue
         names = {name for parts in split.values() for name in parts}
-        if separator == "|" or whole.issuperset(names):
+        if separator == "|" or (separator != " " and whole.issuperset(names)):
             return separator
-        if len(names) < len(whole):
+        # Words of one name: seldom are they labels of their own, or much fewer than the names.
+        spaced = (whole & names and len(names) <= len(whole)) or 2 * len(names) < len(whole)
+        if spaced if separator == " " else len(names) < len(whole):
             given = flag("label_separator")
             raise InputError(
                 f"{path}: it is not clear whether {min(several)!r} is one label or several. Pass {given} {separator!r} "
@@ -390,7 +423,7 @@ def _labels(row, columns, separator):
     if len(columns) == 1:
         label = " ".join(row[columns[0]].split())  # Names of classes are lines of a file.
         labels = [label] * bool(label) if separator is None else _parts(label, separator)
-        return tuple(dict.fromkeys(labels)), "" if labels else "no label"
+        return tuple(dict.fromkeys(labels)), "" if labels or separator is not None else "no label"
     marks = {name: _number(row[name]) for name in columns}
     if not set(marks.values()) <= {0, 1}:
         return (), f"{', '.join(columns)} must be 0 or 1"

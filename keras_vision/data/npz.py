@@ -145,7 +145,7 @@ def as_labels(labels: np.ndarray, where: str) -> np.ndarray:
         if labels.dtype.kind not in "buif" or not np.isin(labels, (0, 1)).all():
             raise InputError(
                 f"{where}: with several columns, labels must be 0 or 1. Received: shape {labels.shape}, dtype "
-                f"{labels.dtype}, values such as {labels.flat[int(np.argmax(~np.isin(labels, (0, 1))))]}."
+                f"{labels.dtype}."
             )
         return labels.astype(np.int64)
     if labels.ndim not in (1, 2) or not np.issubdtype(labels.dtype, np.integer):

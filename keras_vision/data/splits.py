@@ -163,7 +163,10 @@ def _first(split, limit):
     for label, count in zip(*np.unique(strata, return_counts=True), strict=True):
         share = max(1, round(limit * count / len(split)))
         kept.append(np.flatnonzero(strata == label)[:share])
-    index = np.sort(np.concatenate(kept))
+    if split.labels.ndim == 2:  # A label may only be beside rarer ones, of which few are kept.
+        there = split.labels[np.concatenate(kept)].any(axis=0)
+        kept += [rows[:1] for label in np.flatnonzero(~there) for rows in [np.flatnonzero(split.labels[:, label])]]
+    index = np.unique(np.concatenate(kept))
     return Split(select(split.images, index), split.labels[index])
 
 

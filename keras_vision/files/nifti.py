@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # After decompression. A CT of 512 x 512 x 1,000 voxels of 16 bits has 524 MB.
 MAX_BYTES = 2**30
+MAX_SLICE = 2**24  # Voxels; each takes 36 bytes while its slice is resized.
 DAMAGED = "a NIfTI file, truncated or damaged"
 # This package reports what is wrong with a file, once and with its name.
 _silent = logging.Logger("nifti")
@@ -88,6 +89,8 @@ def _read(content, nibabel):
     end = start + math.prod(shape) * dtype.itemsize
     if end > min(MAX_BYTES, max(archives.EXPANDS_FREELY, archives.MAX_EXPANSION * len(content))):
         raise UnreadableError(f"a NIfTI file of {len(content):,} bytes that states {end:,}; it is not read")
+    if math.prod(sorted(shape)[-2:]) > MAX_SLICE:
+        raise UnreadableError(f"a NIfTI file with a slice of more than {MAX_SLICE:,} voxels")
     whole = _beginning(content, end + 1)  # One more, so that the checksum at the end of a gzip file is read as well.
     if start < header_bytes or len(whole) < end:
         raise UnreadableError(DAMAGED)

@@ -63,7 +63,7 @@ def build(spec: ModelSpec, image_shape: tuple[int, ...], num_classes: int, image
         load_state_dict(model, spec.weights_path or _imagenet_file(spec))
     random_layers = _init_from(model, spec)
     freeze(model, spec.unfreeze)
-    if spec.keep_statistics:
+    if spec.keep_statistics and (spec.weights != "none" or spec.init_from is not None):
         keep_statistics(model)
     # A layer with random weights must be trained, or all layers after it see noise.
     frozen = [name for name in random_layers if not model.get_layer(name).trainable]

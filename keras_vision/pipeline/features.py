@@ -38,7 +38,14 @@ def are_enough(recipe: Recipe) -> bool:
 
 
 def fit_head(
-    recipe: Recipe, splits: data.Splits, model: keras.Model, progress: Progress | None, *, epochs: int, rate: float
+    recipe: Recipe,
+    splits: data.Splits,
+    model: keras.Model,
+    progress: Progress | None,
+    *,
+    epochs: int,
+    rate: float,
+    log_dir: Path | None = None,
 ) -> training.History:
     """Trains only the head of a network, in place.
 
@@ -49,6 +56,7 @@ def fit_head(
         progress: Of the run; None for one that cannot be resumed.
         epochs: Passes over the training images.
         rate: Initial learning rate.
+        log_dir: TensorBoard's folder.
     """
     backbone, head = models.backbone_and_head(model)
     started = time.perf_counter()
@@ -66,6 +74,7 @@ def fit_head(
         batches,
         data.Batches(data.Split(val[0], splits.val.labels), splits.num_classes, PREDICT_BATCH),
         spec,
+        log_dir=log_dir,
         checkpoints=progress and progress.checkpoints("training of the head"),
     )
     for layer, trained in zip(models.head_layers(model), head.layers[1:], strict=True):

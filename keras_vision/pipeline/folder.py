@@ -169,7 +169,8 @@ def thresholds_of(path: str | os.PathLike) -> dict[str, float]:
         found = outside.read_json(file) if file.is_file() else None
     if not isinstance(found, dict):
         return {}
-    return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
+    # A number of many digits is no float.
+    return {name: float(value) for name, value in found.items() if isinstance(value, int | float) and 0 <= value <= 1}
 
 
 @dataclass(frozen=True)

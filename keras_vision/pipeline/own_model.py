@@ -142,9 +142,9 @@ def read_pictures(
         InputError: If there are too few, or they are of another shape.
     """
     found = _from_folder(classifier, path, files, progress) if files else _from_npz(path)
-    if found.labels is not None and (found.labels.ndim == 2) != (classifier.thresholds is not None):
-        print(f"{path}: its labels are not used, since it and the model differ in how many an image has.", flush=True)
-        found = Pictures(found.images, None, found.class_names)
+    if found.labels is not None and not _fit(found.labels, classifier):
+        print(f"{path}: its labels are not used, since they are not those of the model.", flush=True)
+        found = Pictures(found.images, None, None)
     if found.images.shape[1:] != classifier.image_shape:
         raise InputError(
             f"{path} has images of shape {found.images.shape[1:]}, but the model takes {classifier.image_shape}."
@@ -152,6 +152,14 @@ def read_pictures(
     if len(found.images) < FEWEST:
         raise InputError(f"{path} has {len(found.images)} images that can be read; at least {FEWEST} are needed.")
     return found
+
+
+def _fit(labels, classifier):
+    """Whether labels can be those of a model: one of its classes an image, or a 0 or 1 for each."""
+    count = len(classifier.class_names)
+    if classifier.thresholds is not None:
+        return labels.ndim == 2 and labels.shape[1] == count
+    return labels.ndim == 1 and labels.max(initial=0) < count
 
 
 def _from_npz(path):

@@ -128,8 +128,10 @@ def run(
 def _learn(recipe, splits, model, train, val, folder, progress):
     """The training: the head first, or alone, on features that are computed once, where the recipe says so."""
     spec = recipe.training
+    log_dir = None if folder is None else folder / run_folder.TENSORBOARD
     if features.are_enough(recipe):
-        history = features.fit_head(recipe, splits, model, progress, epochs=spec.epochs, rate=spec.learning_rate)
+        rate = spec.learning_rate
+        history = features.fit_head(recipe, splits, model, progress, epochs=spec.epochs, rate=rate, log_dir=log_dir)
         if spec.profile:  # Of a training as it would be without that.
             labels = splits.train.labels if splits.several_labels else None
             training.compile_model(model, spec, steps_per_epoch=len(train), labels=labels)
@@ -146,8 +148,8 @@ def _learn(recipe, splits, model, train, val, folder, progress):
             logit_adjustment=0.0,
             ema_momentum=0.0,
         )
+        head = override(head, tensorboard=False)  # Its epochs would be those of the others.
         first = features.fit_head(head, splits, model, progress, epochs=epochs, rate=rate)
-    log_dir = None if folder is None else folder / run_folder.TENSORBOARD
     checkpoints = progress and progress.checkpoints("training")
     history = training.fit(model, train, val, spec, log_dir=log_dir, checkpoints=checkpoints)
     return history if first is None else history.after(first)

@@ -115,7 +115,7 @@ def test_labels_with_commas_and_spaces_are_names_if_their_parts_are_none(picture
         (["file", "labels"], ["a|c", "b", "c | a", "b|a|c"], ("a", "b", "c")),
         (["file", "labels"], ["a; c", "b", "c;a", "b;a;c;a", "a", "c"], ("a", "b", "c")),
         (["file", "labels"], ["a, c", "b", "c", "a,b"], None),
-        (["file", "labels"], ["a c", "b", "c", "a"], ("a", "b", "c")),
+        (["file", "labels"], ["a|c", "b", "", "c"], ("a", "b", "c")),
         (["file", "c", "b", "a"], ["1 0 1", "0 1 0", "0 0 0", "1 1 1"], ("c", "b", "a")),
     ],
 )
@@ -135,25 +135,69 @@ def test_several_labels(pictures, head, cells, classes):
     assert set(table.labels[0]) == {"a", "c"}
     assert table.labels[1] == ("b",)
     assert any("Images can have several labels" in note for note in table.notes)
-    if len(head) > 2:
+    if len(head) > 2 or "" in cells[2]:
         assert table.labels[2] == ()
-        assert "1 of 4 have two" not in table.notes[-1]
-        assert "2 of 4 have two or more, 1 none." in table.notes[-1]
+        assert f"{2 if len(head) > 2 else 1} of 4 have two or more, 1 none." in " ".join(table.notes)
 
 
-def test_marks_of_one_class_each_are_one_label_although_some_rows_have_none(pictures):
+def test_marks_that_may_be_classes_or_labels_are_asked_about(pictures):
     files = [f"{number:02}.jpg" for number in range(60)]
     rows = [["file", "a", "b"], *([file, n % 2, 1 - n % 2] for n, file in enumerate(files))]
-    rows[7][1:] = [0, 0]
-    path, root = pictures(files, rows)
-    table = label_table.read(path, root)
+    assert not label_table.read(*pictures(files, rows)).several
+    rows[7][1:] = [0, 0]  # Few without a label are dirt.
+    table = label_table.read(*pictures(files, rows))
     assert not table.several
     assert table.set_aside == {"06.jpg": "no label"}
-    for row in rows[8:20]:
-        row[1:] = [0, 0]
-    table = label_table.read(*pictures(files, rows))
-    assert table.several
-    assert table.labels.count(()) == 13
+    rows[8][1:] = [1, 1]  # A typo, or the first of several labels.
+    path, root = pictures(files, rows)
+    with pytest.raises(InputError, match="2 of 60 images have no label or several, the others one. Pass --label-sep"):
+        label_table.read(path, root)
+    assert label_table.read(path, root, label_table.Columns(separator="|")).several
+    table = label_table.read(path, root, label_table.Columns(separator=""))
+    assert table.set_aside == {"06.jpg": "no label", "07.jpg": "two labels or more"}
+    for row in rows[9:20]:
+        row[1:] = [1, 1]
+    assert label_table.read(*pictures(files, rows)).several
+
+
+@pytest.mark.parametrize(
+    ("head", "rows", "message"),
+    [
+        (
+            "breed occluded truncated",
+            ["poodle 1 1", "beagle 0 0", "boxer 1 0", "boxer 0 1"],
+            "which column has the labels",
+        ),
+        ("severity male smoker", ["3 1 1", "2 0 1", "1 0 0", "0 1 0"], "which column has the labels"),
+        (
+            "benign malignant male",
+            ["1 0 1", "0 1 0", "1 0 0", "0 1 1"],
+            "each image has one of benign, malignant, and male",
+        ),
+    ],
+)
+def test_columns_that_may_be_no_labels_are_asked_about(pictures, head, rows, message):
+    cells = [[file, *row.split()] for file, row in zip(FILES, rows, strict=True)]
+    with pytest.raises(InputError, match=message):
+        label_table.read(*pictures(FILES, [["file", *head.split()], *cells]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["black", "bear", "black bear"], None),
+        ([f"{plant} {state}" for plant in ("Apple", "Corn", "Grape") for state in ("healthy", "rust", "rot")], 9),
+        ([f"{sky} {ground}" for sky in "abc" for ground in ("d", "e", "f", "d e", "d f", "e f")], None),
+    ],
+)
+def test_words_of_a_name_are_no_labels(pictures, labels, names):
+    files = [f"{number:02}.jpg" for number in range(len(labels))]
+    path, root = pictures(files, [["file", "label"], *zip(files, labels, strict=True)])
+    if names is None:
+        with pytest.raises(InputError, match="not clear whether .* Pass --label-separator ' ' if it is several"):
+            label_table.read(path, root)
+    else:
+        assert len(label_table.read(path, root).class_names) == names
 
 
 def test_labels_that_look_the_same_are_said(pictures):

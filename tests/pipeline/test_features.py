@@ -55,7 +55,7 @@ def test_copies_take_turns(frozen, splits, monkeypatch):
     recipe = override(frozen, augment=True, horizontal_flip=True, brightness_range=(0.5, 1.5), feature_copies=2)
     seen = []
 
-    def fit(head, train, val, spec, checkpoints):
+    def fit(head, train, val, spec, **others):
         for epoch in range(3):
             train.start_epoch(epoch)
             order = np.argsort(train._order)
@@ -76,7 +76,10 @@ def test_copies_take_turns(frozen, splits, monkeypatch):
 
 
 def test_the_head_first_then_the_rest(frozen, tmp_path):
-    recipe = override(frozen, unfreeze="all", head_epochs=2, epochs=3, keep_statistics=True)
+    start = override(frozen, unfreeze="all", head_epochs=2, epochs=3)
+    track.seed_everything(3)
+    track.network(start, data.load_splits(start.data, start.seed)).save(tmp_path / "start.keras")
+    recipe = override(start, keep_statistics=True, init_from=str(tmp_path / "start.keras"))
     done = track.run(recipe, tmp_path / "run")
     assert len(done.history.epochs) == 5
     assert done.history.best_epoch in (3, 4, 5)
