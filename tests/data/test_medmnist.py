@@ -118,6 +118,16 @@ def test_several_labels_an_image(write_npz):
         splits.positive_label("class_0")
 
 
+def test_a_limit_keeps_every_label(write_npz):
+    """Also one that stands only beside rarer ones, whose first images do not have it."""
+    labels = np.zeros((40, 3), np.uint8)
+    labels[:12, 0], labels[12:24, 1] = 1, 1
+    labels[5:12, 2], labels[17:24, 2] = 1, 1
+    path = write_npz(train_labels=labels, val_labels=marks(12), test_labels=marks(20))
+    for limit in (3, 6, 10):
+        assert min(load(path).limited(limit).counts()["train"]) > 0
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, bool])
 def test_one_hot_labels_are_classes(write_npz, dtype):
     counts = (("train", 40), ("val", 12), ("test", 20))
