@@ -63,7 +63,7 @@ def fit_head(
     copies = max(1, recipe.training.feature_copies) if recipe.augment else 1
     place = None if progress is None else progress.folder
     count = counted(len(splits.train) + len(splits.val), "image")
-    augmented = f", and {counted(copies, 'augmented copy')} of those of train" if recipe.augment and copies > 1 else ""
+    augmented = f", those of train in {copies:,} augmented copies" if copies > 1 else ""
     print(f"Features of {count}{augmented}, computed once...", flush=True)
     train, val = (_features(recipe, splits, backbone, name, copies, place) for name in ("train", "val"))
     print(f"{train.shape[-1]:,} features an image, {duration(time.perf_counter() - started)}.", flush=True)
