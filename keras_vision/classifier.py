@@ -134,12 +134,9 @@ class Classifier:
     def _ends_in_several_sigmoids(self):
         if self.is_tflite:
             return self.model.ends_in == "LOGISTIC" and self.model.num_classes > 1
-        from keras_vision.keras_internals.graph import is_graph, read_graph, scoring_activation, scoring_step
+        from keras_vision.keras_internals.graph import ends_in_sigmoids, is_graph, read_graph
 
-        if self.model.output_shape[-1] < 2 or not is_graph(self.model):
-            return False
-        step = scoring_step(read_graph(self.model))
-        return step is not None and scoring_activation(step.layer) == "sigmoid"
+        return is_graph(self.model) and ends_in_sigmoids(read_graph(self.model), self.model.output_shape[-1])
 
     def answers(self, probabilities: np.ndarray) -> np.ndarray:
         """The predicted class of each image, int array of shape `(N,)`.

@@ -226,6 +226,12 @@ def scoring_activation(layer: Any) -> Literal["softmax", "sigmoid"] | None:
     return None
 
 
+def ends_in_sigmoids(graph: Graph, outputs: int) -> bool:
+    """Whether a model's outputs are several sigmoids: a yes or no for each label."""
+    step = scoring_step(graph)
+    return outputs > 1 and step is not None and scoring_activation(step.layer) == "sigmoid"
+
+
 def _only_reshapes(step, before):
     kernels = any(len(variable.shape) > 1 for variable in getattr(step.layer, "variables", ()))
     sizes = {math.prod(part.shape) for part in (step, before) if None not in part.shape}

@@ -129,14 +129,18 @@ def data_of(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         InputError: If a file that says it is damaged.
     """
+    data = _beside(path, ENVIRONMENT).get("data")
+    return data if isinstance(data, dict) else {}
+
+
+def _beside(path, name):
+    """The card of a .tflite file, or the JSON object of that name beside a model; empty where there is none."""
     path = Path(path)
     if path.suffix == ".tflite":
-        found = read_card(path) or {}
-    else:
-        file = (path if path.is_dir() else path.parent) / ENVIRONMENT
-        found = outside.read_json(file) if file.is_file() else {}
-    data = found.get("data") if isinstance(found, dict) else None
-    return data if isinstance(data, dict) else {}
+        return read_card(path) or {}
+    file = (path if path.is_dir() else path.parent) / name
+    found = outside.read_json(file) if file.is_file() else None
+    return found if isinstance(found, dict) else {}
 
 
 def read_card(path: str | os.PathLike) -> dict[str, Any] | None:
@@ -161,12 +165,9 @@ def thresholds_of(path: str | os.PathLike) -> dict[str, float]:
     Raises:
         InputError: If a file that says it is damaged.
     """
-    path = Path(path)
-    if path.suffix == ".tflite":
-        found = (read_card(path) or {}).get("thresholds")
-    else:
-        file = (path if path.is_dir() else path.parent) / THRESHOLDS
-        found = outside.read_json(file) if file.is_file() else None
+    found = _beside(path, THRESHOLDS)
+    if Path(path).suffix == ".tflite":  # Whose card has more than these.
+        found = found.get("thresholds")
     if not isinstance(found, dict):
         return {}
     # A number of many digits is no float.

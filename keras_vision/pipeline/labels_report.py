@@ -8,10 +8,9 @@ import numpy as np
 
 from keras_vision.evaluation import Agreement, labels_agreement
 from keras_vision.pipeline import plots
-from keras_vision.pipeline.report import MOST_ABSENT, Report
+from keras_vision.pipeline.report import MOST_ABSENT, NO_LABEL, Report
 from keras_vision.pipeline.tables import counted, shown
 
-NONE = "no label"
 MOST_NAMED = 3  # Labels of an image that a caption names.
 RARE_F1 = 0.1  # Macro F1 below micro F1 by which rare labels are worse.
 
@@ -25,22 +24,11 @@ class LabelsReport(Report):
         return {name: row.threshold for name, row in self.named_classes()}
 
     @property
-    def decided(self) -> np.ndarray:
-        """The yes and no of the evaluated images, bool, shape `(N, K)`."""
-        return self.probabilities >= self.judgement.thresholds
-
-    @property
     def majority(self) -> tuple[str, float]:
         """The most frequent set of labels of the evaluated split, and its share."""
         sets, counts = np.unique(self.labels, axis=0, return_counts=True)
         place = int(counts.argmax())
         return self.named(np.flatnonzero(sets[place])), float(counts[place] / counts.sum())
-
-    def named(self, labels: Sequence[int] | np.ndarray, most: int | None = None) -> str:
-        """Names of labels, such as `cat, dog`."""
-        names = [self.class_names[label] for label in labels]
-        more = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
-        return (", ".join(names[:most]) + more) or NONE
 
     def absence(self, judgement: Any, split: str) -> str | None:
         """Which labels no image of a split has, in a sentence; None if it has all."""
@@ -79,7 +67,9 @@ class LabelsReport(Report):
 
     def decisions(self, row: int) -> tuple[list[int], list[int]]:
         """True and predicted labels of an image of the evaluated split."""
-        return np.flatnonzero(self.labels[row]).tolist(), np.flatnonzero(self.decided[row]).tolist()
+        # Of this row alone: predictions.csv asks for every image.
+        decided = self.probabilities[row] >= self.judgement.thresholds
+        return np.flatnonzero(self.labels[row]).tolist(), np.flatnonzero(decided).tolist()
 
     @property
     def wrong(self) -> np.ndarray:
@@ -89,15 +79,16 @@ class LabelsReport(Report):
     @property
     def confidence(self) -> np.ndarray:
         """How far the score of the worst of an image's wrong labels is from the truth, shape `(N,)`; 0 without any."""
-        return self._errors.max(axis=1)
+        return self._errors(slice(None)).max(axis=1)
 
-    @property
-    def _errors(self):
-        return np.where(self.decided != self.labels, np.abs(self.probabilities - self.labels), 0)
+    def _errors(self, rows):
+        """How far the scores of wrong labels are from the truth; 0 for right ones."""
+        scores, truth = self.probabilities[rows], self.labels[rows]
+        return np.where((scores >= self.judgement.thresholds) != truth, np.abs(scores - truth), 0)
 
     def worst_labels(self, rows: np.ndarray) -> np.ndarray:
         """The label of each image that is most wrong, shape `(len(rows),)`."""
-        return self._errors[rows].argmax(axis=1)
+        return self._errors(rows).argmax(axis=1)
 
     def _class_details(self):
         return {"thresholds": self.thresholds}
@@ -107,21 +98,22 @@ class LabelsReport(Report):
 
     def _caption(self, row, names):
         true, predicted = self.decisions(row)
+        errors = self._errors(row)
         lines = [] if self.names is None else [plots.shorten(os.path.basename(str(self.names[row])), 24)]
         for wrong in (set(true) - set(predicted), set(predicted) - set(true)):
             if wrong:
-                label = max(wrong, key=lambda label: self._errors[row, label])
+                label = max(wrong, key=lambda label: errors[label])
                 more = f" +{len(wrong) - 1}" if len(wrong) > 1 else ""
                 lines.append(self._answer(row, label, plots.shorten(names[label], 16)) + more)
         return "\n".join(lines)
 
     def _answer(self, row, label, name):
         """What the model says of a label, such as `missed: cat 0.12`."""
-        is_there, is_found = self.labels[row, label] == 1, self.decided[row, label]
+        is_there, is_found = (label in labels for labels in self.decisions(row))
         word = "" if is_there == is_found else "missed: " if is_there else "wrong: "
         return f"{word}{name} {self.probabilities[row, label]:.2f}"
 
     def heatmap_caption(self, row: int, label: int, names: Sequence[str]) -> str:
         """Above a heatmap of a label: what the image shows, and the label's score."""
         true = [names[other] for other in self.decisions(row)[0]][:MOST_NAMED]
-        return f"true: {', '.join(true) or NONE}\n{self._answer(row, label, names[label])}"
+        return f"true: {', '.join(true) or NO_LABEL}\n{self._answer(row, label, names[label])}"

@@ -14,8 +14,7 @@ from scipy.stats import binomtest
 from keras_vision import __version__, backend, data, evaluation, quantization, training
 from keras_vision.data import npz
 from keras_vision.files import image_files, pixel_values
-from keras_vision.keras_internals.graph import read_graph, scoring_activation, scoring_step
-from keras_vision.keras_internals.nodes import first_input
+from keras_vision.keras_internals.graph import ends_in_sigmoids, read_graph
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import record, tables
 from keras_vision.quantization.plain_model import plain_model
@@ -265,12 +264,8 @@ def of_two_classes(model: keras.Model) -> keras.Model:
 def _logits(model):
     """A model up to its logits, by plain layers, and whether its scores are several sigmoids."""
     plain = plain_model(model)
-    step = scoring_step(read_graph(plain))
-    if step is None:
-        return plain, False
-    if scoring_activation(step.layer) == "sigmoid" and plain.output_shape[-1] > 1:
-        return plain, True
-    return keras.Model(plain.input, first_input(step.layer), name=model.name), False
+    several = ends_in_sigmoids(read_graph(plain), plain.output_shape[-1])
+    return plain if several else quantization.up_to_logits(plain), several
 
 
 def _contents(options, schemes, classifier, model, rest, learned):

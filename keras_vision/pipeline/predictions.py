@@ -52,7 +52,7 @@ def link_mistakes(folder: Path, report: Report) -> str:
     try:
         place.mkdir(exist_ok=True)  # There already in a run that was interrupted after this.
         for row in report.wrong.tolist():
-            pair = " as ".join(_plain(_named(report, labels)) for labels in report.decisions(row))
+            pair = " as ".join(_plain(report.named(labels)) for labels in report.decisions(row))
             file = str(report.names[row])
             name = os.path.basename(file)
             link = os.path.join(pair, f"{100 * confidence[row]:03.0f} {name}")
@@ -65,10 +65,6 @@ def link_mistakes(folder: Path, report: Report) -> str:
     except OSError as error:  # Such as a file system without links.
         return f"Links to the misclassified images cannot be written to {place}: {error.strerror or error}."
     return f"{len(used):,} links to misclassified images are in {run_folder.MISTAKES}/."
-
-
-def _named(report, labels):
-    return ", ".join(report.class_names[label] for label in labels) or "no label"
 
 
 def _plain(name):

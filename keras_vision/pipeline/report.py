@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from keras_vision.pipeline.tflite_files import FileResult, short_files_table
 from keras_vision.training import Profile
 
 MOST_INTERRUPTIONS = 3  # Of those that the report names one by one.
+NO_LABEL = "no label"
 MOST_ABSENT = 5  # Of the classes without images that a sentence names.
 # On 300 drawn data sets of six images a group, 95 % intervals that are resampled by group contain the true accuracy in
 # 86 % with 5 groups, 88 % with 10, 91 % with 20 and 93 % with 40; those over images in 79 %.
@@ -280,6 +282,10 @@ class Report:
     def decisions(self, row: int) -> tuple[list[int], list[int]]:
         """True and predicted labels of an image of the evaluated split."""
         return [int(self.labels[row])], [int(self.probabilities[row].argmax())]
+
+    def named(self, labels: Iterable[int]) -> str:
+        """Names of an image's labels, such as `cat, dog`."""
+        return ", ".join(self.class_names[label] for label in labels) or NO_LABEL
 
     @property
     def wrong(self) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_vision.keras_internals.graph import is_graph, read_graph, scoring_activation, scoring_step
+from keras_vision.keras_internals.graph import ends_in_sigmoids, is_graph, read_graph, scoring_step
 from keras_vision.keras_internals.nodes import first_input
 from keras_vision.quantization.auditing import audit
 from keras_vision.quantization.checking import check_float_file, check_integer_file
@@ -140,13 +140,13 @@ def simulation_agreement(
     batches = (np.asarray(images[start : start + 256], "float32") for start in range(0, len(images), 256))
     simulated = np.concatenate([folded.predict(batch, batch_size=256, verbose=0) for batch in batches])
     step = float(output_range(quantized)[0])
-    scoring = scoring_step(read_graph(quantized))
-    if not logits and scoring is None:
+    graph = read_graph(quantized)
+    if not logits and scoring_step(graph) is None:
         simulated = as_probabilities(simulated)
         step = float(parameters(*SOFTMAX_RANGE)[0])
     # An 8-bit score ends at 255/256.
     rounded = np.minimum(np.round(simulated / step) * step, scores.max())
-    if scoring is not None and scoring_activation(scoring.layer) == "sigmoid" and scores.shape[-1] > 1:
+    if ends_in_sigmoids(graph, scores.shape[-1]):
         same = ((simulated >= 0.5) == (scores >= 0.5)).all(axis=-1)
     else:
         same = simulated.argmax(axis=-1) == scores.argmax(axis=-1)
