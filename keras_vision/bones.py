@@ -1,6 +1,7 @@
-"""Bone fractures: X-rays, fractured or not, with a ResNet18 pretrained on ImageNet.
+"""Bone fractures: X-rays, fractured or not, with networks pretrained on ImageNet.
 
 Run:     python -m keras_vision.bones --data FOLDER
+         python -m keras_vision.bones --recipe pretrained --data FOLDER --drop-leaks
          python -m keras_vision.bones --recipe partial --data FOLDER --drop-leaks
          python -m keras_vision.bones --data FOLDER --weights none        without a download
 Data:    class folders, with or without train/, val/ and test/, such as FracAtlas, CC BY 4.0,
@@ -15,7 +16,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from keras_vision import cli
+from keras_vision import cli, train
 from keras_vision.recipe import AugmentationSpec, DataSpec, ModelSpec, Recipe, TrainingSpec
 
 DATA = DataSpec(data="fracatlas", size=224, color="gray", resize="pad")
@@ -50,6 +51,8 @@ RECIPES = {
         model=dataclasses.replace(FROZEN.model, unfreeze="layer4", head_units=0, head_dropout=0.0),
         training=TrainingSpec(epochs=20, batch_size=32, learning_rate=1e-4, patience=5),
     ),
+    # EfficientNet-Lite0, every layer of it.
+    "pretrained": dataclasses.replace(train.FINETUNE, name="pretrained", data=DATA, augmentation=AUGMENTATION),
 }
 
 

@@ -30,6 +30,8 @@ OWN_FLAGS = (
     *("recipe", "backend", "out", "overwrite", "restart", "checkpoint_seconds", "smoke", "find_learning_rate"),
 )
 OFF = (0, None, "none")
+# Where the last halving of the maps begins, which ResNet18 calls layer4.
+LAST_STAGES = {"efficientnet_lite0": "block11", "efficientnet_lite1": "block15", "efficientnet_lite2": "block15"}
 # Specs of what follows a training, which a learning-rate range test does not reach.
 AFTER_TRAINING = ("evaluation", "explanation", "quantization")
 
@@ -254,6 +256,9 @@ def parse(
         help="show every flag with its default",
     )
     options = parser.parse_args(argv)
+    if getattr(options, "backbone", None) in LITES:  # A backbone, too, though of no application.
+        options.architecture = options.backbone
+        del options.backbone
     return options, _recipe(base, options, flags)
 
 
@@ -355,6 +360,8 @@ def _recipe(base: Recipe, options: argparse.Namespace, flags: Collection[str]) -
         implied["augment"] = True
     if typed.get("explain") == "integrated-gradients":
         implied["explained_layer"] = None  # The recipe's own is for methods that have one.
+    if typed.get("architecture") in LAST_STAGES and base.model.unfreeze == "layer4":
+        implied["unfreeze"] = LAST_STAGES[typed["architecture"]]
     recipe = override(base, **implied | typed)
     if options.smoke:
         recipe = override(smoke(recipe), **typed)

@@ -1,16 +1,18 @@
-"""Plant species from folders of photos: a network that overfits, and one that does not.
+"""Plant species from folders of photos: a network that overfits, one that does not, and one with ImageNet weights.
 
 Run:     python -m keras_vision.plants --data FOLDER
          python -m keras_vision.plants --recipe robust --data FOLDER
+         python -m keras_vision.plants --recipe pretrained --data FOLDER
          python -m keras_vision.compare runs/plants runs/plants-robust
 Data:    class folders, with or without train/, val/ and test/, such as TensorFlow's flower_photos,
          https://www.tensorflow.org/datasets/catalog/tf_flowers
 """
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
-from keras_vision import cli
+from keras_vision import cli, train
 from keras_vision.recipe import AugmentationSpec, DataSpec, ModelSpec, Recipe, TrainingSpec
 
 DATA = DataSpec(data="flower_photos", size=64)
@@ -51,6 +53,8 @@ RECIPES = {
             patience=0,
         ),
     ),
+    # The photos' shorter side is 160 pixels; larger images have no more to see.
+    "pretrained": dataclasses.replace(train.FINETUNE, name="pretrained", data=dataclasses.replace(DATA, size=160)),
 }
 
 

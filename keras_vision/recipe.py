@@ -298,7 +298,10 @@ class ModelSpec(_Checked):
         choices=("cifar", "imagenet"),
     )
     backbone: str = knob(
-        "MobileNetV2", "which network of keras.applications the architecture application takes", metavar="NAME"
+        "MobileNetV2",
+        "which network of keras.applications the architecture application takes; efficientnet_lite0 to 2 are "
+        "architectures of their own",
+        metavar="NAME",
     )
     cut_layer: str | None = knob(
         None, "last layer of the backbone that application keeps (default: all but its head)", type=str, metavar="NAME"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from keras_vision import backend, cli, derma, fracture3d, imagenette
+from keras_vision import backend, bones, cli, derma, fracture3d, imagenette
 from keras_vision.recipe import InputError
 
 
@@ -210,3 +210,18 @@ def test_the_package_lists_its_tracks_and_commands():
     done = subprocess.run([sys.executable, "-m", "keras_vision"], capture_output=True, text=True, check=True)
     assert "  derma  " in done.stdout
     assert "  compare  " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("recipe", "typed", "trained"),
+    [
+        ("partial", ["--backbone", "efficientnet_lite0"], "block11"),
+        ("partial", ["--architecture", "efficientnet_lite1"], "block15"),
+        ("partial", ["--backbone", "efficientnet_lite2", "--unfreeze", "block9"], "block9"),
+        ("frozen", ["--backbone", "efficientnet_lite0"], "none"),
+    ],
+)
+def test_a_lite_network_can_be_the_backbone_and_trains_the_same_stage(recipe, typed, trained):
+    _, found = cli.parse("bones", bones.RECIPES, "", ["--recipe", recipe, *typed])
+    assert (found.model.architecture, found.model.unfreeze) == (typed[1], trained)
+    assert cli.parse("derma", derma.RECIPES, "", ["--recipe", "vgg19", *typed[:2]])[1].model.architecture == typed[1]

@@ -117,7 +117,8 @@ def _features(recipe, splits, backbone, name, copies, folder: Path | None) -> An
         batches.start_epoch(copy)
         for number in range(len(batches)):
             start = number * size
-            found[copy, start : start + size] = backbone.predict_on_batch(batches[number][0])
+            with training.native_operations(backbone):
+                found[copy, start : start + size] = backbone.predict_on_batch(batches[number][0])
             if time.perf_counter() - told > REPORT_SECONDS:
                 told = time.perf_counter()
                 done = copy * len(split) + min(len(split), start + size)

@@ -298,7 +298,8 @@ def _report(recipe, splits, model, history, val, judged):
 
 def _probabilities(model, batches):
     """Probabilities of a split's images; of several labels the network's own scores."""
-    found = model.predict(batches, verbose=0)
+    with training.native_operations(model):
+        found = model.predict(batches, verbose=0)
     return found.astype(np.float64) if batches.split.labels.ndim == 2 else evaluation.softmax(found)
 
 

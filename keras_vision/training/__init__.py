@@ -6,6 +6,7 @@ from keras_vision.training.distillation import student_of
 from keras_vision.training.fit import compile_model, fit
 from keras_vision.training.history import History
 from keras_vision.training.interrupt import Interrupt, Interrupted
+from keras_vision.training.native_operations import native_operations
 from keras_vision.training.own_loop import PREDICTIONS, STEPS
 from keras_vision.training.profile import Profile, profile
 from keras_vision.training.range_test import range_test
@@ -23,6 +24,7 @@ __all__ = [
     "class_weights",
     "compile_model",
     "fit",
+    "native_operations",
     "profile",
     "range_test",
     "read_curve",

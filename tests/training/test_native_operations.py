@@ -83,6 +83,19 @@ def test_frozen_layers_do_not_change():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("arguments", [{}, {"scale": False}, {"center": False}, {"dtype": "mixed_bfloat16"}])
+def test_known_statistics_give_keras_own_outputs_and_gradients(arguments):
+    shape, found = (5, 4, 3), []
+    for enabled in (True, False):
+        model = network(shape, **arguments)
+        model.get_layer("tested").trainable = False
+        model.compile(keras.optimizers.SGD(0.005), "mse")
+        with native_operations(model, enabled=enabled):
+            found.append(outcome(model, shape))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-3 * np.abs(other).max())
+
+
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()
@@ -131,6 +144,10 @@ def convolution(kind=layers.Conv2D, filters=6, size=3, **arguments):
     return kind(filters, size, name="tested", **arguments)
 
 
+def depthwise(**arguments):
+    return layers.DepthwiseConv2D((4, 3), name="tested", activation="relu", **arguments)
+
+
 ON_TORCH = {
     "valid": lambda **arguments: convolution(**arguments),
     "same": lambda **arguments: convolution(padding="same", use_bias=False, **arguments),
@@ -140,6 +157,10 @@ ON_TORCH = {
     "dilated": lambda **arguments: convolution(size=(3, 1), padding="same", dilation_rate=2, **arguments),
     "groups": lambda **arguments: convolution(groups=2, **arguments),
     "8-bit kernel": lambda **arguments: QuantizedConv2D(4, 3, padding="same", name="tested", **arguments),
+    "depthwise": lambda **arguments: depthwise(strides=2, **arguments),
+    "depthwise, padded": lambda **arguments: depthwise(padding="same", depth_multiplier=2, **arguments),
+    "depthwise, padded on the right": lambda **arguments: depthwise(strides=2, padding="same", **arguments),
+    "depthwise, dilated": lambda **arguments: depthwise(padding="same", dilation_rate=2, use_bias=False, **arguments),
     "pooling": lambda **arguments: layers.MaxPooling2D((2, 3), name="tested", **arguments),
     "overlapping": lambda **arguments: layers.MaxPooling2D(3, strides=2, name="tested", **arguments),
 }

@@ -1,0 +1,113 @@
+"""From ImageNet weights to a classifier: the recipes of `train` beside three common ways, from the same weights.
+
+Run:     python benchmarks/transfer.py --data FOLDER [--size 160] [--seeds 3] [--only NAME ...] [--threads 2] [--quick]
+Peers:   `torch_transfer.py`
+Every training is a process of its own, alone, with the same training, validation and test images; the test split is
+read once by the finished model. Minutes and processor time are those of the whole process, from the files to the
+metrics, and of ours also of the report. Results that exist are kept; --again measures anew.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import record
+from trainings import THREADS, mean_and_margin
+
+PEERS = ("probe", "model_maker", "model_maker_finetune", "torchvision")
+OURS = ("frozen", "finetune")
+METRICS = ("accuracy", "balanced_accuracy", "auc", "sensitivity", "specificity")
+
+
+def command(name, seed, options, out):
+    here, size = Path(__file__).parent, ["--size", str(options.size)]
+    common = ["--data", options.data, "--seed", str(seed), "--out", out, *size, *options.flags]
+    common += ["--limit", "60"] if options.quick else []
+    if name in PEERS:
+        return [sys.executable, str(here / "torch_transfer.py"), "--method", name, *common]
+    quick = ["--epochs", "2"] if options.quick else []
+    track = [sys.executable, "-m", f"keras_vision.{options.track}"]
+    recipe = name if options.track == "train" else "pretrained"
+    return [*track, "--recipe", recipe, "--explain", "none", *common, *quick]
+
+
+def measure(name, seed, options):
+    """A row: metrics on test with intervals, accuracy on validation, minutes, processor seconds, peak megabytes."""
+    environment = {**os.environ, **dict.fromkeys(THREADS, str(options.threads)), "KERAS_BACKEND": options.backend}
+    with tempfile.TemporaryDirectory() as folder, open(os.path.join(folder, "log"), "w+") as log:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command(name, seed, options, os.path.join(folder, "run")),
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - started
+        if process.returncode:
+            log.seek(0)
+            sys.exit(f"{name}, seed {seed}, ended with {process.returncode}:\n{log.read()[-2000:]}")
+        report = json.loads(Path(folder, "run", "report.json").read_text("utf-8"))
+    found = {**report.get("operating_point", {}), **report["metrics"]}
+    return {
+        **{metric: found[metric] for metric in METRICS if isinstance(found.get(metric), dict)},
+        "validation_accuracy": report["validation_metrics"]["accuracy"]["value"],
+        "minutes": seconds / 60,
+        "processor_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_megabytes": usage.ru_maxrss / 1024,
+    }
+
+
+def summary(rows):
+    """Of each way the mean accuracy and AUC over seeds with the half width of a 95 % t interval, and the minutes."""
+    found = {}
+    for name, seeds in rows.items():
+        values = list(seeds.values())
+        found[name] = {
+            "seeds": len(values),
+            **{metric: mean_and_margin([row[metric]["value"] for row in values]) for metric in ("accuracy", "auc")},
+            "minutes": statistics.mean(row["minutes"] for row in values),
+            "processor_seconds": statistics.mean(row["processor_seconds"] for row in values),
+        }
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="flower_photos", help="folder, or name of a data set")
+    parser.add_argument("--track", default="train", choices=("train", "bones", "plants"))
+    parser.add_argument("--size", type=int, default=160, help="side of the images in pixels")
+    parser.add_argument("--flags", nargs="+", default=[], help="how images are read, such as color=gray drop-leaks")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=[*OURS, *PEERS], help="ways to measure (default: all)")
+    parser.add_argument("--backend", default="torch", help="of ours")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="60 images of each split, one seed, writes no file")
+    parser.add_argument("--again", action="store_true", help="measure again what is known")
+    options = parser.parse_args()
+    options.flags = [f"--{flag}" for flag in options.flags]
+    name = f"transfer_{Path(options.data).name}"
+    place = record.RESULTS / f"{name}.json"
+    settings = [options.track, options.size, *options.flags, options.backend, options.threads]
+    known = json.loads(place.read_text("utf-8"))["details"] if place.is_file() else {}
+    rows = known.get("rows", {}) if known.get("settings") == settings and not (options.again or options.quick) else {}
+    for seed in range(1 if options.quick else options.seeds):
+        for way in options.only:
+            if str(seed) not in rows.setdefault(way, {}):
+                rows[way][str(seed)] = measure(way, seed, options)
+                print(f"{way}, seed {seed}: {json.dumps(rows[way][str(seed)])}", flush=True)
+                if not options.quick:
+                    record.finish(name, summary(rows), {"settings": settings, "rows": rows})
+    print(json.dumps(summary(rows)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
