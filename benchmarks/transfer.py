@@ -87,7 +87,7 @@ def main():
     parser.add_argument("--flags", nargs="+", default=[], help="how images are read, such as color=gray drop-leaks")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=[*OURS, *PEERS], help="ways to measure (default: all)")
-    parser.add_argument("--backend", default="torch", help="of ours")
+    parser.add_argument("--backend", default="tensorflow", help="of ours")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="60 images of each split, one seed, writes no file")
     parser.add_argument("--again", action="store_true", help="measure again what is known")
