@@ -201,6 +201,10 @@ def main():
             metric: {"value": interval.value, "low": interval.low, "high": interval.high}
             for metric, interval in judgement.metrics.items()
         }
+    if splits.num_classes == 2:
+        known = splits.val.labels, found["val"], splits.positive_label(None)
+        point = evaluation.operating_point(splits.test.labels, found["test"], *known)
+        report["operating_point"] = point and point.to_dict(splits.class_names)
     report["training"] = {"seconds": seconds}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")

@@ -23,6 +23,7 @@ from trainings import THREADS, mean_and_margin
 PEERS = ("probe", "model_maker", "model_maker_finetune", "torchvision")
 OURS = ("frozen", "finetune")
 METRICS = ("accuracy", "balanced_accuracy", "auc", "sensitivity", "specificity")
+COSTS = ("minutes", "processor_seconds", "peak_megabytes")
 
 
 def command(name, seed, options, out):
@@ -55,7 +56,8 @@ def measure(name, seed, options):
             log.seek(0)
             sys.exit(f"{name}, seed {seed}, ended with {process.returncode}:\n{log.read()[-2000:]}")
         report = json.loads(Path(folder, "run", "report.json").read_text("utf-8"))
-    found = {**report.get("operating_point", {}), **report["metrics"]}
+    point = report.get("operating_point") or {"at_threshold": {}}
+    found = {**report["metrics"], **point["at_threshold"]}
     return {
         **{metric: found[metric] for metric in METRICS if isinstance(found.get(metric), dict)},
         "validation_accuracy": report["validation_metrics"]["accuracy"]["value"],
@@ -66,17 +68,30 @@ def measure(name, seed, options):
 
 
 def summary(rows):
-    """Of each way the mean accuracy and AUC over seeds with the half width of a 95 % t interval, and the minutes."""
+    """Of each way the means over seeds; of the metrics also half the width of a 95 % t interval over them."""
     found = {}
     for name, seeds in rows.items():
         values = list(seeds.values())
-        found[name] = {
-            "seeds": len(values),
-            **{metric: mean_and_margin([row[metric]["value"] for row in values]) for metric in ("accuracy", "auc")},
-            "minutes": statistics.mean(row["minutes"] for row in values),
-            "processor_seconds": statistics.mean(row["processor_seconds"] for row in values),
-        }
+        found[name] = {"seeds": len(values)}
+        for metric in METRICS:
+            if all(metric in row for row in values):
+                found[name][metric], found[name][f"{metric}_margin"] = mean_and_margin(
+                    [row[metric]["value"] for row in values]
+                )
+        for cost in COSTS:
+            found[name][cost] = statistics.mean(row[cost] for row in values)
     return found
+
+
+def table(found):
+    """A Markdown table of a summary."""
+    metrics = [metric for metric in METRICS if all(metric in row for row in found.values())]
+    print("| way | " + " | ".join([*metrics, "seeds", *COSTS]).replace("_", " ") + " |")
+    print("|---" * (len(metrics) + 2 + len(COSTS)) + "|")
+    for name, row in found.items():
+        cells = [f"{row[metric]:.3f} ± {row[f'{metric}_margin']:.3f}" for metric in metrics]
+        costs = [f"{row[COSTS[0]]:.1f}", *(f"{row[cost]:,.0f}" for cost in COSTS[1:])]
+        print(f"| `{name}` | " + " | ".join([*cells, str(row["seeds"]), *costs]) + " |")
 
 
 def main():
@@ -105,6 +120,7 @@ def main():
                 print(f"{way}, seed {seed}: {json.dumps(rows[way][str(seed)])}", flush=True)
                 if not options.quick:
                     record.finish(name, summary(rows), {"settings": settings, "rows": rows})
+    table(summary(rows))
     print(json.dumps(summary(rows)))
     return 0
 

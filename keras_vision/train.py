@@ -28,7 +28,7 @@ PRETRAINED_FLAGS = (
 )
 UNEVEN = 3  # Ratio of the largest to the smallest class from which rare ones get more weight.
 # Images that pass in all epochs together, and the bounds of the epochs.
-PASSES, FEWEST, MOST = 32_000, 6, 30
+PASSES, FEWEST, MOST = 44_000, 6, 30
 
 PHOTOS = AugmentationSpec(
     random_resized_crop=0.5,
