@@ -563,6 +563,12 @@ class TrainingSpec(_Checked):
         low=0.0,
         high=0.99999,
     )
+    true_statistics: bool | None = knob(
+        False,
+        "before each validation, re-estimate the normalizations' means and variances with dropout off; None in Python: "
+        "where a network has dropout before a normalization",
+        type=bool,
+    )
     precision: str = knob(
         "float32",
         "number format of the training; mixed_bfloat16 is faster on processors and accelerators that support it; "

@@ -152,7 +152,7 @@ def test_the_table_is_right_about_optimizers_and_schedules(optimizer, schedule):
 def trained_by(recipe):
     """Everything that decides the steps: the optimizer with its schedule, and the callbacks."""
     optimizer = _optimizer(recipe.training, 10)
-    callbacks = _callbacks(recipe.training, None)
+    callbacks = _callbacks(recipe.training, None, None)
     plateau = [vars(item) for item in callbacks if isinstance(item, keras.callbacks.ReduceLROnPlateau)]
     settings = [(part["factor"], part["patience"]) for part in plateau]
     config = {key: value for key, value in optimizer.get_config().items() if key != "name"}

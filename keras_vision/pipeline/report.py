@@ -61,6 +61,7 @@ class Report:
         interruptions: Where the run was interrupted.
         checkpoints: How many checkpoints the last session wrote, and the seconds that this took.
         exact: Whether an interrupted training has the numbers of an uninterrupted one on this backend.
+        true_statistics: Whether the normalizations' statistics were re-estimated before each validation.
     """
 
     track: str
@@ -92,6 +93,7 @@ class Report:
     interruptions: tuple[Interruption, ...] = ()
     checkpoints: tuple[int, float] = (0, 0.0)
     exact: bool = True
+    true_statistics: bool = False
 
     @property
     def title(self) -> str:
@@ -330,6 +332,7 @@ class Report:
                 "epochs": len(self.epochs),
                 "best_epoch": self.best_epoch,
                 "seconds": self.train_seconds,
+                "true_statistics": self.true_statistics,
                 "parameters": self.parameters,
                 "checkpoints": dict(zip(("written", "seconds"), self.checkpoints, strict=True)),
                 "accuracy": self.training_accuracy,

@@ -121,10 +121,15 @@ def _in_groups(judgement):
 
 def _training(report, pngs):
     accuracy = report.validation.metrics[report.main].value
+    statistics = (
+        " Before each validation the normalizations' means and variances were re-estimated with dropout off."
+        if report.true_statistics
+        else ""
+    )
     curves = f"""{picture("learning_curves", pngs["learning_curves"])}
 <p class="note">Training metrics are measured while the weights change, with augmentation and dropout where the recipe
 has them. Without both, the finished model's {words(report.main)} is {report.training_accuracy:.3f} on training images
-and {accuracy:.3f} on the validation split.</p>"""
+and {accuracy:.3f} on the validation split.{statistics}</p>"""
     if "labels" in pngs:
         return curves + _labels(report, pngs) + _interrupted(report) + _profile(report, pngs)
     few = len(report.class_names) <= plots.FEW_CLASSES

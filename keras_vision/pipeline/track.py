@@ -280,6 +280,7 @@ def _report(recipe, splits, model, history, val, judged):
         epochs=history.epochs,
         best_epoch=history.best_epoch,
         train_seconds=history.seconds,
+        true_statistics=training.reestimates_statistics(model, recipe.training),
         parameters=model.count_params(),
         split=spec.judge_on,
         judgement=judgement,

@@ -11,6 +11,7 @@ from keras_vision.training.own_loop import PREDICTIONS, STEPS
 from keras_vision.training.profile import Profile, profile
 from keras_vision.training.range_test import range_test
 from keras_vision.training.rate_curve import RateCurve, read_curve
+from keras_vision.training.statistics import reestimate_statistics, reestimates_statistics
 
 __all__ = [
     "PREDICTIONS",
@@ -28,5 +29,7 @@ __all__ = [
     "profile",
     "range_test",
     "read_curve",
+    "reestimate_statistics",
+    "reestimates_statistics",
     "student_of",
 ]

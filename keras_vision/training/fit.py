@@ -19,6 +19,7 @@ from keras_vision.training.history import History
 from keras_vision.training.native_operations import native_operations
 from keras_vision.training.resuming import FromStep, resumed
 from keras_vision.training.several_labels import LabelsCrossentropy, label_weights
+from keras_vision.training.statistics import TrueStatistics, reestimates_statistics
 from keras_vision.training.torch_state import flush_denormals
 
 
@@ -69,7 +70,8 @@ def fit(
     # After mixup, Keras uses the weight of the class with the larger share, see `data/mixup.py`.
     weights = None if several else class_weights(labels, num_classes, spec.class_weight)
     native = spec.native_operations
-    remembering = [log, *_callbacks(spec, log_dir), *callbacks]
+    looked_at = train.split if reestimates_statistics(model, spec) else None
+    remembering = [log, *_callbacks(spec, log_dir, looked_at), *callbacks]
 
     def train_from(epoch, *keepers):
         model.fit(
@@ -207,10 +209,13 @@ def _adjust_logits(model, counts, strength):
         bias.assign(keras.ops.convert_to_numpy(bias) - strength * np.log(counts / counts.sum()))
 
 
-def _callbacks(spec, log_dir):
+def _callbacks(spec, log_dir, split):
+    """The spec's callbacks; with the training split also the one that re-estimates the statistics."""
     callbacks = []
     if spec.ema_momentum:
         callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    if split is not None:  # Of the averaged weights, if there are any.
+        callbacks.append(TrueStatistics(split))
     if spec.schedule == "plateau":
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(

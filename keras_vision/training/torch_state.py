@@ -53,6 +53,18 @@ def _is_faulty(layer: Any) -> bool:
 
 
 @contextlib.contextmanager
+def without_gradients() -> Iterator[None]:
+    """On torch, computes without remembering anything for gradients; the others remember only where they are told."""
+    if keras.backend.backend() != "torch":
+        yield
+        return
+    import torch
+
+    with torch.no_grad():
+        yield
+
+
+@contextlib.contextmanager
 def kept(variables: Sequence[Any]) -> Iterator[None]:
     """Restores torch's random generator and the variables' gradients when the block ends, also after an error.
 
