@@ -5,11 +5,12 @@
 
 const PLACES = 12;
 
-// Squares that cover the image: a quarter of the shorter side, so that each pixel is covered several times.
+// Squares that cover the image, a quarter of its shorter side each: at least `count` in a row and in a column, where they
+// are different, and as many as leave no pixel out.
 export function places(height, width, count = PLACES) {
   const side = Math.max(1, Math.round(Math.min(height, width) / 4));
   const starts = (size) => {
-    const number = Math.min(count, size - side + 1);
+    const number = Math.min(Math.max(count, Math.ceil(size / side)), size - side + 1);
     if (number <= 1) return [0];
     return Array.from({ length: number }, (_, index) => Math.round((index * (size - side)) / (number - 1)));
   };

@@ -110,6 +110,7 @@ async function takeNow(items) {
   const said = last && items.length === 1 ? `${last.name}: ${answerText(last.answers[chosen()].probabilities, page)}.` : "";
   status(said || `${results.length} picture${results.length === 1 ? "" : "s"} answered.`);
   summarize();
+  last?.view.scrollIntoView({ block: "nearest" });
 }
 
 function takeFiles(files) {
@@ -152,7 +153,7 @@ function heat(result, place, canvas, note, button) {
         status(`Covering part ${count} of ${total} ...`);
         await pause();
       });
-      draw(canvas, withHeat(image, found.heatmap));
+      if (found.lowest < found.before) draw(canvas, withHeat(image, found.heatmap));
       const name = page.classNames[label];
       note.textContent =
         found.lowest < found.before
@@ -251,7 +252,7 @@ function build() {
     byId("other").append(element("option", { value: place, text: model.name }));
     byId("about").append(aboutView(model, place === 0));
   }
-  byId("other").prepend(element("option", { value: -1, text: "no other" }));
+  byId("other").prepend(element("option", { value: -1, text: "none" }));
   byId("model").value = 0;
   byId("other").value = page.models.length > 1 ? 1 : -1;
   byId("choices").hidden = page.models.length === 1;

@@ -77,8 +77,8 @@ export function answerView(answer, model, page) {
   const ranked = order(answer.probabilities);
   const rows = (labels) => labels.map((label) => barRow(label, answer.probabilities[label], chosen.has(label), page));
   const body = element("tbody", {}, ...rows(ranked.slice(0, FEW)));
-  const caption = page.thresholds === null ? "probability" : "probability; the line is the label's threshold";
-  const table = element("table", { class: "bars" }, element("caption", { class: "soft small", text: caption }), body);
+  const [caption, kind] = page.thresholds === null ? ["Probabilities", "unseen"] : ["The line is a label's threshold.", "soft small"];
+  const table = element("table", { class: "bars" }, element("caption", { class: kind, text: caption }), body);
   const parts = [element("p", { class: "answer", text: answerText(answer.probabilities, page) }), table];
   if (ranked.length > FEW) {
     const more = element("button", { type: "button", text: `Show all ${ranked.length} classes` });

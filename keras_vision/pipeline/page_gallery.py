@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from keras_vision import data
+from keras_vision import backend
 from keras_vision.files import outside
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.recipe import DataSpec, InputError, first_line, printable
@@ -63,7 +63,9 @@ def read(run: Path, most: int) -> Gallery:
         return Gallery([], "", heatmaps, caption)
     names = [str(name) for name in report["class_names"]]
     found = [_item(row, images[row["image_sha256"]], names) for row in rows if row["image_sha256"] in images]
-    note = f"From the {report.get('split')} split, which the model was not trained on: the first of each class, and the "
+    note = (
+        f"From the {report.get('split')} split, which the model was not trained on: the first of each class, and the "
+    )
     return Gallery(found, note + "most confident mistakes. Click one to classify it.", heatmaps, caption)
 
 
@@ -85,7 +87,9 @@ def _rows(run: Path, report: dict[str, Any], most: int) -> list[dict[str, str]]:
         having = [row for row in every if str(label) in row["label"].split("|")]
         chosen |= {row["image_sha256"]: row for row in having[:each]}
     wrong = [row for row in every if row["label"] != row["predicted"]]
-    for row in sorted(wrong, key=_confidence, reverse=True)[: int(recipe.get("evaluation", {}).get("misclassified", 25))]:
+    for row in sorted(wrong, key=_confidence, reverse=True)[
+        : int(recipe.get("evaluation", {}).get("misclassified", 25))
+    ]:
         chosen.setdefault(row["image_sha256"], row)
     return list(chosen.values())[:most]
 
@@ -107,7 +111,8 @@ def _data_spec(run: Path) -> tuple[DataSpec, int]:
 def _images(spec: DataSpec, seed: int, split: str, rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
     """The images by the SHA-256 of their pixels."""
     wanted, found = {row["image_sha256"] for row in rows}, {}
-    splits = data.load_splits(spec, seed)
+    # With Keras, which a page of files alone does without.
+    splits = backend.import_quietly("keras_vision.data").load_splits(spec, seed)
     for image in getattr(splits, split if split in ("train", "val", "test") else "test").images:
         image = np.ascontiguousarray(image)
         digest = hashlib.sha256(image.tobytes()).hexdigest()
