@@ -126,7 +126,7 @@ function show(result) {
   const note = element("p", { class: "soft" });
   const button = element("button", { type: "button", text: "Which parts matter?" });
   button.addEventListener("click", () => heat(result, places[0], canvas, note, button));
-  const title = result.truth === null ? result.name : `${result.name}; it is: ${result.truth}`;
+  const title = result.truth === null ? result.name : `${result.name}, in truth: ${result.truth}`;
   const view = element(
     "article",
     {},

@@ -17,9 +17,10 @@ export function element(name, { text, ...attributes } = {}, ...children) {
 }
 
 export function percent(value) {
-  if (value > 0 && value < 0.001) return "< 0.1 %";
-  if (value < 1 && value > 0.999) return "> 99.9 %";
-  return `${(100 * value).toFixed(1)} %`;
+  // The spaces keep a number and its sign on one line.
+  if (value > 0 && value < 0.001) return "<\u00a00.1\u00a0%";
+  if (value < 1 && value > 0.999) return ">\u00a099.9\u00a0%";
+  return `${(100 * value).toFixed(1)}\u00a0%`;
 }
 
 export function milliseconds(value) {
@@ -79,7 +80,11 @@ export function answerView(answer, model, page) {
   const body = element("tbody", {}, ...rows(ranked.slice(0, FEW)));
   const [caption, kind] = page.thresholds === null ? ["Probabilities", "unseen"] : ["The line is a label's threshold.", "soft small"];
   const table = element("table", { class: "bars" }, element("caption", { class: kind, text: caption }), body);
-  const parts = [element("p", { class: "answer", text: answerText(answer.probabilities, page) }), table];
+  const parts = [
+    element("p", { class: "soft small", text: `${model.name}, ${milliseconds(answer.milliseconds)}` }),
+    element("p", { class: "answer", text: answerText(answer.probabilities, page) }),
+    table,
+  ];
   if (ranked.length > FEW) {
     const more = element("button", { type: "button", text: `Show all ${ranked.length} classes` });
     more.addEventListener("click", () => {
@@ -88,8 +93,6 @@ export function answerView(answer, model, page) {
     });
     parts.push(more);
   }
-  const name = page.models.length > 1 ? `${model.name}: ` : "";
-  parts.push(element("p", { class: "soft small", text: `${name}${milliseconds(answer.milliseconds)}` }));
   return element("div", {}, ...parts);
 }
 

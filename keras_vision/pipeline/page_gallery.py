@@ -102,8 +102,11 @@ def _data_spec(run: Path) -> tuple[DataSpec, int]:
     """The data of a run and its seed."""
     recipe = outside.read_json(run / run_folder.RECIPE)
     known = {item.name for item in fields(DataSpec)}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe["data"].items()}
-    spec = DataSpec(**{name: value for name, value in values.items() if name in known})
+    written = {name: value for name, value in recipe["data"].items() if name in known}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in written.items()
+    }
+    spec = DataSpec(**values)
     # Duplicates and what is left out of train do not change the split that was evaluated.
     return replace(spec, audit_leaks=False, drop_leaks=False), int(recipe.get("seed") or 0)
 
