@@ -25,6 +25,7 @@ import record
 
 from keras_vision import page, quantization
 from keras_vision.classifier import Classifier
+from keras_vision.recipe import SCHEMES
 
 ROOT = Path(__file__).parents[1]
 NETWORKS = ("derma-best", "plants-robust")
@@ -146,7 +147,7 @@ def main():
     parser.add_argument("--mediapipe", type=Path, default=None)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    schemes = ("qat",) if options.quick else quantization.SCHEMES
+    schemes = ("qat",) if options.quick else SCHEMES
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pngs, jpegs = pictures(options.flowers, folder, 10 if options.quick else options.images)

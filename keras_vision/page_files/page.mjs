@@ -89,6 +89,7 @@ function take(items) {
 async function takeNow(items) {
   byId("problems").replaceChildren();
   let taken = 0;
+  let place = 0;
   for (const [name, decode, extra] of items) {
     if (items.length > 1) status(`Picture ${taken + 1} of ${items.length} ...`);
     progress(taken, items.length);
@@ -97,16 +98,18 @@ async function takeNow(items) {
       const images = fitted(await decode());
       const result = { name, images, answers: page.models.map(() => null), view: null, truth: null, ...extra };
       for (const place of shown()) await answer(result, place);
-      results.unshift(result);
+      // New pictures come on top, those of one choice in their order.
+      results.splice(place, 0, result);
       show(result);
-      byId("answers").prepend(result.view);
+      byId("answers").insertBefore(result.view, byId("answers").children[place] ?? null);
+      place += 1;
     } catch (error) {
       problem(error.message ?? String(error));
     }
     taken += 1;
   }
   progress(1, 1);
-  const last = results[0];
+  const last = place > 0 ? results[0] : undefined;
   const said = last && items.length === 1 ? `${last.name}: ${answerText(last.answers[chosen()].probabilities, page)}.` : "";
   status(said || `${results.length} picture${results.length === 1 ? "" : "s"} answered.`);
   summarize();
@@ -153,7 +156,11 @@ function heat(result, place, canvas, note, button) {
         status(`Covering part ${count} of ${total} ...`);
         await pause();
       });
-      if (found.lowest < found.before) draw(canvas, withHeat(image, found.heatmap));
+      if (found.lowest < found.before) {
+        const heated = element("canvas", { role: "img", "aria-label": `${result.name} with its heatmap` });
+        draw(heated, withHeat(image, found.heatmap));
+        canvas.after(heated);
+      }
       const name = page.classNames[label];
       note.textContent =
         found.lowest < found.before

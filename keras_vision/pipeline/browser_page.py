@@ -29,6 +29,7 @@ MODULES = ("png", "resize", "pixels", "decode", "scores", "occlusion", "runtime"
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./\w+\.mjs";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(async )?function|const|class)", re.MULTILINE)
 MAX_MODEL_BYTES = 2**28  # A browser keeps a page's text in strings of at most half a gigabyte.
+FEW_NAMES = 12  # Names of classes that the head of a page lists.
 NOT_A_DEVICE = (
     "Not a medical device. For teaching and research only: its answers must not be used for diagnosis or treatment."
 )
@@ -191,9 +192,13 @@ def _values(classifiers, models, title, medical, shown) -> dict[str, Any]:
     height, width, channels = first.image_shape
     thresholds = None if first.thresholds is None else first.thresholds.tolist()
     what = f"{len(first.class_names):,} {'classes' if thresholds is None else 'labels'}"
+    if len(first.class_names) <= FEW_NAMES:
+        what += f": {', '.join(first.class_names)}"
     colors = "gray" if channels == 1 else "colour"
-    lead = f"Tells {what} in pictures, which it sees as {height} x {width} pixels, {colors}. It runs in this browser: "
-    lead += "no picture leaves this device."
+    lead = (
+        f"Knows {what}. It sees {height} x {width} pixels, {colors}. It runs in this browser: no picture leaves this "
+    )
+    lead += "device."
     medical = medical or page_model.is_medical(models, first.class_names)
     return {
         "title": printable(title or facts.get("model") or first.path.stem),

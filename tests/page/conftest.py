@@ -141,7 +141,7 @@ class Tab:
         """Name and probabilities of each answer of each model, the first picture first."""
         return self.run(
             "kerasVisionPage.results.map(({ name, answers }) => [name, answers.map((one) => one && one.probabilities)])"
-        )[::-1]
+        )
 
     def complaints(self):
         """Errors of this tab that the browser has written, such as what its policy refused."""
