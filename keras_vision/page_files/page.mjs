@@ -316,7 +316,10 @@ async function start() {
     for (const place of shown()) await runner(place);
     status("Ready.");
   })();
-  await queue.catch((error) => problem(`The classifier does not start: ${error.message ?? error}.`));
+  await queue.catch((error) => {
+    status("");
+    problem(`The classifier does not start: ${error.message ?? error}.`);
+  });
   // For whoever tests or scripts this page.
   globalThis.kerasVisionPage = { results, page, idle: () => queue };
 }

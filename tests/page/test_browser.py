@@ -168,6 +168,16 @@ def test_a_browser_without_simd_gets_a_sentence(browser, small_page):
     tab.close()
 
 
+def test_a_browser_that_computes_otherwise_is_noticed(browser, small_page, tmp_path):
+    text = Path(small_page.removeprefix("file://")).read_text("utf-8")
+    begin, probes, end = text.partition('"probes":[[')
+    changed = tmp_path / "changed.html"
+    changed.write_text(begin + probes + "0.5" + end[end.index(",") :], "utf-8")
+    tab = browser.open(changed.as_uri()).ready()
+    assert tab.text("#problems").startswith("int8: this browser's scores differ from LiteRT's by up to 0.")
+    tab.close()
+
+
 @pytest.mark.parametrize("width", [1200, 390])
 @pytest.mark.parametrize("dark", [False, True])
 def test_axe_finds_nothing_and_nothing_is_cut_off(width, dark, browser, small_page, pictures):

@@ -64,6 +64,7 @@ def test_the_unit_tests_of_the_modules_pass(node):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_a_hundred_odd_sizes_are_resized_as_by_the_packages_reader(assert_same_pixels):
     random, tasks = np.random.default_rng(0), []
     for number in range(120):
