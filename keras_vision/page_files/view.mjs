@@ -137,8 +137,8 @@ export function aboutView(model, open) {
       element(
         "details",
         {},
-        element("summary", { text: "The whole card" }),
-        element("pre", { class: "small", tabindex: "0", "aria-label": "The whole card", text: JSON.stringify(model.card, null, 2) }),
+        element("summary", { text: "The card, without recipe and environment" }),
+        element("pre", { class: "small", tabindex: "0", "aria-label": "The card", text: JSON.stringify(model.card, null, 2) }),
       ),
     );
   }
