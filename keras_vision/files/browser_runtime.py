@@ -19,7 +19,7 @@ from keras_vision.recipe import InputError, first_line
 
 PACKAGE, VERSION = "@litertjs/core", "2.5.3"
 ARCHIVE = f"litertjs-core-{VERSION}.tgz"
-# As the registry states it: https://docs.npmjs.com/cli/configuring-npm/package-lock-json, `integrity`.
+# The `integrity` of the archive, as npm view states it.
 SHA512 = "PlGmbMOq9WitX7FO0jhbdJw9GthatsyuCQXjTt/wJZo0FLaw48q4tz8IwqgqCIkviYGr9OFDL1kCnN4nzWoyJQ=="
 MAX_BYTES = 16 * 2**20  # The archive has 11.8 MB.
 CORE = "package/dist/index.js"
