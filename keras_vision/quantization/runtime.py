@@ -149,13 +149,30 @@ class Runner:
 
     def set_image(self, image: Any) -> None:
         """Sets the input to an image with pixel values from 0 to 255, in the type and range that the file takes."""
+        self.interpreter.set_tensor(self._input["index"], self.as_input(image)[np.newaxis])
+
+    def as_input(self, pixels: Any) -> np.ndarray:
+        """Pixel values from 0 to 255, shape `(..., C)`, in the type and range that the file takes."""
         kind = self._input["dtype"]
         if self.input_range is not None:
             low, high = (np.float32(end) for end in self.input_range)
-            image = self._stored(low + np.asarray(image, np.float32) * ((high - low) / 255))
+            pixels = self._stored(low + np.asarray(pixels, np.float32) * ((high - low) / 255))
         elif kind == np.int8:
-            image = np.asarray(image, np.int16) - 128
-        self.interpreter.set_tensor(self._input["index"], np.asarray(image, kind)[np.newaxis])
+            pixels = np.asarray(pixels, np.int16) - 128
+        return np.asarray(pixels, kind)
+
+    @property
+    def output_type(self) -> str:
+        """Type of the output, such as `uint8`."""
+        return np.dtype(self._output["dtype"]).name
+
+    def byte_scores(self) -> np.ndarray | None:
+        """The score of each value of an 8-bit output, the lowest first, shape `(256,)`; None for a float output."""
+        scale, zero_point = self._output["quantization"]
+        if not scale or np.dtype(self._output["dtype"]).itemsize != 1:
+            return None
+        lowest = np.iinfo(self._output["dtype"]).min
+        return (np.arange(lowest, lowest + 256, dtype=np.float32) - zero_point) * np.float32(scale)
 
     def scores(self) -> np.ndarray:
         """The last run's scores, float32, shape `(K,)`."""
