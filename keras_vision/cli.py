@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from keras_vision import backend
+from keras_vision.files import packages
 from keras_vision.files.packaged_weights import packaged_weights
 from keras_vision.recipe import LITES, InputError, Recipe, flag, override, smoke, specs, unread
 
@@ -143,6 +144,11 @@ def exit_status() -> Iterator[_Status]:
         yield status
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        status.code = 2
+    except ModuleNotFoundError as error:
+        if (missing := packages.sentence(error)) is None:
+            raise
+        print(f"error: {missing}", file=sys.stderr)
         status.code = 2
     except KeyboardInterrupt as error:
         # The pipeline's own has more to tell; it is not imported here.
