@@ -4,8 +4,9 @@ Run:     python benchmarks/install.py [--quick]
 Builds both, the wheel from the sdist. Then, for each list: a fresh environment in a temporary folder, `pip install
 --no-deps WHEEL -r requirements/NAME.txt` without pip's cache, and a command in it from another folder: `derma --augment
 --data synthetic --tflite --smoke`, or `predict` with a .tflite file. `full` is `pip install WHEEL`. Seconds of an
-install are mostly the network's. Megabytes are those of the environment, pip among them. --quick: only `predict`, once
-from the wheel and once from the sdist. Needs an index of packages. Writes results/install.json.
+install are mostly the network's; CPU seconds, of all threads together, depend less on what else runs. Megabytes are
+those of the environment, pip among them. --quick: only `predict`, from the wheel and then from the sdist. Needs an
+index of packages. Writes results/install.json.
 """
 
 import argparse
@@ -28,22 +29,23 @@ BINARIES = "Scripts" if os.name == "nt" else "bin"
 
 
 def call(*command, cwd):
-    """Seconds of a command, and what it printed; ends this program with its output if it fails."""
+    """Seconds of a command, its CPU seconds, and what it printed; ends this program with its output if it fails."""
     hidden = ("PYTHONPATH", "KERAS_BACKEND", "VIRTUAL_ENV")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    started = time.perf_counter()
+    started, before = time.perf_counter(), os.times()
     done = subprocess.run(
         [*map(str, command)],
         cwd=cwd,
         env={**environment, "KERAS_HOME": str(cwd)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stdout}\n{done.stderr}")
-    return time.perf_counter() - started, done.stdout
+    after = os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - started, used, done.stdout
 
 
 def environment(folder):
@@ -71,18 +73,18 @@ def install(programs, package, name, work, *more):
 
 
 def use(programs, name, work):
-    """Seconds of the command that the environment is for, when it runs for the first time and again; what it left."""
+    """Seconds and CPU seconds of the command that the environment is for, and what it left."""
     code = "import keras_vision; print(keras_vision.__file__)"
-    place = Path(call(programs / "python", "-c", code, cwd=work)[1].strip())
+    place = Path(call(programs / "python", "-c", code, cwd=work)[2].strip())
     if ROOT in place.parents:
         sys.exit(f"{place} is the checkout's.")
     command = (programs / "keras-vision", *(PREDICT if name == "predict" else TRAIN))
-    first, again = (call(*command, cwd=work) for _ in range(2))
+    seconds, used, output = call(*command, cwd=work)
     if name == "predict":
-        return first[0], again[0], json.loads(again[1])[0]["label"]
+        return seconds, used, json.loads(output)[0]["label"]
     record_of_run = json.loads((work / "run" / "report.json").read_text("utf-8"))
     files = ", ".join(row["scheme"] for row in record_of_run["tflite"])
-    return first[0], again[0], f"{record_of_run['environment']['backend']}: {files}"
+    return seconds, used, f"{record_of_run['environment']['backend']}: {files}"
 
 
 def megabytes(folder):
@@ -102,19 +104,19 @@ def main():
         sdist, wheel = build(work)
         sizes = {"wheel": wheel.stat().st_size, "sdist": sdist.stat().st_size}
         print(f"wheel {sizes['wheel'] / 1e6:.2f} MB, sdist {sizes['sdist'] / 1e6:.2f} MB", flush=True)
-        print(f"{'list':<12}{'install, s':>12}{'MB':>8}{'first run, s':>14}{'again, s':>10}  result", flush=True)
+        print(f"{'list':<12}{'install, s':>12}{'MB':>8}{'run, s':>8}{'CPU, s':>8}  result", flush=True)
         for name in NAMES[:1] if options.quick else NAMES:
             programs = environment(work / name)
             seconds = install(programs, wheel, name, work)
-            first, again, result = use(programs, name, work)
+            ran, used, result = use(programs, name, work)
             if name == "predict":
                 install(programs, sdist, name, work, "--force-reinstall")
                 if use(programs, name, work)[2] != result:
                     sys.exit("The sdist and the wheel predict different classes.")
             size = megabytes(work / name)
-            print(f"{name:<12}{seconds:>12.0f}{size:>8.0f}{first:>14.1f}{again:>10.1f}  {result}", flush=True)
+            print(f"{name:<12}{seconds:>12.0f}{size:>8.0f}{ran:>8.1f}{used:>8.1f}  {result}", flush=True)
             rows[name] = {"install_seconds": round(seconds, 1), "megabytes": round(size)}
-            rows[name] |= {"first_run_seconds": round(first, 1), "seconds": round(again, 1), "result": result}
+            rows[name] |= {"run_seconds": round(ran, 1), "run_cpu_seconds": round(used, 1), "result": result}
             shutil.rmtree(work / name)
     record.finish("install_quick" if options.quick else "install", rows, sizes)
 

@@ -15,6 +15,7 @@ from keras_vision.data import split_file
 from keras_vision.keras_internals import names
 from keras_vision.pipeline import features, heatmaps, predictions, record, tflite_files, unfinished
 from keras_vision.pipeline import folder as run_folder
+from keras_vision.pipeline.card import write_card
 from keras_vision.pipeline.labels_report import LabelsReport
 from keras_vision.pipeline.progress import SECONDS, Progress, is_exact
 from keras_vision.pipeline.report import Report
@@ -114,6 +115,7 @@ def run(
         report = dataclasses.replace(
             report, interruptions=progress.interruptions, checkpoints=progress.cost(), exact=is_exact(model)
         )
+        write_card(report, folder)
         write_report(report, folder)
         linked = predictions.link_mistakes(folder, report) if recipe.evaluation.link_mistakes else None
     print(report.summary())
