@@ -380,7 +380,7 @@ def _refuse_unread(recipe: Recipe, typed: Mapping[str, Any], *, find_rate: bool)
     readers = unread(recipe)
     if find_rate:
         later = [item.name for name in AFTER_TRAINING for item in _knobs(getattr(recipe, name))]
-        readers |= dict.fromkeys([*later, "profile"], "a training; leave out --find-learning-rate")
+        readers |= dict.fromkeys([*later, "profile", "tracker"], "a training; leave out --find-learning-rate")
     for name, value in typed.items():
         # To switch off what is not on is true as well.
         if name in readers and value not in OFF:
