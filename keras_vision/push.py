@@ -79,7 +79,7 @@ def upload(run: str | Path, repository: str, files: Sequence[str], *, public: bo
         InputError: If the package `huggingface_hub` or a token is missing, or the hub refuses.
     """
     try:
-        import huggingface_hub
+        import huggingface_hub  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise InputError("push needs the package huggingface-hub: pip install 'keras-vision[hub]'.") from error
     client = client or huggingface_hub.HfApi()

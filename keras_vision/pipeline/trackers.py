@@ -178,10 +178,11 @@ class _MLflow:
     def __init__(self, place):
         # It would report its own use.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # SQLAlchemy writes the file; mlflow-skinny comes without it.
         with _quiet():
-            import mlflow
-            import sqlalchemy  # noqa: F401  (for the file; mlflow-skinny lacks it)
-            from mlflow import entities
+            import mlflow  # pyright: ignore[reportMissingImports]
+            import sqlalchemy  # noqa: F401  # pyright: ignore[reportMissingImports]
+            from mlflow import entities  # pyright: ignore[reportMissingImports]
 
             self._entities, own = entities, os.environ.get("MLFLOW_TRACKING_URI")
             for name in ("mlflow", "alembic"):
@@ -229,9 +230,10 @@ class _Wandb:
         # It would report its own errors.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         with _quiet():
-            import wandb
+            import wandb  # pyright: ignore[reportMissingImports]
 
-        self._wandb, self._place, self._run = wandb, place, None
+        self._wandb, self._place = wandb, place
+        self._run: Any = None
 
     def open(self, run, name, parameters):
         run = run or secrets.token_hex(8)
