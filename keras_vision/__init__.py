@@ -128,6 +128,9 @@ def run(
 
 def __getattr__(name: str):
     if name in _STAGES:
+        from keras_vision import backend
+
+        backend.take_installed()  # Most stages import Keras.
         return importlib.import_module(f"{__name__}.{name}")
     if name == "Classifier":
         return importlib.import_module(f"{__name__}.classifier").Classifier

@@ -357,6 +357,7 @@ def _open_keras(cls, path, class_names, input_range, resize, size, output):
     file = path / run_folder.MODEL if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{path} is not a run's folder with a {run_folder.MODEL}, a .keras or a .tflite file.")
+    backend.choose_backend()
     # Keras and its backend first, with the noise held back.
     saved = backend.import_quietly("keras_vision.models.saved")
     with backend.native_noise_held():

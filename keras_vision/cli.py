@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from keras_vision import backend
+from keras_vision.files import packages
 from keras_vision.files.packaged_weights import packaged_weights
 from keras_vision.recipe import LITES, InputError, Recipe, flag, override, smoke, specs, unread
 
 TRACKS = ("train", "derma", "fracture3d", "cifar", "imagenette", "bones", "plants")
-COMMANDS = ("predict", "explain", "convert", "page", "audit", "compare")
+COMMANDS = ("predict", "explain", "convert", "page", "audit", "compare", "push")
 # Of a learning-rate range test: enough to read a curve.
 STEPS, SMOKE_STEPS = 100, 12
 # Flags of a track that are not knobs of its recipe.
@@ -144,6 +145,11 @@ def exit_status() -> Iterator[_Status]:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         status.code = 2
+    except ModuleNotFoundError as error:
+        if (missing := packages.sentence(error)) is None:
+            raise
+        print(f"error: {missing}", file=sys.stderr)
+        status.code = 2
     except KeyboardInterrupt as error:
         # The pipeline's own has more to tell; it is not imported here.
         saved = getattr(error, "saved", None)
@@ -257,8 +263,7 @@ def parse(
     )
     options = parser.parse_args(argv)
     if getattr(options, "backbone", None) in LITES:  # A backbone, too, though of no application.
-        options.architecture = options.backbone
-        del options.backbone
+        options.architecture = vars(options).pop("backbone")
     return options, _recipe(base, options, flags)
 
 
@@ -360,8 +365,8 @@ def _recipe(base: Recipe, options: argparse.Namespace, flags: Collection[str]) -
         implied["augment"] = True
     if typed.get("explain") == "integrated-gradients":
         implied["explained_layer"] = None  # The recipe's own is for methods that have one.
-    if typed.get("architecture") in LAST_STAGES and base.model.unfreeze == "layer4":
-        implied["unfreeze"] = LAST_STAGES[typed["architecture"]]
+    if base.model.unfreeze == "layer4" and (stage := LAST_STAGES.get(str(typed.get("architecture")))):
+        implied["unfreeze"] = stage
     recipe = override(base, **implied | typed)
     if options.smoke:
         recipe = override(smoke(recipe), **typed)
@@ -374,7 +379,7 @@ def _refuse_unread(recipe: Recipe, typed: Mapping[str, Any], *, find_rate: bool)
     readers = unread(recipe)
     if find_rate:
         later = [item.name for name in AFTER_TRAINING for item in _knobs(getattr(recipe, name))]
-        readers |= dict.fromkeys([*later, "profile"], "a training; leave out --find-learning-rate")
+        readers |= dict.fromkeys([*later, "profile", "tracker"], "a training; leave out --find-learning-rate")
     for name, value in typed.items():
         # To switch off what is not on is true as well.
         if name in readers and value not in OFF:

@@ -579,6 +579,11 @@ class TrainingSpec(_Checked):
         True, "use faster equivalents of some Keras operations from TensorFlow or torch during training"
     )
     tensorboard: bool = knob(False, "write TensorBoard logs into the run's folder")
+    tracker: str = knob(
+        "none",
+        "mlflow or wandb: also log parameters, metrics, plots and files there; by default to files beside the run",
+        choices=("none", "mlflow", "wandb"),
+    )
     profile: bool = knob(False, "measure where an epoch's time goes, for the report")
 
     def __post_init__(self):

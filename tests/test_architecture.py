@@ -174,7 +174,7 @@ def test_the_names_of_a_runs_files_are_spelled_in_one_file():
     names = {
         *(run_folder.MODEL, run_folder.HISTORY, run_folder.PREDICTIONS, run_folder.RECIPE, run_folder.ENVIRONMENT),
         *(run_folder.DATA_REPORT, run_folder.PAGE, run_folder.REPORT, run_folder.RANGE_TEST),
-        *(run_folder.RANGE_TEST_CURVE, run_folder.RANGE_TEST_PLOT),
+        *(run_folder.RANGE_TEST_CURVE, run_folder.RANGE_TEST_PLOT, run_folder.CARD),
     }
     for module in MODULES:
         if module != "pipeline/folder.py":

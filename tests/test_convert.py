@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from keras_vision import convert, explain, predict, quantization
-from keras_vision.quantization import auditing
+from keras_vision.quantization import auditing, tflite
 
 SHAPE = (20, 20, 3)
 COLOURS = {"blue": (200, 40, 40), "green": (40, 200, 40), "red": (40, 40, 200)}
@@ -280,3 +280,17 @@ def test_the_python_code_of_the_guide_runs(tmp_path, photos, capsys, monkeypatch
         warnings.simplefilter("ignore", ResourceWarning)  # A short example closes no files.
         exec(compile(code, "your-own-model.md", "exec"), {})
     assert capsys.readouterr().out.startswith("green 0.")
+
+
+@pytest.mark.parametrize(("typed", "status"), [([], 1), (["--schemes", "dynamic"], 2)])
+def test_without_tensorflow_there_are_integer_files_or_one_sentence(
+    tmp_path, photos, capsys, monkeypatch, typed, status
+):
+    monkeypatch.setattr(tflite, "is_installed", lambda: False)
+    saved(tmp_path / "my.keras", ending="softmax")
+    flags = ["--images", photos, "--input-range", 0, 1, "--out", tmp_path / "out", *typed]
+    found, output, error = run(capsys, tmp_path / "my.keras", *flags)
+    assert found == status, error
+    assert "which is not installed: pip install tensorflow." in (error if typed else output)
+    assert (tmp_path / "out" / "int8.tflite").exists() != bool(typed)
+    assert not (tmp_path / "out" / "float32.tflite").exists()

@@ -56,6 +56,7 @@ def test_a_run_leaves_its_files(finished):
         "predictions.csv",
         "report.json",
         "report.html",
+        "README.md",
         *(f"plots/{name}.png" for name in plots),
     }
 

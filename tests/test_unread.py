@@ -111,6 +111,8 @@ def test_a_range_test_refuses_what_comes_after_a_training():
         parse(["--find-learning-rate", "--bootstrap", "20"])
     with pytest.raises(InputError, match="--profile has no effect"):
         parse(["--find-learning-rate", "--profile"])
+    with pytest.raises(InputError, match="--tracker has no effect"):
+        parse(["--find-learning-rate", "--tracker", "mlflow"])
 
 
 # The other two EfficientNet-Lites are built by the same function, in more seconds.

@@ -26,6 +26,7 @@ RECIPE = "recipe.json"
 ENVIRONMENT = "environment.json"
 DATA_REPORT = "data_report.json"
 PAGE = "report.html"
+CARD = "README.md"  # Where model hubs look for it.
 PLOTS = "plots"
 TFLITE = "tflite"
 TENSORBOARD = "tensorboard"
@@ -34,6 +35,12 @@ REPORT = "report.json"
 RANGE_TEST = "learning_rates.json"
 RANGE_TEST_CURVE = "learning_rates.csv"
 RANGE_TEST_PLOT = "learning_rates.png"
+# What shows no image of the data and names no file of it, besides what is in `TFLITE`.
+OPEN_PLOTS = ("class_balance", "confusion_matrix", "labels", "learning_curves", "profile", "reliability", "roc_curve")
+OPEN_FILES = {
+    *(CARD, MODEL, LABELS, THRESHOLDS, HISTORY, RECIPE, ENVIRONMENT),
+    *(f"{PLOTS}/{name}.png" for name in OPEN_PLOTS),
+}
 
 
 def check(out: str | os.PathLike, *, overwrite: bool = False, record: str = REPORT) -> None:
@@ -81,6 +88,29 @@ def model_file(run: str | os.PathLike) -> Path:
     if not file.is_file():
         raise InputError(f"--init-from takes a run's folder with a {MODEL}, or a .keras file. Received: {run}.")
     return file
+
+
+def to_publish(run: str | os.PathLike, *, images: bool = False) -> tuple[list[str], list[str]]:
+    """The files of a finished run that can be given to others, and those that show or name images of its data.
+
+    Args:
+        run: The run's folder.
+        images: Whether those, too, are given.
+
+    Returns:
+        Two lists of places in the folder: what to publish, and what not.
+
+    Raises:
+        InputError: If there is no finished run with a model.
+    """
+    run = Path(run)
+    for needed in (REPORT, MODEL, CARD):
+        if not (run / needed).is_file():
+            raise InputError(f"{run} is not a finished run with a model card: it has no {needed}.")
+    files = [path for path in sorted(run.rglob("*")) if path.is_file() and not path.is_symlink()]
+    names = [path.relative_to(run).as_posix() for path in files]
+    chosen = [name for name in names if images or name in OPEN_FILES or name.startswith(f"{TFLITE}/")]
+    return chosen, [name for name in names if name not in chosen]
 
 
 def tflite_names(scheme: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from keras_vision.files import image_files, pixel_values
 from keras_vision.keras_internals.graph import ends_in_sigmoids, read_graph
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import record, tables
+from keras_vision.quantization import tflite
 from keras_vision.quantization.plain_model import plain_model
 from keras_vision.recipe import InputError, TrainingSpec
 
@@ -277,9 +278,13 @@ def _contents(options, schemes, classifier, model, rest, learned):
             with backend.native_noise_held():
                 contents[scheme] = _content(options, scheme, classifier, model, rest, learned)
         except InputError as error:
-            if scheme not in quantization.INTEGER_SCHEMES or scheme in (options.schemes or ()):
+            # Without TensorFlow there can still be integer files.
+            must = scheme not in quantization.INTEGER_SCHEMES and tflite.is_installed()
+            if must or scheme in (options.schemes or ()):
                 raise
             refusals[scheme] = str(error)
+    if not contents:
+        raise InputError(" ".join(dict.fromkeys(refusals.values())))
     return contents, refusals
 
 

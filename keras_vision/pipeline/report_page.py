@@ -302,7 +302,8 @@ def _files(report):
     traced = [_tensor_errors(file) for file in report.files if file.tensor_errors]
     best = smallest_equal(report.files)
     main = words(report.main)
-    return f"""<p><b>Take {text(best.scheme)}.tflite</b>: {best.bytes_ratio:.2f} of the float file's bytes, {main}
+    size = f"{best.bytes_ratio:.2f} of the float file's bytes" if best.bytes_ratio else f"{best.audit.bytes:,} bytes"
+    return f"""<p><b>Take {text(best.scheme)}.tflite</b>: {size}, {main}
 {best.agreement.judgement.metrics[report.main].value:.3f}, another answer for {best.agreement.changed:.2%} of the
 images. It is the smallest file whose {main} is not measurably lower.</p>
 <p>LiteRT ran each file in <code>tflite/</code> on the {len(report.labels):,} images of the

@@ -14,6 +14,7 @@ from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import heatmaps
 from keras_vision.pipeline.progress import Progress
 from keras_vision.pipeline.tables import Table, shown, words
+from keras_vision.quantization import tflite
 from keras_vision.quantization.auditing import Audit
 from keras_vision.recipe import Recipe, TrainingSpec
 
@@ -29,7 +30,7 @@ class FileResult:
         scheme: One of `quantization.SCHEMES`.
         audit: What the file itself says.
         agreement: How its predictions compare with the float model's.
-        float_bytes: Size of the float32 file.
+        float_bytes: Size of the float32 file; None where there is none.
         milliseconds: Time for one image by number of threads.
         simulation: For integer files, whether it computes what its network with fake quantization does.
         heatmaps: How similar its heatmaps are to the float model's, by method.
@@ -39,16 +40,16 @@ class FileResult:
     scheme: str
     audit: Audit
     agreement: evaluation.Agreement
-    float_bytes: int
+    float_bytes: int | None
     milliseconds: dict[int, float]
     simulation: quantization.SimulationAgreement | None = None
     heatmaps: dict[str, explanation.Similarity] = field(default_factory=dict)
     tensor_errors: tuple[quantization.TensorError, ...] = ()
 
     @property
-    def bytes_ratio(self) -> float:
-        """Its size as a share of the float32 file's."""
-        return self.audit.bytes / self.float_bytes
+    def bytes_ratio(self) -> float | None:
+        """Its size as a share of the float32 file's; None where there is none."""
+        return None if self.float_bytes is None else self.audit.bytes / self.float_bytes
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
         """JSON-ready values; what is not known of this scheme is left out."""
@@ -83,7 +84,7 @@ def write_files(
     report: Any,
     progress: Progress,
 ) -> tuple[FileResult, ...]:
-    """Writes a .tflite file with a card for every scheme that the recipe asks for.
+    """Writes a .tflite file with a card for every scheme that the recipe asks for and this installation can write.
 
     Each file, and what is measured of it, is made once, however often the run is interrupted.
 
@@ -131,6 +132,9 @@ def write_files(
             return {threads: quantization.latencies(contents, image, threads=threads) for threads in THREADS}
 
     schemes = [scheme for scheme in quantization.SCHEMES if scheme != "qat" or spec.qat]
+    if not tflite.is_installed():
+        print(f"Integer files only: {tflite.NEEDED}", flush=True)
+        schemes = [scheme for scheme in schemes if scheme in quantization.INTEGER_SCHEMES]
     contents = {
         scheme: progress.once(f"converting to {scheme}", bytes, functools.partial(convert, scheme))
         for scheme in schemes
@@ -143,7 +147,7 @@ def write_files(
         def evaluate(scheme=scheme, content=content):
             """What is known of this file."""
             milliseconds = {threads: by_file[scheme] for threads, by_file in times.items()}
-            float_bytes = len(contents["float32"])
+            float_bytes = len(contents["float32"]) if "float32" in contents else None
             return _result(recipe, scheme, content, float_bytes, milliseconds, judged, report, model, twin(scheme))
 
         result = progress.once(f"evaluating {scheme}", FileResult, evaluate)
@@ -275,7 +279,7 @@ def files_table(files: Sequence[FileResult]) -> Table:
         row = [file.scheme, file.audit.kind, accuracy, f"{file.agreement.accuracy_drop:+.2f} points", *others]
         row += [f"{file.agreement.changed:.2%}", f"{file.agreement.mcnemar_p:.2g}"]
         row += [_simulated(file.simulation), _similar(file.heatmaps)]
-        row += [f"{file.audit.bytes:,}", f"{file.bytes_ratio:.3f}"]
+        row += [f"{file.audit.bytes:,}", f"{'-' if file.bytes_ratio is None else f'{file.bytes_ratio:.3f}'}"]
         row += [f"{file.milliseconds[threads]:.3f}" for threads in THREADS]
         rows.append(row)
     return head, rows
@@ -297,7 +301,8 @@ def smallest_equal(files: Sequence[FileResult]) -> FileResult:
     if not equal:
         return min(files, key=lambda file: file.agreement.accuracy_drop)
     # Files of one size but for some names and numbers are equally small.
-    return min(equal, key=lambda file: (round(file.bytes_ratio, 2), file.agreement.changed))
+    largest = max(file.audit.bytes for file in files)
+    return min(equal, key=lambda file: (round(file.audit.bytes / largest, 2), file.agreement.changed))
 
 
 def _simulated(found):

@@ -13,8 +13,9 @@ import numpy as np
 from keras_vision import backend, data, evaluation, models, training
 from keras_vision.data import split_file
 from keras_vision.keras_internals import names
-from keras_vision.pipeline import features, heatmaps, predictions, record, tflite_files, unfinished
+from keras_vision.pipeline import features, heatmaps, predictions, record, tflite_files, trackers, unfinished
 from keras_vision.pipeline import folder as run_folder
+from keras_vision.pipeline.card import write_card
 from keras_vision.pipeline.labels_report import LabelsReport
 from keras_vision.pipeline.progress import SECONDS, Progress, is_exact
 from keras_vision.pipeline.report import Report
@@ -79,6 +80,7 @@ def run(
     with (
         unfinished.create(out, record.identity(recipe), overwrite=overwrite, restart=restart) as folder,
         Progress(folder, checkpoint_seconds) as progress,
+        trackers.tracking(recipe, out, folder, record.environment()) as tracker,
     ):
         seed_everything(recipe.seed)
         splits = data.load_splits(recipe.data, recipe.seed)
@@ -94,7 +96,7 @@ def run(
         heatmaps.check(recipe, model)
         if splits.several_labels and recipe.quantization.tflite_logits:
             raise InputError("--tflite-logits is for one class an image; here a file needs a score for each label.")
-        history = _learn(recipe, splits, model, train, val, folder, progress)
+        history = _learn(recipe, splits, model, train, val, folder, progress, tracker)
         profile = None
         if recipe.training.profile:
             profile = progress.once("profile", training.Profile, lambda: _profile(recipe, model, train, val))
@@ -114,7 +116,9 @@ def run(
         report = dataclasses.replace(
             report, interruptions=progress.interruptions, checkpoints=progress.cost(), exact=is_exact(model)
         )
+        write_card(report, folder)
         write_report(report, folder)
+        tracker.finish(folder, report.to_dict())
         linked = predictions.link_mistakes(folder, report) if recipe.evaluation.link_mistakes else None
     print(report.summary())
     if linked:
@@ -125,7 +129,7 @@ def run(
     return RunResult(Path(out), model, history, report)
 
 
-def _learn(recipe, splits, model, train, val, folder, progress):
+def _learn(recipe, splits, model, train, val, folder, progress, tracker=None):
     """The training: the head first, or alone, on features that are computed once, where the recipe says so."""
     spec = recipe.training
     log_dir = None if folder is None else folder / run_folder.TENSORBOARD
@@ -135,6 +139,8 @@ def _learn(recipe, splits, model, train, val, folder, progress):
         if spec.profile:  # Of a training as it would be without that.
             labels = splits.train.labels if splits.several_labels else None
             training.compile_model(model, spec, steps_per_epoch=len(train), labels=labels)
+        if tracker is not None:
+            tracker.epochs(history.epochs)
         return history
     first = None
     if spec.head_epochs:
@@ -151,7 +157,11 @@ def _learn(recipe, splits, model, train, val, folder, progress):
         head = override(head, tensorboard=False)  # Its epochs would be those of the others.
         first = features.fit_head(head, splits, model, progress, epochs=epochs, rate=rate)
     checkpoints = progress and progress.checkpoints("training")
-    history = training.fit(model, train, val, spec, log_dir=log_dir, checkpoints=checkpoints)
+    before = () if first is None else first.epochs
+    callbacks = [] if tracker is None else tracker.callbacks(len(before))
+    if tracker is not None:
+        tracker.epochs(before)
+    history = training.fit(model, train, val, spec, log_dir=log_dir, checkpoints=checkpoints, callbacks=callbacks)
     return history if first is None else history.after(first)
 
 

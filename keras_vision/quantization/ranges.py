@@ -4,7 +4,6 @@ Source: https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/qua
 """
 
 import numpy as np
-from scipy.special import expit, softmax
 
 LOWEST, HIGHEST = -128, 127
 NARROW = 127  # Weights are symmetric and leave -128 out.
@@ -26,7 +25,11 @@ def parameters(low: float, high: float) -> tuple[np.float32, int]:
 
 def as_probabilities(logits: np.ndarray) -> np.ndarray:
     """Probabilities of logits, shape `(N, K)`; one logit is that of one class against its absence."""
-    return softmax(logits, axis=-1) if logits.shape[-1] > 1 else expit(logits)
+    # Without SciPy, which is larger than all that predicts with a .tflite file.
+    if logits.shape[-1] == 1:
+        return 0.5 * (1 + np.tanh(0.5 * logits))
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def logits_range(logits: np.ndarray) -> tuple[float, float]:

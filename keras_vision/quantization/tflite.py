@@ -6,6 +6,7 @@ stays for a minute, because importing TensorFlow takes longer than most conversi
 
 import atexit
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -24,6 +25,14 @@ from keras_vision.quantization.plain_model import plain_model
 from keras_vision.recipe import InputError, first_line
 
 IDLE_SECONDS = 60
+NEEDED = (
+    "float32 and dynamic files are written by TensorFlow's converter, which is not installed: pip install tensorflow."
+)
+
+
+def is_installed() -> bool:
+    """Whether TensorFlow's converter is installed."""
+    return importlib.util.find_spec("tensorflow") is not None
 
 
 def convert_float(model: keras.Model, *, dynamic: bool = False, adds_scores: bool = False) -> bytes:
@@ -38,10 +47,12 @@ def convert_float(model: keras.Model, *, dynamic: bool = False, adds_scores: boo
         The file's bytes: batch size 1, only built-in operators.
 
     Raises:
-        InputError: If the converter cannot express the model, with its reason.
+        InputError: If the converter is not installed or cannot express the model, with its reason.
     """
     if keras.backend.backend() == "tensorflow":
         return _convert(model, dynamic, adds_scores)
+    if not is_installed():
+        raise InputError(NEEDED)
     content, reason = _in_child(model, dynamic, adds_scores)
     if content is None:
         # Somebody's own layers and functions are not known there; what they compute may be.

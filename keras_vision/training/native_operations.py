@@ -89,10 +89,9 @@ def _scale_and_shift_on_torch(layer, inputs):
     """Normalization with known statistics in one pass over memory; Keras makes three."""
     import torch
 
-    scale = ops.rsqrt(ops.add(layer.moving_variance, layer.epsilon))
+    scale: Any = ops.rsqrt(ops.add(layer.moving_variance, layer.epsilon))
     scale = scale * layer.gamma if layer.scale else scale
-    shift = (layer.beta if layer.center else 0.0) - layer.moving_mean * scale
-    scale, shift = (ops.convert_to_tensor(value) for value in (scale, shift))
+    shift: Any = ops.convert_to_tensor((layer.beta if layer.center else 0.0) - layer.moving_mean * scale)
     return torch.addcmul(shift, inputs, scale)
 
 

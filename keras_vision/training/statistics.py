@@ -97,7 +97,7 @@ def _noting(norms, sums) -> Iterator[None]:
 def _normalize(layer, noted, inputs, training=None, mask=None):
     axis = layer.axis % len(inputs.shape)
     axes = [number for number in range(len(inputs.shape)) if number != axis]
-    mean, variance = ops.moments(ops.cast(inputs, "float32"), axes)
+    mean, variance = ops.mean(x := ops.cast(inputs, "float32"), axes), ops.var(x, axes)
     noted.append([np.array(ops.convert_to_numpy(value)) for value in (mean, variance)])
     layer.moving_mean.assign(mean)
     layer.moving_variance.assign(variance)

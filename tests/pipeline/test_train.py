@@ -5,6 +5,7 @@ import pytest
 
 from keras_vision import data, derma, evaluation
 from keras_vision.pipeline import track
+from keras_vision.quantization import tflite
 from keras_vision.recipe import override
 
 
@@ -31,6 +32,20 @@ def test_the_intervals_of_a_run_are_resampled_by_the_groups_of_its_data(smoke_re
     assert [file.agreement.judgement.groups for file in found.files] == [4, 4, 4]
     assert json.loads((tmp_path / "run" / "tflite" / "int8.json").read_text("utf-8"))["groups"] == 4
     assert "40 images (95 % intervals, resampled by group, 4 groups)" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_run_without_tensorflow_writes_integer_files_and_says_why_no_others(
+    smoke_recipe, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(tflite, "is_installed", lambda: False)
+    track.run(override(smoke_recipe, epochs=1, tflite=True), tmp_path / "run")
+    assert "Integer files only: float32 and dynamic files are written by TensorFlow's" in capsys.readouterr().out
+    assert sorted(file.name for file in (tmp_path / "run" / "tflite").iterdir()) == ["int8.json", "int8.tflite"]
+    (row,) = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))["tflite"]
+    assert row["bytes_ratio"] is None
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert f"<b>Take int8.tflite</b>: {row['bytes']:,} bytes" in page
 
 
 def test_a_run_has_quadratic_kappa_where_classes_are_named_in_their_order(tmp_path, write_folder, capsys):

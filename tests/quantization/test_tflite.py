@@ -54,6 +54,13 @@ def test_an_interruption_leaves_no_answer_for_the_next_request(model, monkeypatc
     assert process() != number
 
 
+@pytest.mark.parametrize("scheme", ["float32", "dynamic"])
+def test_without_tensorflow_one_sentence_says_what_to_install(model, monkeypatch, scheme):
+    monkeypatch.setattr(tflite, "is_installed", lambda: False)
+    with pytest.raises(InputError, match="TensorFlow's converter, which is not installed: pip install tensorflow"):
+        quantization.convert(model, scheme)
+
+
 def test_what_cannot_be_converted_is_reported_with_its_reason(model):
     @keras.saving.register_keras_serializable("elsewhere")
     class Own(layers.Layer):
