@@ -32,7 +32,7 @@ _PLACES = {
     "TensorError": "runtime",
     "tensor_errors": "runtime",
 }
-__all__ = sorted(_PLACES)
+__all__ = sorted(_PLACES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
