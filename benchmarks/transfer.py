@@ -2,6 +2,7 @@
 
 Run:     python benchmarks/transfer.py --data FOLDER [--size 160] [--seeds 3] [--only NAME ...] [--threads 2] [--quick]
 Peers:   `torch_transfer.py`
+         python benchmarks/transfer.py --data FOLDER --choose --size 192 --only finetune     for choosing: without test
 Every training is a process of its own, alone, with the same training, validation and test images; the test split is
 read once by the finished model. Minutes and processor time are those of the whole process, from the files to the
 metrics, and of ours also of the report. Results that exist are kept; --again measures anew.
@@ -33,6 +34,7 @@ def command(name, seed, options, out):
     if name in PEERS:
         return [sys.executable, str(here / "torch_transfer.py"), "--method", name, *common]
     quick = ["--epochs", "2"] if options.quick else []
+    quick += ["--val-share", "0.25", "--judge-on", "val"] if options.choose else []
     track = [sys.executable, "-m", f"keras_vision.{options.track}"]
     recipe = name if options.track == "train" else "pretrained"
     return [*track, "--recipe", recipe, "--explain", "none", *common, *quick]
@@ -104,11 +106,17 @@ def main():
     parser.add_argument("--only", nargs="+", default=[*OURS, *PEERS], help="ways to measure (default: all)")
     parser.add_argument("--backend", default="tensorflow", help="of ours")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--choose", action="store_true", help="ours alone, judged on a quarter of the training images instead of test"
+    )
     parser.add_argument("--quick", action="store_true", help="60 images of each split, one seed, writes no file")
     parser.add_argument("--again", action="store_true", help="measure again what is known")
     options = parser.parse_args()
     options.flags = [f"--{flag}" for flag in options.flags]
     name = f"transfer_{Path(options.data).name}"
+    if options.choose:
+        name += f"_choose_{options.size}"
+        options.only = [way for way in options.only if way in OURS]
     place = record.RESULTS / f"{name}.json"
     settings = [options.track, options.size, *options.flags, options.backend, options.threads]
     known = json.loads(place.read_text("utf-8"))["details"] if place.is_file() else {}

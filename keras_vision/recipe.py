@@ -557,6 +557,11 @@ class TrainingSpec(_Checked):
         low=0.0,
         high=2.0,
     )
+    calibrate: bool = knob(
+        False,
+        "after training, divide the logits by the temperature that suits the validation split, in the last layer's "
+        "weights: the scores then say how often they are right, and no answer changes",
+    )
     ema_momentum: float = knob(
         0.0,
         "momentum of an exponential moving average of the weights, which is kept; 0 is off",

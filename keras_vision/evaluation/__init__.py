@@ -1,9 +1,16 @@
 """Metrics of a trained classifier from labels and probabilities: intervals, calibration, comparisons. Numbers only."""
 
 from keras_vision.evaluation.agreement import Agreement, agreement, labels_agreement
-from keras_vision.evaluation.calibration import Reliability, reliability
+from keras_vision.evaluation.calibration import (
+    Reliability,
+    Temperature,
+    fit_temperature,
+    judge_temperature,
+    reliability,
+)
 from keras_vision.evaluation.gap import Gap, accuracy_gap
-from keras_vision.evaluation.judge import ClassMetrics, Interval, Judgement, judge
+from keras_vision.evaluation.interval import Interval
+from keras_vision.evaluation.judge import ClassMetrics, Judgement, judge
 from keras_vision.evaluation.mcnemar import mcnemar
 from keras_vision.evaluation.metrics import METRICS, confused_pairs, confusion_matrix, softmax
 from keras_vision.evaluation.operating_point import OperatingPoint, operating_point
@@ -26,13 +33,16 @@ __all__ = [
     "LabelsJudgement",
     "OperatingPoint",
     "Reliability",
+    "Temperature",
     "accuracy_gap",
     "agreement",
     "choose_thresholds",
     "confused_pairs",
     "confusion_matrix",
+    "fit_temperature",
     "judge",
     "judge_labels",
+    "judge_temperature",
     "labels_agreement",
     "mcnemar",
     "operating_point",

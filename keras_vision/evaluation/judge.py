@@ -1,15 +1,15 @@
 """All metrics of one classifier on one split, each with a 95 % interval."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from keras_vision.evaluation.auc_intervals import auc_intervals
-from keras_vision.evaluation.calibration import Reliability, reliability
+from keras_vision.evaluation.calibration import Reliability, calibration_errors, reliability
 from keras_vision.evaluation.effective import effective_count
+from keras_vision.evaluation.interval import Interval
 from keras_vision.evaluation.metrics import (
     METRICS,
     class_auc,
@@ -22,18 +22,6 @@ from keras_vision.evaluation.resampling import numbered, quantiles, resampled
 
 # Resamples x images x classes above which the AUC is not resampled: 200 million take about ten seconds.
 _RESAMPLED_AUC = 200_000_000
-
-
-class Interval(NamedTuple):
-    """A metric and its 95 % interval; NaN where undefined."""
-
-    value: float
-    low: float
-    high: float
-
-    def to_dict(self) -> dict[str, float | None]:
-        """`{"value": ..., "low": ..., "high": ...}`; None replaces NaN and infinity, which JSON does not have."""
-        return {name: part if math.isfinite(part) else None for name, part in self._asdict().items()}
 
 
 @dataclass(frozen=True)
@@ -168,7 +156,8 @@ def _all_metrics(images, weights):
     counts = class_counts(images.labels, images.predicted, images.probabilities.shape[1], weights)
     values = {name: metric(counts) for name, metric in METRICS.items()}
     values |= {f"class_{name}": row for name, row in per_class(counts).items() if name != "support"}
-    values["expected_calibration_error"] = _calibration_error(images, weights)
+    correct = images.predicted == images.labels
+    values["expected_calibration_error"] = calibration_errors(images.confidence, correct, weights)
     if images.ordered:
         num_classes = images.probabilities.shape[1]
         values["quadratic_kappa"] = quadratic_kappa(images.labels, images.predicted, num_classes, weights)
@@ -179,11 +168,3 @@ def _all_metrics(images, weights):
         with np.errstate(invalid="ignore"):  # With a single class the AUC is NaN.
             values["auc"] = np.where(present, auc, 0).sum(axis=1) / present.sum(axis=1)
     return values
-
-
-def _calibration_error(images, weights, bins=15):
-    """The expected calibration error of every resample, shape `(B,)`; see `calibration.reliability`."""
-    correct = images.predicted == images.labels
-    member = np.eye(bins)[np.minimum((images.confidence * bins).astype(int), bins - 1)]
-    gaps = (weights * (images.confidence - correct)) @ member
-    return np.abs(gaps).sum(axis=1) / weights.sum(axis=1)

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from keras_vision.evaluation.effective import effective_count, wilson
-from keras_vision.evaluation.judge import Interval
+from keras_vision.evaluation.interval import Interval
 from keras_vision.evaluation.resampling import numbered
 
 

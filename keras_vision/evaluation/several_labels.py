@@ -14,7 +14,7 @@ from sklearn.metrics import precision_recall_curve
 
 from keras_vision.evaluation.calibration import Reliability, reliability
 from keras_vision.evaluation.effective import effective_count
-from keras_vision.evaluation.judge import Interval
+from keras_vision.evaluation.interval import Interval
 from keras_vision.evaluation.metrics import auc, average_precision, ratio
 from keras_vision.evaluation.resampling import numbered, quantiles, resampled
 

@@ -13,7 +13,7 @@ from keras_vision.files.packaged_weights import packaged_weights
 from keras_vision.models.application import application
 from keras_vision.models.basic_cnn import basic_cnn
 from keras_vision.models.efficientnet_lite import efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
-from keras_vision.models.ends import with_scores
+from keras_vision.models.ends import divide_logits, with_scores
 from keras_vision.models.freezing import backbone_and_head, freeze, head_layers, keep_statistics
 from keras_vision.models.init_from import init_from
 from keras_vision.models.plain_cnn import plain_cnn
@@ -104,6 +104,7 @@ __all__ = [
     "basic_cnn",
     "build",
     "cifar_resnet",
+    "divide_logits",
     "efficientnet_lite0",
     "efficientnet_lite1",
     "efficientnet_lite2",

@@ -44,6 +44,17 @@ def with_scores(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, scores, name=model.name)
 
 
+def divide_logits(model: keras.Model, temperature: float) -> None:
+    """Divides a network's logits by a number, in place, in the weights of its last layer.
+
+    Args:
+        model: A network whose last layer is Dense without an activation, as from `build`.
+        temperature: A positive number.
+    """
+    last: Any = model.layers[-1]
+    last.set_weights([weight / temperature for weight in last.get_weights()])
+
+
 def with_head(name: str, images: Any, x: Any, spec: ModelSpec, num_classes: int) -> keras.Model:
     """The network from images to logits: Dense with ReLU and Dropout if the spec has them, then the logits.
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_vision.data.data_report import DataReport
-from keras_vision.evaluation import Agreement, Gap, Judgement, OperatingPoint, accuracy_gap, agreement
+from keras_vision.evaluation import Agreement, Gap, Judgement, OperatingPoint, Temperature, accuracy_gap, agreement
 from keras_vision.pipeline import fonts, plots
 from keras_vision.pipeline.heatmaps import MethodResult
 from keras_vision.pipeline.progress import Interruption
@@ -52,6 +52,7 @@ class Report:
         num_mistakes: How many misclassified images to show.
         caution: One sentence on why the metrics do not mean what they seem to; None where they do.
         operating_point: For two classes, sensitivity and specificity.
+        temperature: What dividing the logits by a temperature did to the scores; None where they are as trained.
         heatmaps: What the heatmaps show, a sentence; None where there are none.
         heatmap_plots: `{name: PNG file}`; one called `surest_mistakes` replaces the plain one.
         faithfulness: How far each method's heatmaps can be trusted.
@@ -84,6 +85,7 @@ class Report:
     num_mistakes: int = 24
     caution: str | None = None
     operating_point: OperatingPoint | None = None
+    temperature: Temperature | None = None
     heatmaps: str | None = None
     heatmap_plots: dict[str, bytes] = field(default_factory=dict)
     faithfulness: tuple[MethodResult, ...] = ()
@@ -323,6 +325,7 @@ class Report:
             "absent_classes": self.absent_classes,
             **self._class_details(),
             "operating_point": self.operating_point and self.operating_point.to_dict(self.class_names),
+            "temperature": self.temperature and self.temperature.to_dict(),
             "reliability": {
                 "confidence": calibration.confidence.tolist(),
                 "accuracy": calibration.accuracy.tolist(),

@@ -286,7 +286,20 @@ def _calibration(report, pngs):
         picture("reliability", pngs["reliability"]),
         "<p>Of the images with a confidence of 80 %, 80 % should be classified correctly: a point below the diagonal "
         "means that the model is too confident. The expected calibration error is the mean distance from the "
-        f"diagonal, here {error}.</p>",
+        f"diagonal, here {error}.</p>" + _temperature(report),
+    )
+
+
+def _temperature(report):
+    """What the temperature did."""
+    found = report.temperature
+    if found is None:
+        return ""
+    rows = [(words(name), shown(found.before[name]), shown(found.after[name])) for name in found.before]
+    return (
+        f"<p>The logits were divided by {found.value:.2f}, the temperature with which the scores suit the "
+        f"{counted(found.images, 'image')} of the validation split best. No answer changes.</p>"
+        + table((f"{report.split} split (95 % interval)", "as trained", "divided"), rows)
     )
 
 

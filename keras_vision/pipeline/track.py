@@ -96,14 +96,17 @@ def run(
         heatmaps.check(recipe, model)
         if splits.several_labels and recipe.quantization.tflite_logits:
             raise InputError("--tflite-logits is for one class an image; here a file needs a score for each label.")
+        if splits.several_labels and recipe.training.calibrate:
+            raise InputError("--calibrate is for one class an image; here each label has its threshold.")
         history = _learn(recipe, splits, model, train, val, folder, progress, tracker)
         profile = None
         if recipe.training.profile:
             profile = progress.once("profile", training.Profile, lambda: _profile(recipe, model, train, val))
         model = _in_float32(model)
+        temperature = _calibrate(model, val) if recipe.training.calibrate else None
         if splits.several_labels:
             model = models.with_scores(model)
-        report = dataclasses.replace(_report(recipe, splits, model, history, val, judged), profile=profile)
+        report = dataclasses.replace(_report(recipe, splits, model, history, val, judged, temperature), profile=profile)
         # Before the heatmaps and files, which can take minutes: a training that is interrupted there is not lost.
         _write_training(folder, recipe, model, splits, history, report)
         shown = progress.once("heatmaps", heatmaps.Heatmaps, lambda: heatmaps.explain(recipe, model, report, progress))
@@ -165,6 +168,14 @@ def _learn(recipe, splits, model, train, val, folder, progress, tracker=None):
     return history if first is None else history.after(first)
 
 
+def _calibrate(model, val):
+    """The temperature that suits the validation split, by which the model's logits are then divided, in place."""
+    with training.native_operations(model):
+        temperature = evaluation.fit_temperature(val.split.labels, model.predict(val, verbose=0).astype(np.float64))
+    models.divide_logits(model, temperature)
+    return temperature
+
+
 def train(recipe: Recipe, splits: data.Splits) -> tuple[keras.Model, training.History]:
     """Only the training of a recipe, on splits in memory: no folder, no evaluation.
 
@@ -175,7 +186,10 @@ def train(recipe: Recipe, splits: data.Splits) -> tuple[keras.Model, training.Hi
     seed_everything(recipe.seed)
     train, val, _ = _batches(recipe, splits)
     model = network(recipe, splits)
-    return model, _learn(recipe, splits, model, train, val, None, None)
+    history = _learn(recipe, splits, model, train, val, None, None)
+    if recipe.training.calibrate:
+        _calibrate(model, val)
+    return model, history
 
 
 def seed_everything(seed: int) -> None:
@@ -259,9 +273,10 @@ def _profile(recipe, model, train, val):
     return training.profile(model, train, val=val, native=recipe.training.native_operations)
 
 
-def _report(recipe, splits, model, history, val, judged):
+def _report(recipe, splits, model, history, val, judged, temperature):
     spec = recipe.evaluation
-    thresholds = None
+    thresholds, calibration = None, None
+    groups = splits.report.groups.get(spec.judge_on) if splits.report else None
     if splits.several_labels:
         thresholds = evaluation.choose_thresholds(val.split.labels, _probabilities(model, val))
     found = _judge(recipe, splits, model, judged, spec.judge_on, thresholds)
@@ -278,7 +293,17 @@ def _report(recipe, splits, model, history, val, judged):
             val.split.labels,
             val_probabilities,
             positive,
-            groups=splits.report.groups.get(spec.judge_on) if splits.report else None,
+            groups=groups,
+        )
+    if temperature is not None:
+        calibration = evaluation.judge_temperature(
+            temperature,
+            len(val.split),
+            judged.split.labels,
+            temperature * np.log(np.maximum(probabilities, np.finfo(float).tiny)),
+            groups=groups,
+            resamples=spec.bootstrap,
+            seed=recipe.seed,
         )
     known = splits.train.spread(TRAIN_EVALUATED)
     return (Report if thresholds is None else LabelsReport)(
@@ -303,6 +328,7 @@ def _report(recipe, splits, model, history, val, judged):
         num_mistakes=spec.misclassified,
         caution=recipe.model.caution,
         operating_point=point,
+        temperature=calibration,
         data_report=splits.report,
     )
 

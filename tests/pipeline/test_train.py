@@ -12,11 +12,22 @@ from keras_vision.recipe import override
 @pytest.mark.backend
 @pytest.mark.slow
 def test_the_training_alone_is_that_of_a_run(smoke_recipe, tmp_path):
-    result = track.run(smoke_recipe, tmp_path / "run")
-    model, history = track.train(smoke_recipe, data.load_splits(smoke_recipe.data, smoke_recipe.seed))
+    recipe = override(smoke_recipe, calibrate=True)
+    splits = data.load_splits(recipe.data, recipe.seed)
+    result = track.run(recipe, tmp_path / "run")
+    model, history = track.train(recipe, splits)
     for mine, theirs in zip(history.epochs, result.history.epochs, strict=True):
         assert {**mine, "seconds": 0} == pytest.approx({**theirs, "seconds": 0}, abs=1e-5)
-    assert model.count_params() == result.model.count_params()
+    for mine, theirs in zip(model.get_weights(), result.model.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+    # Its logits suit the validation split as they are, and the report says what dividing them did.
+    logits = model.predict(splits.val.images.astype("float32"), verbose=0).astype(float)
+    assert evaluation.fit_temperature(splits.val.labels, logits) == pytest.approx(1, abs=1e-3)
+    found = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))["temperature"]
+    assert abs(found["temperature"] - 1) > 0.05
+    after = found["after"]["expected_calibration_error"]["value"]
+    assert after == pytest.approx(result.report.judgement.metrics["expected_calibration_error"].value, abs=1e-6)
+    assert f"divided by {found['temperature']:.2f}" in (tmp_path / "run" / "report.html").read_text("utf-8")
 
 
 @pytest.mark.slow
