@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # One thread a process, since two processes run side by side.
-TESTS := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest
+TESTS := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest --durations=10
 # The file is there where the process ended in the midst of a test.
 TELL = { status=$$?; cat .pytest_cache/running-$(1) 2>/dev/null; exit $$status; }
 

@@ -85,6 +85,8 @@ def test_frozen_layers_do_not_change():
 
 @pytest.mark.parametrize("arguments", [{}, {"scale": False}, {"center": False}, {"dtype": "mixed_bfloat16"}])
 def test_known_statistics_give_keras_own_outputs_and_gradients(arguments):
+    if keras.backend.backend() != "torch":
+        return  # There, a normalization that does not learn is Keras's own.
     shape, found = (5, 4, 3), []
     for enabled in (True, False):
         model = network(shape, **arguments)

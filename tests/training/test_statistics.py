@@ -74,18 +74,17 @@ def test_networks_with_dropout_before_a_normalization_need_them(model, needed):
     assert not training.reestimates_statistics(model(), TrainingSpec())
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_validation_and_the_finished_network_are_without_dropouts_noise(average):
+@pytest.mark.parametrize(("chosen", "average"), [(None, 0.9), (False, 0.0)])
+def test_validation_and_the_finished_network_are_without_dropouts_noise(chosen, average):
     """The moving statistics alone would be those of activations with dropout, four times their variance."""
     batches, val = Batches(Split(IMAGES, LABELS), 2, 8), Batches(Split(IMAGES[:16], LABELS[:16]), 2, 16)
-    for chosen, expected in ((None, True), (False, False)):
-        model = network(rate=0.75)
-        spec = TrainingSpec(
-            epochs=2, schedule="constant", patience=0, ema_momentum=average, true_statistics=chosen, learning_rate=0.01
-        )
-        history = training.fit(model, batches, val, spec)
-        seen = outputs_before(model, "first").var(axis=(0, 1, 2))
-        found = np.asarray(model.get_layer("first").moving_variance)
-        assert np.allclose(found, seen, rtol=1e-3) == expected
-        loss = model.evaluate(val, verbose=0, return_dict=True)["loss"]
-        assert loss == pytest.approx(history.epochs[-1]["val_loss"], rel=1e-3)
+    model = network(rate=0.75)
+    spec = TrainingSpec(
+        epochs=2, schedule="constant", patience=0, ema_momentum=average, true_statistics=chosen, learning_rate=0.01
+    )
+    history = training.fit(model, batches, val, spec)
+    seen = outputs_before(model, "first").var(axis=(0, 1, 2))
+    found = np.asarray(model.get_layer("first").moving_variance)
+    assert np.allclose(found, seen, rtol=1e-3) == (chosen is None)
+    loss = model.evaluate(val, verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(history.epochs[-1]["val_loss"], rel=1e-3)
