@@ -62,17 +62,23 @@ class Graph:
                 counts[tensor] = counts.get(tensor, 0) + 1
         return counts
 
-    def run(self, images: Any, change: Callable[[Step, Any], Any] | None = None) -> Any:
+    def run(
+        self,
+        images: Any,
+        change: Callable[[Step, Any], Any] | None = None,
+        called: Callable[[Any], Callable] = lambda layer: layer,
+    ) -> Any:
         """Runs the steps as the model does in inference.
 
         Args:
             images: Tensor, shape `(N, *input_shape)`.
             change: `change(step, output)` returns a replacement of the step's output.
+            called: `called(layer)` returns what is called in place of a layer.
 
         Returns:
             The output tensor.
         """
-        return self._walk(images, lambda layer: layer, change)
+        return self._walk(images, called, change)
 
     def shapes(self, image_shape: Sequence[int]) -> dict[int, tuple[int, ...]]:
         """Shape of every tensor for one image shape, without the batch: `{number: shape}`."""

@@ -9,10 +9,8 @@ Reference:
     https://arxiv.org/abs/2105.07576, section 3, on statistics that are computed after the training.
 """
 
-import contextlib
 import functools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -56,52 +54,47 @@ def reestimate_statistics(model: keras.Model, images: np.ndarray) -> None:
     Each normalization sees what the ones before it make with their new statistics. Those that do not learn keep theirs.
 
     Args:
-        model: A built `keras.Model`, changed in place.
+        model: A functional or built Sequential `keras.Model`, perhaps of nested ones, changed in place.
         images: As the network takes them, shape `(N, ...)`; more than fit into memory are taken in parts, whose
             statistics are averaged.
+
+    Raises:
+        InputError: If the model is no graph of layers.
     """
-    norms = [layer for layer in model.layers if _learns(layer)]
-    sums = {id(layer): [] for layer in norms}
-    largest = max(math.prod(layer.output.shape[1:]) for layer in model.layers)
+    graph = read_graph(model)
+    norms = {id(step.layer): step.layer for step in graph.steps if _learns(step.layer)}
+    noted = {key: [] for key in norms}
+
+    def called(layer):
+        return functools.partial(_normalize, layer, noted[id(layer)]) if id(layer) in noted else layer
+
+    largest = max(math.prod(shape) for shape in graph.shapes(graph.input_shape).values())
     parts = np.array_split(np.arange(len(images)), math.ceil(len(images) * largest / VALUES))
-    with without_gradients(), _noting(norms, sums):
+    with without_gradients():
         for rows in parts:
-            model(ops.convert_to_tensor(np.asarray(images[rows[0] : rows[-1] + 1], "float32")), training=False)
-    shares = np.array([len(rows) for rows in parts]) / len(images)
-    for layer in norms:
-        means, variances = (shares @ np.stack(values) for values in zip(*sums[id(layer)], strict=True))
-        spread = shares @ np.stack([(mean - means) ** 2 for mean, _ in sums[id(layer)]])
-        layer.moving_mean.assign(means)
-        layer.moving_variance.assign(variances + spread)
+            graph.run(ops.convert_to_tensor(np.asarray(images[rows[0] : rows[-1] + 1], "float32")), called=called)
+    for key, layer in norms.items():
+        # A note for each part, and each call of a layer that is used twice.
+        counts, means, variances = (np.stack(values) for values in zip(*noted[key], strict=True))
+        shares = counts / counts.sum()
+        mean = shares @ means
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(shares @ variances + shares @ (means - mean) ** 2)
 
 
 def _learns(layer):
     return isinstance(layer, layers.BatchNormalization) and layer.trainable
 
 
-@contextlib.contextmanager
-def _noting(norms, sums) -> Iterator[None]:
-    """Normalizations compute with the statistics of what they are given, and note them."""
-    before = {id(layer): vars(layer).get("call") for layer in norms}
-    for layer in norms:
-        vars(layer)["call"] = functools.partial(_normalize, layer, sums[id(layer)])
-    try:
-        yield
-    finally:
-        for layer in norms:
-            del vars(layer)["call"]
-            if before[id(layer)] is not None:  # A native operation, see `native_operations`.
-                vars(layer)["call"] = before[id(layer)]
-
-
-def _normalize(layer, noted, inputs, training=None, mask=None):
+def _normalize(layer, noted, inputs, **arguments):
+    """The layer with the statistics of its inputs, which are noted beside the number of images."""
     axis = layer.axis % len(inputs.shape)
     axes = [number for number in range(len(inputs.shape)) if number != axis]
     mean, variance = ops.mean(x := ops.cast(inputs, "float32"), axes), ops.var(x, axes)
-    noted.append([np.array(ops.convert_to_numpy(value)) for value in (mean, variance)])
+    noted.append([len(inputs), *(np.array(ops.convert_to_numpy(value)) for value in (mean, variance))])
     layer.moving_mean.assign(mean)
     layer.moving_variance.assign(variance)
-    return type(layer).call(layer, inputs, training=False, mask=mask)
+    return layer(inputs, **{**arguments, "training": False})
 
 
 class TrueStatistics(keras.callbacks.Callback):

@@ -54,7 +54,7 @@ def _is_faulty(layer: Any) -> bool:
 
 @contextlib.contextmanager
 def without_gradients() -> Iterator[None]:
-    """On torch, computes without remembering anything for gradients; the others remember only where they are told."""
+    """On torch, records nothing for gradients until the block ends; other backends record only in a training step."""
     if keras.backend.backend() != "torch":
         yield
         return
