@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from keras_vision import backend
 from keras_vision.files import packages
 from keras_vision.files.packaged_weights import packaged_weights
-from keras_vision.recipe import LITES, InputError, Recipe, flag, override, smoke, specs, unread
+from keras_vision.recipe import LITES, SCHEMES, InputError, Recipe, flag, override, smoke, specs, unread
 
 TRACKS = ("train", "derma", "fracture3d", "cifar", "imagenette", "bones", "plants")
 COMMANDS = ("predict", "explain", "convert", "page", "audit", "compare", "push")
@@ -205,6 +205,11 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         if isinstance(action, argparse.BooleanOptionalAction):
             return action.option_strings[0]
         return super()._format_action_invocation(action)
+
+
+def add_schemes_flag(parser: argparse.ArgumentParser, help: str) -> None:
+    """Adds `--schemes`, names of .tflite files; None where it is not typed."""
+    parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=None, metavar="NAME", help=help)
 
 
 class Parser(argparse.ArgumentParser):

@@ -26,14 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--images", required=True, metavar="FOLDER|FILE.npz", help="images like those that the model was trained with"
     )
-    parser.add_argument(
-        "--schemes",
-        nargs="+",
-        choices=SCHEMES,
-        default=None,
-        metavar="NAME",
-        help=f"files to write, of {', '.join(SCHEMES)} (default: the first three)",
-    )
+    cli.add_schemes_flag(parser, f"files to write, of {', '.join(SCHEMES)} (default: the first three)")
     parser.add_argument(
         "--qat", action="store_true", default=False, help="also a file that was fine-tuned for integers, without labels"
     )

@@ -24,14 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         usage="%(prog)s RUN|FILE.tflite... [--out page.html] [flags]",
     )
     parser.add_argument("models", nargs="+", metavar="RUN|FILE.tflite", help="a run's folder, or .tflite files")
-    parser.add_argument(
-        "--schemes",
-        nargs="+",
-        choices=SCHEMES,
-        default=None,
-        metavar="NAME",
-        help=f"files of a run, of {', '.join(SCHEMES)} (default: the last that it has)",
-    )
+    cli.add_schemes_flag(parser, f"files of a run, of {', '.join(SCHEMES)} (default: the last that it has)")
     parser.add_argument("--title", default=None, metavar="TEXT", help="of the page (default: the model's name)")
     parser.add_argument(
         "--medical",

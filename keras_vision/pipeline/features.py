@@ -65,7 +65,8 @@ def fit_head(
     count = counted(len(splits.train) + len(splits.val), "image")
     augmented = f", those of train in {copies:,} augmented copies" if copies > 1 else ""
     print(f"Features of {count}{augmented}, computed once...", flush=True)
-    train, val = (_features(recipe, splits, backbone, name, copies, place) for name in ("train", "val"))
+    with training.native_operations(backbone):
+        train, val = (_features(recipe, splits, backbone, name, copies, place) for name in ("train", "val"))
     print(f"{train.shape[-1]:,} features an image, {duration(time.perf_counter() - started)}.", flush=True)
     spec = override(recipe, epochs=epochs, learning_rate=rate).training
     batches = _Copies(train, splits.train.labels, splits.num_classes, spec.batch_size, recipe.seed)
@@ -117,8 +118,7 @@ def _features(recipe, splits, backbone, name, copies, folder: Path | None) -> An
         batches.start_epoch(copy)
         for number in range(len(batches)):
             start = number * size
-            with training.native_operations(backbone):
-                found[copy, start : start + size] = backbone.predict_on_batch(batches[number][0])
+            found[copy, start : start + size] = backbone.predict_on_batch(batches[number][0])
             if time.perf_counter() - told > REPORT_SECONDS:
                 told = time.perf_counter()
                 done = copy * len(split) + min(len(split), start + size)

@@ -170,8 +170,7 @@ def _learn(recipe, splits, model, train, val, folder, progress, tracker=None):
 
 def _calibrate(model, val):
     """The temperature that suits the validation split, by which the model's logits are then divided, in place."""
-    with training.native_operations(model):
-        temperature = evaluation.fit_temperature(val.split.labels, model.predict(val, verbose=0).astype(np.float64))
+    temperature = evaluation.fit_temperature(val.split.labels, _outputs(model, val).astype(np.float64))
     models.divide_logits(model, temperature)
     return temperature
 
@@ -335,9 +334,13 @@ def _report(recipe, splits, model, history, val, judged, temperature):
 
 def _probabilities(model, batches):
     """Probabilities of a split's images; of several labels the network's own scores."""
-    with training.native_operations(model):
-        found = model.predict(batches, verbose=0)
+    found = _outputs(model, batches)
     return found.astype(np.float64) if batches.split.labels.ndim == 2 else evaluation.softmax(found)
+
+
+def _outputs(model, batches):
+    with training.native_operations(model):
+        return model.predict(batches, verbose=0)
 
 
 def _judge(recipe, splits, model, batches, name, thresholds):

@@ -1,4 +1,4 @@
-"""Trackers: what they are told of a run, once, however often it is interrupted; a run does not depend on them."""
+"""Trackers: what they log of a run, once, however often it is interrupted; a run does not depend on them."""
 
 import sys
 from pathlib import Path
