@@ -16,7 +16,8 @@ SHIFTED = (200.0, 300.0)
 SCALING = ("Rescaling", "Normalization", "Add", "Subtract", "Multiply", "Divide", "TrueDivide")
 # Layers and operations that neither scale nor shift values in inference; besides those whose names begin with Random.
 KEEPS_RANGE = {
-    *("InputLayer", "Identity", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "Cast", "GetItem"),
+    *("InputLayer", "Identity", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "Cast"),
+    *("GetItem", "Stack", "Flip"),
     *("Resizing", "CenterCrop", "Cropping2D", "ZeroPadding2D", "Concatenate", "ActivityRegularization"),
 }
 

@@ -10,7 +10,15 @@ from keras_vision.quantization.plain_layers import Layers
 
 
 class Operations(Layers):
-    """A method for each kind of operation."""
+    """A method for each kind of operation.
+
+    Attributes:
+        channels: By the id of what indexing made: that tensor, the one whose channels it took, and which.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels: dict[int, tuple[Any, Any, list[int]]] = {}
 
     def named_operation(self, call: Call) -> Any:
         """An activation of keras.ops."""
@@ -97,29 +105,80 @@ class Operations(Layers):
         return self.add(layers.ZeroPadding2D, call, call.one, padding=(width[1], width[2]))
 
     def item(self, call: Call) -> Any:
-        """A slice: rows and columns are cropped, channels are picked by a 1 x 1 convolution."""
-        tensor, key = call.one, next(part for part in (*call.positional, *call.named.values()) if part is not call.one)
-        key = list(key) if isinstance(key, (tuple, list)) else [key]
-        rank = len(tensor.shape)
-        if Ellipsis in key:
-            at = key.index(Ellipsis)
-            key[at : at + 1] = [slice(None)] * (rank - len(key) + 1)
-        key += [slice(None)] * (rank - len(key))
-        plain = len(key) == rank == 4 and all(isinstance(part, slice) for part in key) and key[0] == slice(None)
-        if not plain:
-            raise call.refusal(" other than rows, columns and channels of images")
-        rows, columns, channels = (
-            range(*part.indices(side)) for part, side in zip(key[1:], tensor.shape[1:], strict=True)
-        )
-        if rows.step != 1 or columns.step != 1 or not all(map(len, (rows, columns, channels))):
-            raise call.refusal(" that skips rows or columns")
-        crops = [(part.start, side - part.stop) for part, side in zip((rows, columns), tensor.shape[1:3], strict=True)]
+        """Indexing: rows and columns are cropped or skipped, channels are picked by a 1 x 1 convolution."""
+        tensor, shape = call.one, tuple(call.one.shape[1:])
+        picked = self._picked(call, shape)
+        # Vectors and rows of tokens are images of one row or column.
+        sides = (*shape[:-1], *(1,) * (3 - len(shape)), shape[-1])
+        rows, columns, channels = (*picked[:-1], *(range(1),) * (3 - len(shape)), picked[-1])
+        crops = tuple((part[0], side - 1 - part[-1]) for part, side in zip((rows, columns), sides, strict=False))
+        steps = rows.step, columns.step
+        if min(steps) < 1:
+            raise call.refusal(" that turns rows or columns around")
+        made = self.reshaped(call, tensor, sides, "_in")
         if any(map(any, crops)):
-            whole = len(channels) == tensor.shape[3] and channels.step == 1
-            tensor = self.add(layers.Cropping2D, call, tensor, ending="" if whole else "_crop", cropping=tuple(crops))
-        if list(channels) == list(range(tensor.shape[3])):
-            return tensor
-        return self._one_by_one(call, tensor, np.eye(tensor.shape[3], dtype=np.float32)[:, list(channels)])
+            made = self.add(layers.Cropping2D, call, made, ending="_crop", cropping=crops)
+        if max(steps) > 1:
+            made = self.add(layers.MaxPooling2D, call, made, ending="_skip", pool_size=1, strides=steps)
+        source, chosen = made, list(channels)
+        if chosen != list(range(sides[-1])):
+            made = self._channels(call, made, chosen)
+        made = self.reshaped(call, made, call.shape, "_out")
+        self.channels[id(made)] = made, source, chosen
+        return made
+
+    def _picked(self, call, shape):
+        """The places that an index picks along each axis but that of the batch, as ranges."""
+        key = next(part for part in (*call.positional, *call.named.values()) if part is not call.one)
+        key = [part for part in (key if isinstance(key, (tuple, list)) else [key]) if part is not None]
+        missing = len(shape) + 1 - sum(part is not Ellipsis for part in key)
+        at = next((place for place, part in enumerate(key) if part is Ellipsis), len(key))
+        batch, *rest = [*key[:at], *[slice(None)] * missing, *key[at + 1 :]]
+        if batch != slice(None) or len(shape) > 3:
+            raise call.refusal(" of the batch, or of more than rows, columns and channels")
+        picked = []
+        for part, side in zip(rest, shape, strict=True):
+            if isinstance(part, slice):
+                places = range(*part.indices(side))
+                picked.append(places and range(places[0], places[-1] + places.step // abs(places.step), places.step))
+            elif isinstance(part, (int, np.integer)) and not isinstance(part, bool):
+                picked.append(range(part % side, part % side + 1))
+            else:
+                raise call.refusal(" by something else than numbers and slices")
+        if not all(picked):
+            raise call.refusal(" that leaves nothing")
+        return picked
+
+    def _channels(self, call, tensor, chosen):
+        return self._one_by_one(call, tensor, np.eye(tensor.shape[-1], dtype=np.float32)[:, chosen])
+
+    def stack(self, call: Call) -> Any:
+        """Tensors along a new axis; channels of one tensor, as `preprocess_input` stacks them, by one convolution."""
+        axis = call.layer.axis % (len(call.shape) + 1)
+        if axis == 0:
+            raise call.refusal(" along the batch")
+        known = [self.channels[id(tensor)] for tensor in call.tensors if id(tensor) in self.channels]
+        sources = {id(source) for made, source, chosen in known if len(chosen) == 1 and len(made.shape) == 3}
+        if axis == len(call.shape) == 3 and len(known) == len(call.tensors) and len(sources) == 1:
+            return self._channels(call, known[0][1], [chosen[0] for _, _, chosen in known])
+        shape = (*call.shape[: axis - 1], 1, *call.shape[axis:])
+        parts = [self.reshaped(call, part, shape, f"_in_{count}") for count, part in enumerate(call.tensors)]
+        return self.add(layers.Concatenate, call, *parts, axis=axis) if len(parts) > 1 else parts[0]
+
+    def flip(self, call: Call) -> Any:
+        """The channels in the other order; rows and columns have no such operator."""
+        axis, rank = call.layer.axis, len(call.one.shape)
+        axes = {part % rank for part in ((axis,) if isinstance(axis, int) else axis or range(rank))}
+        if axes != {3} or rank != 4:
+            raise call.refusal(" of rows or columns")
+        return self._channels(call, call.one, list(range(call.one.shape[-1]))[::-1])
+
+    def move_axes(self, call: Call) -> Any:
+        rank = len(call.one.shape)
+        order = np.moveaxis(np.empty(range(rank)), call.layer.source, call.layer.destination).shape
+        if order[0] != 0:
+            raise call.refusal(" of the batch")
+        return self._permuted(call, order[1:])
 
     def pool(self, call: Call) -> Any:
         layer = call.layer
@@ -160,11 +219,14 @@ OPERATIONS: dict[str, Any] = {
     "Cast": Operations.cast,
     "Clip": Operations.clip,
     "Concatenate": Operations.concatenate,
+    "Flip": Operations.flip,
     "GetItem": Operations.item,
+    "Moveaxis": Operations.move_axes,
     "Negative": Operations.negative,
     "Pad": Operations.pad,
     "Resize": Operations.resize,
     "Square": Operations.square,
+    "Stack": Operations.stack,
     "Swapaxes": Operations.swap,
     "Transpose": Operations.transpose,
 }

@@ -114,6 +114,15 @@ MIDDLES = {
     "bilinear upsampling": lambda x: conv()(layers.UpSampling2D(interpolation="bilinear")(x)),
     "cropping": lambda x: layers.Cropping2D(((1, 2), (3, 0)))(x),
     "slices": lambda x: x[:, 1:, :-2, ::2],
+    "rows and columns that are skipped": lambda x: conv(padding="same")(x)[:, 1::2, ::3, 1:],
+    "one row": lambda x: ops.expand_dims(x[:, -2], 1),
+    "one token": lambda x: layers.Reshape((14, 14, 6))(
+        (lambda tokens: tokens + tokens[:, :1] + ops.stack([tokens[:, 3]] * 196, axis=1))(layers.Reshape((196, 6))(x))
+    ),
+    "channels that are stacked": lambda x: conv()(ops.stack([x[..., 4], x[..., -1], x[..., 0]], axis=-1)),
+    "rows that are stacked": lambda x: conv(padding="same")(ops.stack([x[:, 2], x[:, 0], x[:, -1]], axis=1)),
+    "channels the other way round": lambda x: ops.flip(x, axis=-1),
+    "moved axes": lambda x: conv()(ops.moveaxis(x, (1, -1), (2, 1))),
     "permuted": lambda x: conv()(layers.Permute((2, 1, 3))(ops.transpose(x, (0, 3, 1, 2)))),
     "a dense layer at each place": lambda x: layers.Dense(4, activation="relu")(x),
     "a gate": attention_gate,
@@ -132,6 +141,8 @@ ENDS = {
     "a normalization of vectors": lambda x: layers.Dropout(0.3)(
         layers.BatchNormalization(moving_mean_initializer="ones")(layers.GlobalAveragePooling2D()(x))
     ),
+    "some values of vectors": lambda x: layers.GlobalAveragePooling2D()(x)[:, ::2],
+    "one row of one column": lambda x: x[:, 3, -1],
     "a normalization of many values": lambda x: layers.BatchNormalization(beta_initializer="ones")(layers.Flatten()(x)),
     "a normalization after relu": lambda x: layers.BatchNormalization(beta_initializer="ones")(
         layers.Dense(8, activation="relu")(ops.mean(x, axis=(1, 2)))
@@ -183,6 +194,9 @@ STARTS = {
     "augmentation": lambda x: layers.Rescaling(1 / 255)(layers.RandomZoom(0.2)(layers.RandomFlip()(x))),
     "an operator": lambda x: x / 127.5 - 1.0,
     "two branches": lambda x: layers.Concatenate()([layers.Rescaling(1 / 255)(x), x / 127.5 - 1.0]),
+    "preprocessing of keras.applications, caffe": keras.applications.resnet.preprocess_input,
+    "preprocessing of keras.applications, torch": keras.applications.densenet.preprocess_input,
+    "preprocessing of keras.applications, tf": keras.applications.mobilenet.preprocess_input,
     "the mean of each channel": lambda x: x - np.array([103.9, 116.8, 123.7], "float32"),
     "a normalization": layers.Normalization(mean=(120.0, 110.0, 100.0), variance=(3000.0, 2500.0, 2000.0)),
 }
