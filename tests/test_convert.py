@@ -13,7 +13,8 @@ import pytest
 from keras import layers
 
 from keras_vision import convert, explain, predict, quantization
-from keras_vision.quantization import auditing, tflite
+from keras_vision.quantization import auditing, conversion, tflite
+from keras_vision.recipe import InputError
 
 SHAPE = (20, 20, 3)
 COLOURS = {"blue": (200, 40, 40), "green": (40, 200, 40), "red": (40, 40, 200)}
@@ -286,11 +287,15 @@ def test_the_python_code_of_the_guide_runs(tmp_path, photos, capsys, monkeypatch
 def test_without_tensorflow_there_are_integer_files_or_one_sentence(
     tmp_path, photos, capsys, monkeypatch, typed, status
 ):
+    def unknown(*given, **named):
+        raise InputError("No operator.")
+
     monkeypatch.setattr(tflite, "is_installed", lambda: False)
+    monkeypatch.setattr(conversion, "write_float_file", unknown)
     saved(tmp_path / "my.keras", ending="softmax")
     flags = ["--images", photos, "--input-range", 0, 1, "--out", tmp_path / "out", *typed]
     found, output, error = run(capsys, tmp_path / "my.keras", *flags)
     assert found == status, error
-    assert "which is not installed: pip install tensorflow." in (error if typed else output)
+    assert "and it is not installed: pip install tensorflow." in (error if typed else output)
     assert (tmp_path / "out" / "int8.tflite").exists() != bool(typed)
     assert not (tmp_path / "out" / "float32.tflite").exists()

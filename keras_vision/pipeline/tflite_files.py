@@ -16,7 +16,7 @@ from keras_vision.pipeline.progress import Progress
 from keras_vision.pipeline.tables import Table, shown, words
 from keras_vision.quantization import tflite
 from keras_vision.quantization.auditing import Audit
-from keras_vision.recipe import Recipe, TrainingSpec
+from keras_vision.recipe import InputError, Recipe, TrainingSpec
 
 TRACED_IMAGES = 64  # For the errors tensor by tensor: a root mean square needs no more.
 THREADS = (1, 2)
@@ -132,13 +132,15 @@ def write_files(
             return {threads: quantization.latencies(contents, image, threads=threads) for threads in THREADS}
 
     schemes = [scheme for scheme in quantization.SCHEMES if scheme != "qat" or spec.qat]
-    if not tflite.is_installed():
-        print(f"Integer files only: {tflite.NEEDED}", flush=True)
-        schemes = [scheme for scheme in schemes if scheme in quantization.INTEGER_SCHEMES]
-    contents = {
-        scheme: progress.once(f"converting to {scheme}", bytes, functools.partial(convert, scheme))
-        for scheme in schemes
-    }
+    contents = {}
+    for scheme in schemes:
+        try:
+            contents[scheme] = progress.once(f"converting to {scheme}", bytes, functools.partial(convert, scheme))
+        except InputError as error:
+            # Integer files need no more than this package.
+            if scheme in quantization.INTEGER_SCHEMES or tflite.is_installed():
+                raise
+            print(f"No {scheme} file: {error}", flush=True)
     times = progress.once("timing the files", dict[int, dict[str, float]], speeds)
     (folder / run_folder.TFLITE).mkdir(exist_ok=True)
     results = []

@@ -8,8 +8,10 @@ import numpy as np
 
 from keras_vision.keras_internals.graph import ends_in_sigmoids, is_graph, read_graph, scoring_step
 from keras_vision.keras_internals.nodes import first_input
+from keras_vision.quantization import tflite
 from keras_vision.quantization.auditing import audit
 from keras_vision.quantization.checking import check_float_file, check_integer_file
+from keras_vision.quantization.float_file import write_float_file
 from keras_vision.quantization.folding import fold
 from keras_vision.quantization.images import as_images, example_images, from_bytes, input_range_of, require_shape
 from keras_vision.quantization.integer import write_integer_file
@@ -18,7 +20,7 @@ from keras_vision.quantization.plain_model import takes_pixels, with_size
 from keras_vision.quantization.quantized_layers import is_unset, quantizers
 from keras_vision.quantization.ranges import SOFTMAX_RANGE, as_probabilities, parameters
 from keras_vision.quantization.rewriting import with_fake_quantization
-from keras_vision.quantization.tflite import convert_float, ends_in_scores
+from keras_vision.quantization.tflite import ends_in_scores
 from keras_vision.recipe import IO_TYPES, SCHEMES, InputError
 
 INTEGER_SCHEMES = ("int8", "qat")
@@ -102,11 +104,19 @@ def _float_file(model, images, dynamic, logits):
             "of the size that the file shall take."
         )
     adds_scores = not logits and not ends_in_scores(model)
-    content = convert_float(model, dynamic=dynamic, adds_scores=adds_scores)
     if images is None:
         images = example_images(model.input_shape[1:])
         images = images if takes_pixels(model) else from_bytes(images, (0.0, 1.0))
-    check_float_file(content, model, images, dynamic=dynamic, adds_scores=adds_scores)
+    options = {"dynamic": dynamic, "adds_scores": adds_scores}
+    try:
+        content = write_float_file(model, **options)
+        check_float_file(content, model, images, **options)
+    except InputError as error:
+        # TensorFlow's converter knows more layers.
+        if not tflite.is_installed():
+            raise InputError(tflite.NEEDED) from error
+        content = tflite.convert_float(model, **options)
+        check_float_file(content, model, images, **options)
     return content
 
 

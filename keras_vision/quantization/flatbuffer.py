@@ -1,6 +1,6 @@
 """Writing TensorFlow Lite models, tensor by tensor, with the schema in LiteRT's own package."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ TYPES = {
 # First version of each operator that accepts 8-bit integers, with a scale per channel where it has weights: an older
 # runtime then refuses the file instead of computing something else.
 # Source: tensorflow/lite/tools/versioning/op_version.cc
-VERSIONS = {
+INTEGER_VERSIONS = {
     "ADD": 2,
     "AVERAGE_POOL_2D": 2,
     "BATCH_MATMUL": 2,
@@ -55,6 +55,15 @@ VERSIONS = {
     "TRANSPOSE_CONV": 4,
 }
 
+FLOAT_VERSIONS = dict.fromkeys(INTEGER_VERSIONS, 1) | {
+    "DEPTHWISE_CONV_2D": 2,
+    "RESIZE_BILINEAR": 3,
+    "RSQRT": 1,
+    "TRANSPOSE_CONV": 4,
+}
+# With floats, but 8-bit weights that have a scale for each output channel.
+DYNAMIC_VERSIONS = FLOAT_VERSIONS | {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "FULLY_CONNECTED": 12}
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -74,9 +83,15 @@ class Tensor:
 
 
 class FlatModel:
-    """A model under construction: one subgraph, batch size 1."""
+    """A model under construction: one subgraph, batch size 1.
 
-    def __init__(self, description: str):
+    Args:
+        description: What the file says that it is.
+        versions: Version of each operator, by its name.
+    """
+
+    def __init__(self, description: str, versions: Mapping[str, int] = INTEGER_VERSIONS):
+        self.versions = versions
         # The schema declares nearly every field as optional.
         self.model: Any = schema.ModelT(
             version=3, description=description, operatorCodes=[], buffers=[schema.BufferT()]
@@ -141,7 +156,7 @@ class FlatModel:
                     # For readers from before there were more than 127 operators.
                     deprecatedBuiltinCode=min(code, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES),
                     builtinCode=code,
-                    version=VERSIONS[name],
+                    version=self.versions[name],
                 )
             )
         kind = schema.BuiltinOptions.NONE

@@ -16,11 +16,11 @@ from keras_vision.recipe import InputError
 
 SUPPORTED = (
     "Conv2D, Conv2DTranspose, DepthwiseConv2D, SeparableConv2D, Dense, MultiHeadAttention, BatchNormalization, "
-    "LayerNormalization, Rescaling, Normalization, Add, Subtract, Multiply, Average, Concatenate, MaxPooling2D, "
-    "AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, Flatten, Reshape, Permute, ZeroPadding2D, "
-    "Cropping2D, UpSampling2D, Resizing, ReLU, LeakyReLU, PReLU, ELU, Softmax, Activation with relu, relu6, "
-    "leaky_relu, sigmoid, hard_sigmoid, softmax, tanh, elu, gelu, silu or hard_silu, the same as operators or as "
-    "functions of keras.ops, and layers that do nothing in inference"
+    "LayerNormalization, UnitNormalization, Rescaling, Normalization, Add, Subtract, Multiply, Average, "
+    "Concatenate, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, Flatten, Reshape, "
+    "Permute, ZeroPadding2D, Cropping2D, UpSampling2D, Resizing, ReLU, LeakyReLU, PReLU, ELU, Softmax, Activation "
+    "with relu, relu6, leaky_relu, sigmoid, hard_sigmoid, softmax, tanh, elu, gelu, silu or hard_silu, the same as "
+    "operators or as functions of keras.ops, and layers that do nothing in inference"
 )
 
 
@@ -70,12 +70,16 @@ class Names:
 class Adding:
     """Adds layers to a plain model in place of a call.
 
+    Args:
+        integers: Whether each plain layer shall have an operator of integers; else a LayerNormalization stays one.
+
     Attributes:
         names: The names that are taken.
         made: Number, path and new output tensor of each step of the model's own graph.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, integers: bool = True) -> None:
+        self.integers = integers
         self.names = Names()
         self.made: list[tuple[int, str, Any]] = []
 

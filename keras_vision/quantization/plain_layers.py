@@ -25,7 +25,7 @@ COPIED = (
     *DROPOUT,
 )
 MERGES = (layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Concatenate)
-# Below this, the epsilon of a LayerNormalization changes nothing that 8 bits show.
+# Below this, the epsilon of a LayerNormalization is less than 8 bits can show.
 SMALL_EPSILON = 1e-5
 ACTIVATIONS = {"swish": "silu", "hard_swish": "hard_silu"}
 SIMPLE_ACTIVATIONS = ("sigmoid", "tanh", "silu", "hard_silu", "softmax")
@@ -131,6 +131,8 @@ class Layers(Adding):
         self._require_channels(call)
         if getattr(layer, "rms_scaling", False):
             raise call.refusal(" with rms_scaling")
+        if not self.integers:
+            return self.copy(call, tensor, axis=-1, gamma_regularizer=None, beta_regularizer=None)
         channels = shape[-1]
         gamma = array(layer.gamma) if layer.scale else np.ones(channels)
         beta = array(layer.beta) if layer.center else np.zeros(channels)
@@ -148,6 +150,13 @@ class Layers(Adding):
         else:
             made = self._one_by_one(call, unit, np.pad(np.diag(scale), ((0, 1), (0, 0))), beta)
         return self.reshaped(call, made, shape, "_out")
+
+    def unit_normalization(self, call: Call) -> Any:
+        self._require_channels(call)
+        return self.add(layers.UnitNormalization, call, call.one, axis=-1)
+
+    def product(self, call: Call) -> Any:
+        return self.add(MatMul, call, *call.tensors)
 
     def attention(self, call: Call) -> Any:
         """Heads of attention over rows of tokens: projections as 1 x 1 convolutions, and products of matrices."""
@@ -442,6 +451,8 @@ LAYERS: dict[type, Any] = {
     layers.BatchNormalization: Layers.batch_normalization,
     layers.MultiHeadAttention: Layers.attention,
     layers.LayerNormalization: Layers.layer_normalization,
+    layers.UnitNormalization: Layers.unit_normalization,
+    MatMul: Layers.product,
     layers.Normalization: Layers.normalization,
     layers.Rescaling: Layers.rescaling,
     layers.Flatten: Layers.flatten,

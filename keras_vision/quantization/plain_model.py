@@ -60,19 +60,22 @@ def takes_pixels(model: keras.Model) -> bool:
         return False
 
 
-def plain_model(model: keras.Model) -> keras.Model:
+def plain_model(model: keras.Model, *, integers: bool = True) -> keras.Model:
     """The same function of images by plain layers with copies of the weights.
 
     Args:
         model: A functional or built Sequential model with one image input and one output; it is not changed.
+        integers: Whether each plain layer shall have an operator of integers; else a LayerNormalization stays one.
 
     Raises:
         InputError: If a layer cannot be quantized; the message names it.
     """
-    return traced_plain_model(model)[0]
+    return traced_plain_model(model, integers=integers)[0]
 
 
-def traced_plain_model(model: keras.Model) -> tuple[keras.Model, list[tuple[int, str, keras.KerasTensor]]]:
+def traced_plain_model(
+    model: keras.Model, *, integers: bool = True
+) -> tuple[keras.Model, list[tuple[int, str, keras.KerasTensor]]]:
     """The plain model, and the number, the path and the new output tensor of each step of `read_graph(model)`."""
     graph = read_graph(model)
     if None in graph.input_shape:
@@ -81,7 +84,7 @@ def traced_plain_model(model: keras.Model) -> tuple[keras.Model, list[tuple[int,
             "file shall take, or build the model with one size."
         )
     images = keras.Input(graph.input_shape, name="images")
-    plain = _Plain()
+    plain = _Plain(integers=integers)
     output = plain.run(graph.steps, {0: images}, graph.output, "")
     if output is images:
         raise InputError(f"The model {model.name!r} has no layer that computes anything.")

@@ -16,8 +16,8 @@ class Operations(Layers):
         channels: By the id of what indexing made: that tensor, the one whose channels it took, and which.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, integers: bool = True) -> None:
+        super().__init__(integers=integers)
         self.channels: dict[int, tuple[Any, Any, list[int]]] = {}
 
     def named_operation(self, call: Call) -> Any:

@@ -58,6 +58,7 @@ def with_fake_quantization(
     input_range: tuple[float, float] = (0.0, 255.0),
     dropout: bool = True,
     simulate: bool = True,
+    integers: bool = True,
 ) -> keras.Model:
     """A copy of a model that computes as its integer file will and trains on every backend.
 
@@ -66,6 +67,7 @@ def with_fake_quantization(
         input_range: `(low, high)` of the images that the model takes.
         dropout: False removes Dropout layers, for training towards the predictions of a teacher without dropout.
         simulate: False returns the same model without any rounding.
+        integers: False keeps layers that only files of floats can express as they are.
 
     Returns:
         A functional model of the same input and output. Its ranges are unset; `set_ranges` sets them.
@@ -76,7 +78,7 @@ def with_fake_quantization(
     low, high = input_range
     if not low < high:
         raise InputError(f"input_range is (lowest, highest). Received: {tuple(input_range)}.")
-    return _Rewriting(model, (float(low), float(high)), dropout, simulate).model()
+    return _Rewriting(model, (float(low), float(high)), dropout, simulate, integers).model()
 
 
 def without_last_rounding(quantized: keras.Model) -> keras.Model:
@@ -104,8 +106,8 @@ class _Value:
 class _Rewriting:
     """Builds the new model step by step; a tensor is rounded when a layer that cannot be fused takes it."""
 
-    def __init__(self, model, input_range, dropout, simulate):
-        self.graph = read_graph(plain_model(model))
+    def __init__(self, model, input_range, dropout, simulate, integers):
+        self.graph = read_graph(plain_model(model, integers=integers))
         self.name = f"{model.name}_quantized" if simulate else f"{model.name}_float"
         self.input_range, self.dropout, self.simulate = input_range, dropout, simulate
         self.consumers = self.graph.consumers()
@@ -150,6 +152,11 @@ class _Rewriting:
             if isinstance(layer, DROPOUT) and not self.dropout:
                 return rounded
             return _Value(self._copy(layer)(rounded.tensor), layer.name, rounded.quantizer)
+        if isinstance(layer, layers.LayerNormalization):
+            copy = self._copy(layer)
+            tensor = copy(self._rounded(number).tensor)
+            copy.set_weights(layer.get_weights())
+            return _Value(tensor, layer.name)
         if isinstance(layer, layers.UnitNormalization):
             return self._round(self._copy(layer)(self._rounded(number).tensor), layer.name, TANH_RANGE)
         return self._activation(layer, number)

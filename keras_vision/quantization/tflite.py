@@ -1,4 +1,4 @@
-"""TensorFlow's converter: float32 and dynamic-range files. The only file that imports TensorFlow.
+"""TensorFlow's converter, for float files of layers that `float_file` does not know. The only file that imports it.
 
 On another backend it runs in a child process on a saved copy of the model, so the caller sees one function. The child
 stays for a minute, because importing TensorFlow takes longer than most conversions.
@@ -26,7 +26,8 @@ from keras_vision.recipe import InputError, first_line
 
 IDLE_SECONDS = 60
 NEEDED = (
-    "float32 and dynamic files are written by TensorFlow's converter, which is not installed: pip install tensorflow."
+    "Only TensorFlow's converter knows how to write float32 and dynamic files of this model, and it is not installed: "
+    "pip install tensorflow."
 )
 
 

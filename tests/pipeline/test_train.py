@@ -5,8 +5,8 @@ import pytest
 
 from keras_vision import data, derma, evaluation
 from keras_vision.pipeline import track
-from keras_vision.quantization import tflite
-from keras_vision.recipe import override
+from keras_vision.quantization import conversion, tflite
+from keras_vision.recipe import InputError, override
 
 
 @pytest.mark.backend
@@ -49,9 +49,13 @@ def test_the_intervals_of_a_run_are_resampled_by_the_groups_of_its_data(smoke_re
 def test_a_run_without_tensorflow_writes_integer_files_and_says_why_no_others(
     smoke_recipe, tmp_path, monkeypatch, capsys
 ):
+    def unknown(*given, **named):
+        raise InputError("No operator.")
+
     monkeypatch.setattr(tflite, "is_installed", lambda: False)
+    monkeypatch.setattr(conversion, "write_float_file", unknown)
     track.run(override(smoke_recipe, epochs=1, tflite=True), tmp_path / "run")
-    assert "Integer files only: float32 and dynamic files are written by TensorFlow's" in capsys.readouterr().out
+    assert "No float32 file: Only TensorFlow's converter knows" in capsys.readouterr().out
     assert sorted(file.name for file in (tmp_path / "run" / "tflite").iterdir()) == ["int8.json", "int8.tflite"]
     (row,) = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))["tflite"]
     assert row["bytes_ratio"] is None

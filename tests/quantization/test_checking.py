@@ -7,7 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 from keras_vision import quantization
-from keras_vision.quantization import conversion, folding, integer, plain_calls, plain_layers
+from keras_vision.quantization import conversion, folding, integer, plain_calls, plain_layers, tflite
 from keras_vision.quantization.checking import check_integer_file
 from keras_vision.quantization.flatbuffer import FlatModel
 from keras_vision.recipe import InputError
@@ -68,10 +68,10 @@ def operands_swapped():
 
 def wrong_constant(ending, change):
     """A mistake: the numbers of a constant whose name ends so."""
-    constant = integer._Writer._constant
+    constant = integer._Writer.constant
     return (
         integer._Writer,
-        "_constant",
+        "constant",
         lambda self, name, values: constant(self, name, change(values) if name.endswith(ending) else values),
     )
 
@@ -102,6 +102,16 @@ def test_a_planted_mistake_is_caught(name, model, monkeypatch):
     monkeypatch.setattr(*MISTAKES[name]())
     with pytest.raises(InputError, match="fault of keras_vision|was copied wrongly|are off by|cannot be run"):
         quantization.convert(model, "int8", IMAGES, logits=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["slope", "padding", "window", "operands", "crop", "axes", "groups", "factor", "left out"]
+)
+def test_a_planted_mistake_in_a_file_of_floats_is_caught(name, model, monkeypatch):
+    monkeypatch.setattr(*MISTAKES[name]())
+    monkeypatch.setattr(tflite, "is_installed", lambda: False)
+    with pytest.raises(InputError, match="Only TensorFlow's converter"):
+        quantization.convert(model, "float32", IMAGES, logits=True)
 
 
 def test_without_a_mistake_the_file_is_handed_out(model):
@@ -136,7 +146,9 @@ def test_a_float_file_that_computes_something_else_is_not_handed_out(scheme, mod
     other = keras.models.clone_model(model)
     other.set_weights([1.5 * weight for weight in model.get_weights()])
     content = quantization.convert(other, scheme)
-    monkeypatch.setattr(conversion, "convert_float", lambda *given, **named: content)
+    monkeypatch.setattr(conversion, "write_float_file", lambda *given, **named: content)
+    assert quantization.convert(model, scheme) != content  # TensorFlow's converter writes it.
+    monkeypatch.setattr(tflite, "convert_float", lambda *given, **named: content)
     with pytest.raises(InputError, match=f"{scheme} file of .* does not compute what the model does"):
         quantization.convert(model, scheme)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from keras import layers, ops
 
 from keras_vision import quantization
+from keras_vision.quantization.float_file import write_float_file
 from keras_vision.quantization.plain_calls import Names
 from keras_vision.quantization.plain_model import plain_model
 from keras_vision.recipe import InputError
@@ -169,6 +170,8 @@ def assert_right(model, images=None, **options):
     expected = model.predict(np.asarray(images, "float32"), verbose=0)
     error = np.sqrt(np.mean((found - expected) ** 2)) / np.sqrt(np.mean((expected - expected.mean(axis=0)) ** 2))
     assert error < RIGHT
+    exact = quantization.Runner(write_float_file(model))(np.asarray(images, "float32"))
+    assert np.abs(exact - expected).max() < 1e-4 * np.abs(expected).max()
     return content
 
 

@@ -25,23 +25,23 @@ def process():
 
 
 def test_one_process_serves_several_conversions(model):
-    first = quantization.convert(model, "float32")
+    first = tflite.convert_float(model)
     number = process()
-    assert quantization.convert(model, "float32") == first
-    assert quantization.convert(model, "dynamic") != first
+    assert tflite.convert_float(model) == first
+    assert tflite.convert_float(model, dynamic=True) != first
     assert process() == number
 
 
 def test_a_process_that_has_ended_is_replaced(model):
-    first = quantization.convert(model, "float32")
+    first = tflite.convert_float(model)
     number = process()
     tflite._CONVERTER.process.kill()
-    assert quantization.convert(model, "float32") == first
+    assert tflite.convert_float(model) == first
     assert process() != number
 
 
 def test_an_interruption_leaves_no_answer_for_the_next_request(model, monkeypatch):
-    quantization.convert(model, "float32")
+    tflite.convert_float(model)
     number = process()
 
     def interrupted():
@@ -49,16 +49,20 @@ def test_an_interruption_leaves_no_answer_for_the_next_request(model, monkeypatc
 
     monkeypatch.setattr(tflite._CONVERTER.process.stdout, "readline", interrupted, raising=False)
     with pytest.raises(KeyboardInterrupt):
-        quantization.convert(model, "dynamic")
-    assert quantization.audit(quantization.convert(model, "float32")).kind == "float"
+        tflite.convert_float(model, dynamic=True)
+    assert quantization.audit(tflite.convert_float(model)).kind == "float"
     assert process() != number
 
 
 @pytest.mark.parametrize("scheme", ["float32", "dynamic"])
 def test_without_tensorflow_one_sentence_says_what_to_install(model, monkeypatch, scheme):
     monkeypatch.setattr(tflite, "is_installed", lambda: False)
-    with pytest.raises(InputError, match="TensorFlow's converter, which is not installed: pip install tensorflow"):
-        quantization.convert(model, scheme)
+    known = {"float32": "float", "dynamic": "float"}  # A kernel of 6 numbers stays float.
+    assert quantization.audit(quantization.convert(model, scheme)).kind == known[scheme]
+    images = keras.Input((8, 8, 4))
+    other = keras.Model(images, layers.Dense(2)(layers.Flatten()(layers.GroupNormalization(2)(images))))
+    with pytest.raises(InputError, match=r"Only TensorFlow's converter knows .* not installed: pip install tensorflow"):
+        quantization.convert(other, scheme)
 
 
 def test_what_cannot_be_converted_is_reported_with_its_reason(model):
@@ -69,7 +73,7 @@ def test_what_cannot_be_converted_is_reported_with_its_reason(model):
 
     images = keras.Input((8, 8, 3))
     unknown = keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling2D()(Own()(images))))
-    quantization.convert(model, "float32")
+    tflite.convert_float(model)
     number = process()
     with pytest.raises(InputError, match="failed on .*Could not locate class 'Own'.* use KERAS_BACKEND=tensorflow"):
         quantization.convert(unknown, "float32")
