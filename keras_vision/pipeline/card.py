@@ -121,7 +121,7 @@ def _text(report: Report) -> Iterator[str]:
     counts = {name: sum(numbers) for name, numbers in data["counts"].items()}
     shares = ", ".join(f"{count:,} in {name}" for name, count in counts.items())
     yield f"{_plain(report.title)}: {sum(counts.values()):,} {called}, {shares}."
-    yield f"Licence of the data: {_plain(data['licence'])}, which the header repeats. The model's is for its owner to say."
+    yield f"Licence of the data: {_plain(data['licence'])}, as in the header. The model's is its owner's choice."
     yield f"\n## Metrics\n\nOn the {report.split} split, {len(report.labels):,} {what}, with 95 % intervals.\n"
     yield "| metric | value |\n|---|---|"
     yield from (f"| {words(name)} | {shown(report.judgement.metrics[name])} |" for name in report.judgement.metrics)
