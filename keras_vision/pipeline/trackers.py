@@ -30,8 +30,6 @@ PROJECT = "keras_vision"
 # What is known of the tracker's run. In a folder of its own, since it alone is no work to go on with.
 STATE = Path(unfinished.RESUME) / "tracker" / "run.json"
 MOST_PARAMETERS = 100  # Of one call of MLflow's.
-# Without it MLflow's page shows the experiment as one of language models.
-KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class Tracker:
@@ -212,7 +210,7 @@ class _MLflow:
                 return run
             title = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
             found = self._client.get_experiment_by_name(title)
-            number = found.experiment_id if found else self._client.create_experiment(title, self._files, KIND)
+            number = found.experiment_id if found else self._client.create_experiment(title, self._files)
             source = {"mlflow.source.name": f"keras-vision {parameters['track']}", "mlflow.source.type": "LOCAL"}
             self._run = self._client.create_run(number, run_name=name, tags=source).info.run_id
             rows = [self._entities.Param(key, str(value)) for key, value in parameters.items()]
@@ -221,13 +219,18 @@ class _MLflow:
             return self._run
 
     def log(self, metrics, step):
+        # MLflow's page has a section of charts for each prefix, in alphabetical order, and names without one last: the
+        # curves of the training would be below twenty bars of the finished model's metrics.
+        self._write({f"epoch/{name}": value for name, value in metrics.items()}, step)
+
+    def _write(self, metrics, step):
         now = int(1000 * time.time())
         rows = [self._entities.Metric(name, value, now, step) for name, value in metrics.items()]
         with _quiet():
             self._client.log_batch(self._run, metrics=rows)
 
     def finish(self, metrics, folder, files, note, data):
-        self.log(metrics, 0)
+        self._write(metrics, 0)
         with _quiet():
             self._client.set_tag(self._run, "mlflow.note.content", note)
             self._client.log_inputs(self._run, datasets=[self._entities.DatasetInput(self._dataset(data))])
