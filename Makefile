@@ -6,7 +6,7 @@ TESTS := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(B
 # The file is there where the process ended in the midst of a test.
 TELL = { status=$$?; cat .pytest_cache/running-$(1) 2>/dev/null; exit $$status; }
 
-.PHONY: demo test test-quick lint types format clean help notebooks page
+.PHONY: demo test test-quick lint types format clean help notebooks docs page
 .PHONY: test-once test-tensorflow test-jax test-torch test-jax-and-torch test-others
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test        every test: once what needs no backend, then on TensorFlow, JAX and torch; 2 processes"
 	@echo "make test-quick  on torch, without the tests that take more than a second"
 	@echo "make notebooks   run the notebooks on JAX and write their outputs, and docs/notebooks/"
+	@echo "make docs        the site, build/site/index.html, in an environment of its own; warnings are errors"
 	@echo "make page        fetch what pages in the browser need, with npm: LiteRT, and the tools of their tests"
 	@echo "make lint        ruff;  make types: pyright;  make format: ruff, fixing what it can"
 
@@ -53,6 +54,15 @@ test-quick: .venv/installed-dev
 notebooks: .venv/installed-dev
 	KERAS_BACKEND=$${KERAS_BACKEND:-jax} $(BIN)/python notebooks/build.py
 
+.venv-docs/installed: requirements/docs.txt constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/docs.txt
+	@touch $@
+
+# From the notebooks' outputs; nothing is run.
+docs: .venv-docs/installed
+	.venv-docs/bin/python docs/build.py
+
 # LiteRT into Keras's home, by writing a page; axe-core into page/node_modules. The tests of pages skip without them.
 page: .venv/installed
 	npm ci --prefix page --silent
@@ -70,4 +80,4 @@ format: .venv/installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv runs .pytest_cache .ruff_cache page/node_modules
+	rm -rf .venv .venv-docs build runs .pytest_cache .ruff_cache page/node_modules

@@ -62,7 +62,8 @@ def test_every_listed_package_has_a_version_that_is_tested(file):
     assert listed(file) - {"setuptools"} <= pinned  # Installers bring a version of that one.
 
 
-@pytest.mark.parametrize("file", FILES)
+# What builds the site is in an environment of its own, where `make docs` fails if something is missing.
+@pytest.mark.parametrize("file", [file for file in FILES if file != "docs.txt"])
 def test_a_list_has_all_that_its_packages_need(file):
     for name in listed(file):
         assert declared(name) <= listed(file) | LEFT_OUT.get(name, set()), name

@@ -109,7 +109,7 @@ def _text(report: Report) -> Iterator[str]:
     yield f"\n{names}{more}\n"
     yield from _how_to_run(volumes)
     yield "\n## Intended use\n"
-    yield f"{what.capitalize()} like those of its data set: {_plain(report.title)}, {_plain(data['description'])}."
+    yield f"{what.capitalize()} like those of its data set, {_plain(report.title)}. {_plain(data['description'])}."
     yield "It was not tested on others, from another camera, place or time: test it on yours before you rely on it."
     yield "\n## Limits\n"
     yield from (f"- {_plain(sentence)}" for sentence in report.findings())
@@ -119,8 +119,9 @@ def _text(report: Report) -> Iterator[str]:
     yield "\n## Data\n"
     called = "labels" if several else what
     counts = {name: sum(numbers) for name, numbers in data["counts"].items()}
-    yield f"{_plain(report.title)}, {called}: {', '.join(f'{count:,} in {name}' for name, count in counts.items())}."
-    yield f"Licence of the data: {_plain(data['licence'])}. The header repeats it; its owner chooses the model's."
+    shares = ", ".join(f"{count:,} in {name}" for name, count in counts.items())
+    yield f"{_plain(report.title)}: {sum(counts.values()):,} {called}, {shares}."
+    yield f"Licence of the data: {_plain(data['licence'])}, as in the header. The model's is its owner's choice."
     yield f"\n## Metrics\n\nOn the {report.split} split, {len(report.labels):,} {what}, with 95 % intervals.\n"
     yield "| metric | value |\n|---|---|"
     yield from (f"| {words(name)} | {shown(report.judgement.metrics[name])} |" for name in report.judgement.metrics)

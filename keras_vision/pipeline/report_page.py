@@ -9,7 +9,7 @@ from keras_vision.pipeline import fonts, plots
 from keras_vision.pipeline.html import contents, folded, page, picture, section, side_by_side, table, text
 from keras_vision.pipeline.report import Report, likeness
 from keras_vision.pipeline.tables import counted, duration, intervals, shown, transposed, words
-from keras_vision.pipeline.tflite_files import files_table, smallest_equal
+from keras_vision.pipeline.tflite_files import files_table, measurably_lower, smallest_equal
 
 LONGEST_TABLE = 100  # Rows of what may be thousands.
 MOST_CLASSES = 40  # Rows of a table of classes.
@@ -315,10 +315,13 @@ def _files(report):
     traced = [_tensor_errors(file) for file in report.files if file.tensor_errors]
     best = smallest_equal(report.files)
     main = words(report.main)
+    reason = f"It is the smallest file whose {main} is not measurably lower."
+    if measurably_lower(best):
+        reason = f"The {main} of every file is measurably lower; this one loses least."
     size = f"{best.bytes_ratio:.2f} of the float file's bytes" if best.bytes_ratio else f"{best.audit.bytes:,} bytes"
     return f"""<p><b>Take {text(best.scheme)}.tflite</b>: {size}, {main}
 {best.agreement.judgement.metrics[report.main].value:.3f}, another answer for {best.agreement.changed:.2%} of the
-images. It is the smallest file whose {main} is not measurably lower.</p>
+images. {reason}</p>
 <p>LiteRT ran each file in <code>tflite/</code> on the {len(report.labels):,} images of the
 {text(report.split)} split; the float model classified the same images. "As simulated": the integer file gives the
 class, and within one step of 1/256 the scores, of its network with fake quantization. "Heatmaps": cosine of the float

@@ -299,12 +299,17 @@ def smallest_equal(files: Sequence[FileResult]) -> FileResult:
 
     Where every file is measurably worse, it is the one that loses least.
     """
-    equal = [file for file in files if file.agreement.accuracy_drop <= 0 or file.agreement.mcnemar_p >= 0.05]
+    equal = [file for file in files if not measurably_lower(file)]
     if not equal:
         return min(files, key=lambda file: file.agreement.accuracy_drop)
     # Files of one size but for some names and numbers are equally small.
     largest = max(file.audit.bytes for file in files)
     return min(equal, key=lambda file: (round(file.audit.bytes / largest, 2), file.agreement.changed))
+
+
+def measurably_lower(file: FileResult) -> bool:
+    """Whether a file's accuracy is below the float model's by more than chance explains."""
+    return file.agreement.accuracy_drop > 0 and file.agreement.mcnemar_p < 0.05
 
 
 def _simulated(found):

@@ -6,6 +6,7 @@ Both write beside the run's folder and send nothing anywhere, unless their own e
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import logging
 import math
@@ -50,7 +51,7 @@ class Tracker:
             self._state |= json.loads(self._file.read_text("utf-8"))
         self._state["run"] = store.open(self._state["run"], name, parameters)
         self._file.parent.mkdir(exist_ok=True)
-        self._note()
+        self._remember()
 
     def epochs(self, rows: Sequence[Mapping[str, float]], before: int = 0) -> None:
         """Logs the metrics of epochs that were not logged yet.
@@ -62,7 +63,7 @@ class Tracker:
         for number, row in enumerate(rows, before + 1):
             if number > self._state["logged"] and self._do("log", _finite(row), number):
                 self._state["logged"] = number
-                self._note()
+                self._remember()
 
     def callbacks(self, before: int) -> list[keras.callbacks.Callback]:
         """For a training: logs each epoch when it ends.
@@ -73,7 +74,7 @@ class Tracker:
         return [] if self._store is None else [_EachEpoch(self, before)]
 
     def finish(self, folder: Path, report: Mapping[str, Any]) -> None:
-        """Logs the finished run's metrics, plots and files.
+        """Logs the finished run's metrics, plots and files, its data, and a note that says what the metrics mean.
 
         Args:
             folder: The run's folder.
@@ -84,7 +85,8 @@ class Tracker:
         left_out = {unfinished.RESUME, run_folder.TENSORBOARD}
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
         files = [path.relative_to(folder) for path in paths]
-        self._do("finish", _finite(found), folder, [file for file in files if file.parts[0] not in left_out])
+        kept = [file for file in files if file.parts[0] not in left_out]
+        self._do("finish", _finite(found), folder, kept, _note(report), report["data"])
 
     def close(self, state: str) -> None:
         """Ends the run.
@@ -106,7 +108,7 @@ class Tracker:
             return False
         return True
 
-    def _note(self):
+    def _remember(self):
         with contextlib.suppress(OSError):
             self._file.write_text(json.dumps(self._state), "utf-8")
 
@@ -134,7 +136,10 @@ def tracking(recipe: Recipe, out: str | os.PathLike, folder: Path, environment: 
         InputError: If the tracker's package is not installed, or its store cannot be opened.
     """
     out, kind = Path(out).resolve(), recipe.training.tracker
-    parameters = {**dict(_flat(dataclasses.asdict(recipe))), **dict(_flat({"environment": environment}))}
+    settings = dataclasses.asdict(recipe)
+    # Among a hundred parameters "name" does not say what it names.
+    settings["recipe"] = settings.pop("name")
+    parameters = {**dict(_flat(settings)), **dict(_flat({"environment": environment}))}
     store = None if kind == "none" else _opened(kind, out.parent)
     try:
         tracker = Tracker(store, folder, out.name, parameters)
@@ -165,6 +170,12 @@ def _flat(content, prefix=""):
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def _note(report):
+    """What a finished run is and what its metrics say, in Markdown."""
+    findings = "".join(f"\n- {sentence}" for sentence in report["findings"])
+    return f"{report['track']}, on {report['title']}: {report['data']['description']}.\n{findings}"
 
 
 def _finite(metrics):
@@ -200,23 +211,38 @@ class _MLflow:
             title = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
             found = self._client.get_experiment_by_name(title)
             number = found.experiment_id if found else self._client.create_experiment(title, self._files)
-            self._run = self._client.create_run(number, run_name=name).info.run_id
+            source = {"mlflow.source.name": f"keras-vision {parameters['track']}", "mlflow.source.type": "LOCAL"}
+            self._run = self._client.create_run(number, run_name=name, tags=source).info.run_id
             rows = [self._entities.Param(key, str(value)) for key, value in parameters.items()]
             for start in range(0, len(rows), MOST_PARAMETERS):
                 self._client.log_batch(self._run, params=rows[start : start + MOST_PARAMETERS])
             return self._run
 
     def log(self, metrics, step):
+        # MLflow's page has a section of charts for each prefix, in alphabetical order, and names without one last: the
+        # curves of the training would be below twenty bars of the finished model's metrics.
+        self._write({f"epoch/{name}": value for name, value in metrics.items()}, step)
+
+    def _write(self, metrics, step):
         now = int(1000 * time.time())
         rows = [self._entities.Metric(name, value, now, step) for name, value in metrics.items()]
         with _quiet():
             self._client.log_batch(self._run, metrics=rows)
 
-    def finish(self, metrics, folder, files):
-        self.log(metrics, 0)
+    def finish(self, metrics, folder, files, note, data):
+        self._write(metrics, 0)
         with _quiet():
+            self._client.set_tag(self._run, "mlflow.note.content", note)
+            self._client.log_inputs(self._run, datasets=[self._entities.DatasetInput(self._dataset(data))])
             for file in files:
                 self._client.log_artifact(self._run, str(folder / file), file.parent.as_posix().strip(".") or None)
+
+    def _dataset(self, data):
+        """The run's data: its name, what is known of it, and how many images each split has."""
+        content = json.dumps({name: data[name] for name in ("description", "licence", "files")})
+        digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
+        counts = json.dumps({split: sum(numbers) for split, numbers in data["counts"].items()})
+        return self._entities.Dataset(data["name"], digest, "local", content, profile=counts)
 
     def close(self, state):
         with _quiet():
@@ -257,8 +283,9 @@ class _Wandb:
         with _quiet():
             self._run.log(metrics, step=step)
 
-    def finish(self, metrics, folder, files):
+    def finish(self, metrics, folder, files, note, data):
         with _quiet():
+            self._run.notes = note
             self._run.summary.update(metrics)
             plots = [file for file in files if file.parts[0] == run_folder.PLOTS]
             self._run.log({str(file.with_suffix("")): self._wandb.Image(str(folder / file)) for file in plots})

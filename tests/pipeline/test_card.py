@@ -124,7 +124,7 @@ def test_several_labels_are_no_classes_that_exclude_each_other():
     several = {"labels": labels, "judgement": judgement, "validation": judgement}
     text = card.model_card(report(LabelsReport, **several))
     assert "exact match" in text
-    assert "dogs, labels: 24 in train." in text
+    assert "dogs: 24 labels, 24 in train." in text
     assert "gives one of its classes" not in text
     assert "confusion_matrix" not in text
 

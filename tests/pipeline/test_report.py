@@ -260,6 +260,20 @@ def test_the_table_of_what_files_change_shows_the_classes_that_change_most():
     assert "The first 40 of 60 classes; report.json has all." in table.partition("</section>")[0]
 
 
+@pytest.mark.parametrize(
+    ("lost", "reason"),
+    [(2, "smallest file whose accuracy is not measurably lower"), (40, "of every file is measurably")],
+)
+def test_the_file_to_take_is_not_called_as_good_as_the_model_where_it_is_worse(lost, reason):
+    found = report()
+    scores = found.probabilities.copy()
+    scores[:lost] = np.roll(scores[:lost], 1, axis=1)  # Images that the model classifies correctly.
+    agreement = evaluation.agreement(found.labels, found.probabilities, scores, resamples=5)
+    audit: Any = SimpleNamespace(kind="integers", bytes=10)
+    file = FileResult("int8", audit, agreement, float_bytes=40, milliseconds={1: 1.0, 2: 1.0})
+    assert reason in report_page(dataclasses.replace(found, files=(file,)), PNGS)
+
+
 def by_group(groups, **fields):
     """A report whose 600 images are of so many groups."""
     labels, probabilities = split(600, 360)

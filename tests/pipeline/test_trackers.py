@@ -1,5 +1,6 @@
 """Trackers: what they log of a run, once, however often it is interrupted; a run does not depend on them."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -82,9 +83,20 @@ def test_files_are_those_of_the_folder_without_what_only_resuming_needs(folder):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
     store = Store()
-    report = {"split": "test", "metrics": {"auc": {"value": 0.5}}, "validation_metrics": {"auc": {"value": None}}}
+    data = {"name": "cats", "description": "Photos of cats"}
+    report = {
+        "split": "test",
+        "metrics": {"auc": {"value": 0.5}},
+        "validation_metrics": {"auc": {"value": None}},
+        "track": "plants, recipe robust",
+        "title": "cats",
+        "data": data,
+        "findings": ["No better than chance.", "Few images."],
+    }
     followed(store, folder).finish(folder, report)
-    assert store.told[-1] == ("finish", {"test/auc": 0.5}, folder, [Path("README.md"), Path("plots/a.png")])
+    note = "plants, recipe robust, on cats: Photos of cats.\n\n- No better than chance.\n- Few images."
+    files = [Path("README.md"), Path("plots/a.png")]
+    assert store.told[-1] == ("finish", {"test/auc": 0.5}, folder, files, note, data)
 
 
 def test_without_a_tracker_nothing_is_written(folder):
@@ -126,14 +138,19 @@ def test_mlflow_has_a_resumed_run_as_one_with_parameters_epochs_metrics_and_file
     (run,) = store._client.search_runs([experiment.experiment_id])
     assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
     assert (run.data.params["training.epochs"], run.data.params["model.width"]) == ("2", "4")
+    assert (run.data.params["track"], run.data.params["recipe"]) == (recipe.track, recipe.name)
     assert run.data.params["environment.backend"] == result.report.environment["backend"]
-    logged = store._client.get_metric_history(run.info.run_id, "val_loss")
+    logged = store._client.get_metric_history(run.info.run_id, "epoch/val_loss")
     expected = [(number, epoch["val_loss"]) for number, epoch in enumerate(result.history.epochs, 1)]
     assert [(metric.step, metric.value) for metric in logged] == [
         (step, pytest.approx(value)) for step, value in expected
     ]
     accuracy = result.report.judgement.metrics["accuracy"].value
     assert run.data.metrics["test/accuracy"] == pytest.approx(accuracy)
+    assert run.data.tags["mlflow.note.content"].startswith(f"{result.report.track}, on {result.report.title}: ")
+    (data,) = run.inputs.dataset_inputs
+    assert data.dataset.name == result.report.title
+    assert json.loads(data.dataset.profile)["test"] == len(result.report.labels)
     files = {file.path for file in store._client.list_artifacts(run.info.run_id)}
     assert {"README.md", "model.keras", "plots", "report.html"} <= files
     assert "resume" not in files
