@@ -7,7 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 from keras_vision import quantization
-from keras_vision.quantization import conversion, folding, integer, plain_calls, plain_layers, tflite
+from keras_vision.quantization import conversion, folding, integer, plain_calls, plain_layers, tflite, writer
 from keras_vision.quantization.checking import check_integer_file
 from keras_vision.quantization.flatbuffer import FlatModel
 from keras_vision.recipe import InputError
@@ -68,9 +68,9 @@ def operands_swapped():
 
 def wrong_constant(ending, change):
     """A mistake: the numbers of a constant whose name ends so."""
-    constant = integer._Writer.constant
+    constant = writer.Writer.constant
     return (
-        integer._Writer,
+        writer.Writer,
         "constant",
         lambda self, name, values: constant(self, name, change(values) if name.endswith(ending) else values),
     )
