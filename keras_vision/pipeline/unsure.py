@@ -1,5 +1,6 @@
 """Where a run's model, or one of its files, is unsure: chosen on validation, judged, and put into words."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -46,18 +47,14 @@ def sentence(found: evaluation.Selective, split: str) -> str:
     value = found.threshold.value
     if value is None:
         return f"No confidence below which it is unsure. {found.threshold.reason}"
-    if value == 0:
-        start = "It answers every image"
-    else:
-        start = f"Below a confidence of {value:.3f} it is unsure. Of the images of the {split} split it answers "
-        start += f"{_percent(found.answered)}"
-    where = "" if value else f" of the {split} split"
-    return f"{start}, and {_percent(found.error)} of these answers are wrong{where}; promised: {promise(found)}."
+    parts = [] if value == 0 else [f"Below a confidence of {value:.3f} it is unsure."]
+    answered = "every image" if value == 0 else f"{_percent(found.answered)} of the images"
+    parts.append(f"On the {split} split it answers {answered}")
+    wrong = "" if math.isnan(found.error.value) else f", and {_percent(found.error)} of these answers are wrong"
+    return f"{' '.join(parts)}{wrong}; promised: {promise(found)}."
 
 
 def _percent(values):
-    if np.isnan(values.value):
-        return "none"
     value, low, high = (100 * part for part in values)
     return f"{value:.1f} % ({low:.1f} to {high:.1f})"
 
