@@ -316,18 +316,17 @@ def _unsure(report):
     rows = [row for row in rows if row[1] is not None]
     if all(row.threshold.value is None for _, row in rows):
         return start
-    chosen_here = " These are the images that it was chosen on." if report.split == "val" else ""
-    approximate = (
-        " Images of a group are counted as the fewer independent ones that they are worth, which is approximate, too."
-        if report.groups is not None
-        else ""
-    )
+    used = "The epoch was chosen" if report.temperature is None else "Epoch and temperature were chosen"
+    notes = " These are the images that it was chosen on." if report.split == "val" else ""
+    if report.groups is not None:
+        notes += (
+            " Images of a group count as the fewer independent ones that they are worth, which is approximate, too."
+        )
     return f"""{start}{table(*unsure.comparison(rows, report.split))}
-<p class="note">Below it predict and page say "unsure". Promised of the answers together, not of each class:
-{text(unsure.promise(found))}, whichever {found.threshold.images:,} validation images had been drawn, for images like
-these. Epoch and temperature were chosen on the same images, which makes the promise approximate; the
-{text(report.split)} split shows what came of it.{chosen_here}{approximate} Each file has a threshold for its own
-scores.</p>"""
+<p class="note">Below it predict and page say "unsure". The promise is of the answers together, not of each class, for
+images like those of validation; its certainty is over the draw of these {found.threshold.images:,} images. {used} on
+the same images, which makes it approximate; the {text(report.split)} split shows what came of it.{notes}
+Each file has a threshold for its own scores.</p>"""
 
 
 def _files(report):

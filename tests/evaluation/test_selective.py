@@ -79,7 +79,8 @@ def test_no_promise_is_made_without_enough_images_or_with_too_many_mistakes():
 def test_a_float32_score_at_the_threshold_is_treated_as_in_float64():
     labels, probabilities = two_classes(falling(200, steps=256), np.arange(200) > 100)
     narrow = probabilities.astype(np.float32)
-    found = evaluation.choose_answer_threshold(labels, narrow, 0.05)
+    found = evaluation.choose_answer_threshold(labels, probabilities, 0.05)
+    assert evaluation.choose_answer_threshold(labels, narrow, 0.05) == found
     answered = [evaluation.judge_selective(found, labels, part).answered.value for part in (narrow, probabilities)]
     assert answered == [found.answered / 200] * 2
 
