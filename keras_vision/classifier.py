@@ -43,6 +43,8 @@ class Classifier:
         remarks: `{file: text}` of the image files read that are unusual, such as 12 bits in 16.
         thresholds: Where an image can have several labels, or none, the score from which on each is a yes, shape
             `(K,)`: those recorded beside the model, else one half. None where the classes exclude each other.
+        unsure_below: The probability of the predicted class below which it is unsure, recorded beside the model; None
+            where it answers every image.
         model: The `keras.Model`, or the `quantization.Runner` of a .tflite file.
     """
 
@@ -68,6 +70,7 @@ class Classifier:
         self.intensity_range: tuple[float, float] | None = None
         self.remarks: dict[Path, str] = {}
         self.thresholds: np.ndarray | None = None
+        self.unsure_below: float | None = None
 
     @classmethod
     def open(
@@ -124,6 +127,8 @@ class Classifier:
             recorded = list(run_folder.thresholds_of(path).values())  # By place: a user may give other names.
             count = len(found.class_names)
             found.thresholds = np.array(recorded if len(recorded) == count else [HALF] * count)
+        else:
+            found.unsure_below = run_folder.unsure_below(path)
         return found
 
     @property
@@ -157,6 +162,14 @@ class Classifier:
         if self.thresholds is None:
             return [self.class_names[order[0]]]
         return [self.class_names[label] for label in order if probabilities[label] >= self.thresholds[label]]
+
+    def is_unsure(self, probabilities: np.ndarray) -> bool:
+        """Whether the predicted class is too improbable to be an answer; False where there is no `unsure_below`.
+
+        Args:
+            probabilities: Those of one image, shape `(K,)`.
+        """
+        return self.unsure_below is not None and float(np.max(probabilities)) < self.unsure_below
 
     def probabilities(self, images: Any) -> np.ndarray:
         """Probabilities of images.

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_vision import cli, predict
+from keras_vision import backend, cli, predict
 from keras_vision.recipe import SCHEMES, InputError
 
 MOST_FILES = 4
@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.gallery < 0:
             raise InputError("--gallery takes a number of at least 0.")
         run, paths = _files(options)
+        if run is not None and options.gallery:
+            backend.choose_backend(options.backend)  # For its test images and their heatmaps.
         from keras_vision.pipeline import browser_page
 
         classifiers = []

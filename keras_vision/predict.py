@@ -2,6 +2,7 @@
 
 Run:     python -m keras_vision.predict runs/derma/tflite/int8.tflite lesion.jpg more_lesions/
          python -m keras_vision.predict runs/derma lesion.jpg
+Unsure:  stands before a class that is less probable than what the run's --target-error asks for
 Exit:    0; 1 when a file could not be read (the others are classified); 2 for a mistake that stops everything
 """
 
@@ -182,27 +183,29 @@ def progress(count: int, total: int, what: str = "images") -> None:
         print(f"\r{count}/{total} {what}", end="" if count < total else "\n", file=sys.stderr, flush=True)
 
 
-def _labels(model, labels):
-    return {"label": labels[0]} if model.thresholds is None else {"labels": labels}
+def _as_json(model, path, labels, unsure, answers):
+    named = {"label": labels[0]} if model.thresholds is None else {"labels": labels}
+    marked = {} if model.unsure_below is None else {"unsure": unsure}
+    return {"file": str(path), **named, **marked, "scores": dict(answers)}
 
 
 def _print_table(rows, top, several):
-    width = max([len(str(path)) for path, _, _ in rows], default=0)
-    for path, labels, answers in rows:
+    width = max([len(str(path)) for path, *_ in rows], default=0)
+    for path, labels, unsure, answers in rows:
         # Of several labels those that the image has; without any, the most probable, so that it can be seen how far.
         shows_all = several and top == 1 and labels
         kept = [answer for answer in answers if answer[0] in labels] if shows_all else answers[:top]
         shown = "  ".join(f"{label} {score:.3f}" for label, score in kept)
-        print(f"{path!s:<{width}}  {'' if labels else 'no label, '}{shown}")
+        print(f"{path!s:<{width}}  {'unsure, ' if unsure else '' if labels else 'no label, '}{shown}")
 
 
-def _write_csv(rows):
+def _write_csv(rows, marked):
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    names = sorted(label for label, _ in rows[0][2]) if rows else []
-    writer.writerow(["file", "label", *names])
-    for path, labels, answers in rows:
-        scores = dict(answers)
-        writer.writerow([path, "|".join(labels), *(f"{scores[name]:.6g}" for name in names)])
+    names = sorted(label for label, _ in rows[0][3]) if rows else []
+    writer.writerow(["file", "label", *["unsure"] * marked, *names])
+    for path, labels, unsure, answers in rows:
+        scores, mark = dict(answers), ["yes" if unsure else "no"] * marked
+        writer.writerow([path, "|".join(labels), *mark, *(f"{scores[name]:.6g}" for name in names)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -239,15 +242,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 unread.append(path)
             else:
                 answers = zip(model.class_names, map(float, scores), strict=True)
-                rows.append((path, model.labels_of(scores), sorted(answers, key=lambda answer: -answer[1])))
+                ranked = sorted(answers, key=lambda answer: -answer[1])
+                rows.append((path, model.labels_of(scores), model.is_unsure(scores), ranked))
             progress(count, len(images))
         if options.json:
-            answers = [
-                {"file": str(path), **_labels(model, labels), "scores": dict(found)} for path, labels, found in rows
-            ]
+            answers = [_as_json(model, *row) for row in rows]
             print(json.dumps(answers, indent=2, ensure_ascii=False))
         elif options.csv:
-            _write_csv(rows)
+            _write_csv(rows, model.unsure_below is not None)
         else:
             _print_table(rows, options.top, model.thresholds is not None)
         status.code = name_unread(model, unread)

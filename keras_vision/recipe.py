@@ -628,6 +628,15 @@ class EvaluationSpec(_Checked):
         type=str,
         metavar="NAME",
     )
+    # On by default: it needs no training, changes no score, and a run that has none would have to be trained again.
+    target_error: float = knob(
+        0.05,
+        "largest share of wrong answers among those that are given: validation sets the confidence below which predict "
+        "says unsure; 0 is off",
+        low=0.0,
+        high=0.5,
+        metavar="SHARE",
+    )
     link_mistakes: bool = knob(
         False, "also write mistakes/, links to the misclassified files of a folder by true and predicted class"
     )

@@ -107,6 +107,36 @@ def test_files_are_scaled_as_in_the_training_of_a_run_a_keras_file_or_a_tflite_f
 
 
 @pytest.mark.backend
+def test_a_class_below_the_recorded_confidence_is_unsure(run, tmp_path, capsys):
+    card = json.loads((run / "int8.json").read_text())
+    path = tmp_path / "int8.tflite"
+    path.write_bytes((run / "int8.tflite").read_bytes())
+    for level, pixel in (("dark", 0), ("gray", 120)):
+        cv2.imwrite(str(tmp_path / f"{level}.png"), np.full((8, 8), 16 * pixel, np.uint16))
+    images = [str(tmp_path / name) for name in ("dark.png", "gray.png")]
+
+    def answers(*arguments):
+        assert predict.main([str(path), *images, *arguments]) == 0
+        return capsys.readouterr().out
+
+    (tmp_path / "int8.json").write_text(json.dumps(card | {"unsure": {"threshold": None}}))
+    assert "unsure" not in answers() + answers("--csv") + answers("--json")
+    (tmp_path / "int8.json").write_text(json.dumps(card | {"unsure": {"threshold": 0.9}}))
+    assert [line.split()[1] for line in answers().splitlines()] == ["dark", "unsure,"]
+    assert [row.split(",")[1:3] for row in answers("--csv").splitlines()] == [
+        ["label", "unsure"],
+        ["dark", "no"],
+        ["dark", "yes"],
+    ]
+    assert [(row["label"], row["unsure"]) for row in json.loads(answers("--json"))] == [("dark", False), ("dark", True)]
+    # The same beside a run's model.
+    (run / "unsure.json").write_text(json.dumps({"threshold": 0.9}))
+    path = run
+    assert [line.split()[1] for line in answers().splitlines()] == ["dark", "unsure,"]
+    (run / "unsure.json").unlink()
+
+
+@pytest.mark.backend
 def test_an_unusual_file_is_mentioned(run, capsys):
     assert predict.main([str(run / "alone.tflite"), str(run / "scans")]) == 0
     error = capsys.readouterr().err

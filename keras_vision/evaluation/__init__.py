@@ -14,6 +14,13 @@ from keras_vision.evaluation.judge import ClassMetrics, Judgement, judge
 from keras_vision.evaluation.mcnemar import mcnemar
 from keras_vision.evaluation.metrics import METRICS, confused_pairs, confusion_matrix, softmax
 from keras_vision.evaluation.operating_point import OperatingPoint, operating_point
+from keras_vision.evaluation.selective import (
+    CERTAINTY,
+    AnswerThreshold,
+    Selective,
+    choose_answer_threshold,
+    judge_selective,
+)
 from keras_vision.evaluation.several_labels import (
     LabelMetrics,
     LabelsJudgement,
@@ -23,8 +30,10 @@ from keras_vision.evaluation.several_labels import (
 )
 
 __all__ = [
+    "CERTAINTY",
     "METRICS",
     "Agreement",
+    "AnswerThreshold",
     "ClassMetrics",
     "Gap",
     "Interval",
@@ -33,15 +42,18 @@ __all__ = [
     "LabelsJudgement",
     "OperatingPoint",
     "Reliability",
+    "Selective",
     "Temperature",
     "accuracy_gap",
     "agreement",
+    "choose_answer_threshold",
     "choose_thresholds",
     "confused_pairs",
     "confusion_matrix",
     "fit_temperature",
     "judge",
     "judge_labels",
+    "judge_selective",
     "judge_temperature",
     "labels_agreement",
     "mcnemar",

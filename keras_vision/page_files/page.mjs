@@ -96,7 +96,7 @@ async function takeNow(items) {
     await pause();
     try {
       const images = fitted(await decode());
-      const result = { name, images, answers: page.models.map(() => null), view: null, truth: null, ...extra };
+      const result = { name, images, answers: page.models.map(() => null), view: null, truth: null, heat: null, ...extra };
       for (const place of shown()) await answer(result, place);
       // New pictures come on top, those of one choice in their order.
       results.splice(place, 0, result);
@@ -110,10 +110,16 @@ async function takeNow(items) {
   }
   progress(1, 1);
   const last = place > 0 ? results[0] : undefined;
-  const said = last && items.length === 1 ? `${last.name}: ${answerText(last.answers[chosen()].probabilities, page)}.` : "";
+  const said = last && items.length === 1 ? `${last.name}: ${answerText(last.answers[chosen()].probabilities, page.models[chosen()], page)}.` : "";
   status(said || `${results.length} picture${results.length === 1 ? "" : "s"} answered.`);
   summarize();
   last?.view.scrollIntoView({ block: "nearest" });
+}
+
+// A heatmap from 0 to 1 of a gray PNG file.
+async function decodeHeat(file) {
+  const { width, height, data } = await decodeFile(file, { gray: true, range: null });
+  return { width, height, data: Array.from(data, (value) => value / 255) };
 }
 
 function takeFiles(files) {
@@ -121,20 +127,33 @@ function takeFiles(files) {
   if (list.length) take(list.map((file) => [file.name || "pasted picture", () => decodeFile(file, page), {}]));
 }
 
+// A picture over its caption.
+function figure(image, label, caption) {
+  const canvas = element("canvas", { role: "img", "aria-label": label });
+  draw(canvas, image);
+  return element("figure", {}, canvas, element("figcaption", { class: "soft", text: caption }));
+}
+
 // Makes or renews the view of one result.
 function show(result) {
   const places = shown().filter((place) => result.answers[place]);
-  const canvas = element("canvas", { role: "img", "aria-label": `${result.name} as the classifier sees it` });
-  draw(canvas, result.images[places[0]]);
+  const image = result.images[places[0]];
+  const seen = element("div", { class: "seen" }, figure(image, `${result.name} as the classifier sees it`, "what it sees"));
+  if (result.heat?.width === image.width && result.heat.height === image.height) {
+    const caption = `${page.heatMethod} of the report: what raises ${result.heatOf}`;
+    seen.append(figure(withHeat(image, result.heat.data), `${result.name}, ${caption}`, caption));
+  }
   const note = element("p", { class: "soft" });
   const button = element("button", { type: "button", text: "Which parts matter?" });
-  button.addEventListener("click", () => heat(result, places[0], canvas, note, button));
+  const ask = element("div", {}, button, note);
+  seen.append(ask);
+  button.addEventListener("click", () => heat(result, places[0], ask, note, button));
   const title = result.truth === null ? result.name : `${result.name}, in truth: ${result.truth}`;
   const view = element(
     "article",
     {},
     element("h3", { text: title }),
-    element("div", { class: "seen" }, canvas, element("div", {}, button, note)),
+    seen,
     element("div", { class: "models" }, ...places.map((place) => answerView(result.answers[place], page.models[place], page))),
   );
   const [one, other] = places.map((place) => result.answers[place].probabilities);
@@ -144,12 +163,13 @@ function show(result) {
   result.view = view;
 }
 
-function heat(result, place, canvas, note, button) {
+function heat(result, place, ask, note, button) {
   button.disabled = true;
   queue = queue
     .then(async () => {
       const image = result.images[place];
       const label = labelsOf(result.answers[place].probabilities, null)[0];
+      const name = page.classNames[label];
       const found = await occlusion(image, label, await runner(place), async (count, total) => {
         if (count % 8 && count < total) return;
         progress(count, total);
@@ -157,11 +177,9 @@ function heat(result, place, canvas, note, button) {
         await pause();
       });
       if (found.lowest < found.before) {
-        const heated = element("canvas", { role: "img", "aria-label": `${result.name} with its heatmap` });
-        draw(heated, withHeat(image, found.heatmap));
-        canvas.after(heated);
+        const caption = `parts covered in turn: what raises ${name}`;
+        ask.before(figure(withHeat(image, found.heatmap), `${result.name}, ${caption}`, caption));
       }
-      const name = page.classNames[label];
       note.textContent =
         found.lowest < found.before
           ? `Red: covering it lowers ${name} most, from ${percent(found.before)} to ${percent(found.lowest)}.`
@@ -238,13 +256,26 @@ function save() {
 function buildGallery() {
   byId("gallery").hidden = page.gallery.length === 0;
   byId("gallery-note").textContent = page.galleryNote;
+  const pngFile = (content, name) =>
+    new File([Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0))], name, { type: "image/png" });
   for (const item of page.gallery) {
-    const bytes = Uint8Array.from(atob(item.png), (letter) => letter.charCodeAt(0));
-    const file = new File([bytes], item.name, { type: "image/png" });
+    const file = pngFile(item.png, item.name);
     const canvas = element("canvas", { "aria-hidden": "true" });
     decodeFile(file, page).then((image) => draw(canvas, image));
     const button = element("button", { type: "button" }, canvas, element("span", { text: item.truth }));
-    button.addEventListener("click", () => take([[item.name, () => decodeFile(file, page), { truth: item.truth }]]));
+    const extra = { truth: item.truth, heatOf: item.heatOf };
+    button.addEventListener("click", () => {
+      take([
+        [
+          item.name,
+          async () => {
+            if (item.heat) extra.heat = await decodeHeat(pngFile(item.heat, item.name));
+            return decodeFile(file, page);
+          },
+          extra,
+        ],
+      ]);
+    });
     byId("thumbs").append(button);
   }
 }

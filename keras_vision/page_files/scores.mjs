@@ -41,6 +41,11 @@ export function labelsOf(probabilities, thresholds) {
   return thresholds === null ? [ranked[0]] : ranked.filter((label) => probabilities[label] >= thresholds[label]);
 }
 
+// Whether the predicted class is too improbable for this model to be an answer.
+export function isUnsure(probabilities, model) {
+  return model.unsureBelow !== null && Math.max(...probabilities) < model.unsureBelow;
+}
+
 // Where the answers of two models differ: whether in their labels, and the largest difference of a probability.
 export function difference(one, other, thresholds) {
   const [mine, yours] = [one, other].map((values) => [...labelsOf(values, thresholds)].sort().join());

@@ -1,7 +1,7 @@
 // What the page shows, made of elements whose texts are set as text: class names, file names and cards come from
 // strangers' files, so nothing here ever reads text as HTML.
 
-import { difference, labelsOf, order } from "./scores.mjs";
+import { difference, isUnsure, labelsOf, order } from "./scores.mjs";
 
 const FEW = 8;
 
@@ -66,23 +66,33 @@ export function withHeat(image, heatmap) {
   return { ...image, channels: 3, data };
 }
 
-// The names of an answer: one class, or every label that the image has.
-export function answerText(probabilities, page) {
+// The names of an answer: one class, or every label that the image has; "unsure" before a class that is too improbable.
+export function answerText(probabilities, model, page) {
   const labels = labelsOf(probabilities, page.thresholds);
-  return labels.length ? labels.map((label) => page.classNames[label]).join(", ") : "no label";
+  const names = labels.length ? labels.map((label) => page.classNames[label]).join(", ") : "no label";
+  return isUnsure(probabilities, model) ? `unsure, perhaps ${names}` : names;
+}
+
+// What the line over the bars is, and the class of that sentence; it is for screen readers where there is no line.
+function captionOf(model, page) {
+  if (page.thresholds !== null) return ["The line is a label's threshold.", "soft small"];
+  if (!model.unsureBelow) return ["Probabilities", "unseen"];
+  return [`The line: unsure where no class reaches ${percent(model.unsureBelow)}.`, "soft small"];
 }
 
 // A model's answer for one image: name, bars, time.
 export function answerView(answer, model, page) {
   const chosen = new Set(labelsOf(answer.probabilities, page.thresholds));
   const ranked = order(answer.probabilities);
-  const rows = (labels) => labels.map((label) => barRow(label, answer.probabilities[label], chosen.has(label), page));
+  const line = (label) => (page.thresholds === null ? model.unsureBelow || null : page.thresholds[label]);
+  const rows = (labels) =>
+    labels.map((label) => barRow(page.classNames[label], answer.probabilities[label], chosen.has(label), line(label)));
   const body = element("tbody", {}, ...rows(ranked.slice(0, FEW)));
-  const [caption, kind] = page.thresholds === null ? ["Probabilities", "unseen"] : ["The line is a label's threshold.", "soft small"];
+  const [caption, kind] = captionOf(model, page);
   const table = element("table", { class: "bars" }, element("caption", { class: kind, text: caption }), body);
   const parts = [
     element("p", { class: "soft small", text: `${model.name}, ${milliseconds(answer.milliseconds)}` }),
-    element("p", { class: "answer", text: answerText(answer.probabilities, page) }),
+    element("p", { class: "answer", text: answerText(answer.probabilities, model, page) }),
     table,
   ];
   if (ranked.length > FEW) {
@@ -96,19 +106,19 @@ export function answerView(answer, model, page) {
   return element("div", {}, ...parts);
 }
 
-function barRow(label, probability, chosen, page) {
+function barRow(name, probability, chosen, line) {
   const bar = element("div", { class: "bar" });
   bar.style.width = `${100 * probability}%`;
   const track = element("div", { class: "track", "aria-hidden": "true" }, bar);
-  if (page.thresholds !== null) {
+  if (line !== null) {
     const mark = element("div", { class: "mark" });
-    mark.style.left = `${100 * page.thresholds[label]}%`;
+    mark.style.left = `${100 * line}%`;
     track.append(mark);
   }
   return element(
     "tr",
     { class: chosen ? "yes" : null },
-    element("th", { scope: "row", text: page.classNames[label] }),
+    element("th", { scope: "row", text: name }),
     element("td", {}, track),
     element("td", { text: percent(probability) }),
   );
@@ -151,12 +161,14 @@ export function csv(results, page) {
     const text = /^[=+\-@\t\r]/.test(value) && Number.isNaN(Number(value)) ? `'${value}` : String(value);
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  const lines = [["file", "model", "label", ...page.classNames]];
+  const marked = page.models.some((model) => model.unsureBelow !== null);
+  const lines = [["file", "model", "label", ...(marked ? ["unsure"] : []), ...page.classNames]];
   for (const result of results) {
     for (const [place, answer] of result.answers.entries()) {
       if (!answer) continue;
       const labels = labelsOf(answer.probabilities, page.thresholds).map((label) => page.classNames[label]);
-      lines.push([result.name, page.models[place].name, labels.join("|"), ...answer.probabilities]);
+      const mark = marked ? [isUnsure(answer.probabilities, page.models[place]) ? "yes" : "no"] : [];
+      lines.push([result.name, page.models[place].name, labels.join("|"), ...mark, ...answer.probabilities]);
     }
   }
   return lines.map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";

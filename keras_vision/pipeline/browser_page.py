@@ -211,6 +211,7 @@ def _values(classifiers, models, title, medical, shown) -> dict[str, Any]:
         "models": models,
         "gallery": shown.images,
         "galleryNote": shown.note,
+        "heatMethod": shown.method,
         "reportImage": None if shown.heatmaps is None else base64.b64encode(shown.heatmaps).decode("ascii"),
         "reportCaption": shown.caption,
     }

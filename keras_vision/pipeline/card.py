@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_vision.pipeline import folder as run_folder
+from keras_vision.pipeline import unsure
 from keras_vision.pipeline.labels_report import LabelsReport
 from keras_vision.pipeline.report import Report
 from keras_vision.pipeline.tables import counted, shown, words
@@ -115,6 +116,8 @@ def _text(report: Report) -> Iterator[str]:
     yield from (f"- {_plain(sentence)}" for sentence in report.findings())
     if not several:
         yield "- It gives one of its classes for every input, also for one that shows none of them."
+    if report.selective is not None:
+        yield f"- {unsure.sentence(report.selective, report.split)}"
     yield "- It is not a medical device."
     yield "\n## Data\n"
     called = "labels" if several else what

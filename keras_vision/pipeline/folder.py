@@ -18,6 +18,7 @@ from keras_vision.recipe import InputError, first_line
 MODEL = "model.keras"
 LABELS = "labels.txt"
 THRESHOLDS = "thresholds.json"
+UNSURE = "unsure.json"
 HISTORY = "history.csv"
 PREDICTIONS = "predictions.csv"
 SPLITS = "splits.csv"
@@ -38,7 +39,7 @@ RANGE_TEST_PLOT = "learning_rates.png"
 # What shows no image of the data and names no file of it, besides what is in `TFLITE`.
 OPEN_PLOTS = ("class_balance", "confusion_matrix", "labels", "learning_curves", "profile", "reliability", "roc_curve")
 OPEN_FILES = {
-    *(CARD, MODEL, LABELS, THRESHOLDS, HISTORY, RECIPE, ENVIRONMENT),
+    *(CARD, MODEL, LABELS, THRESHOLDS, UNSURE, HISTORY, RECIPE, ENVIRONMENT),
     *(f"{PLOTS}/{name}.png" for name in OPEN_PLOTS),
 }
 
@@ -202,6 +203,23 @@ def thresholds_of(path: str | os.PathLike) -> dict[str, float]:
         return {}
     # A number of many digits is no float.
     return {name: float(value) for name, value in found.items() if isinstance(value, int | float) and 0 <= value <= 1}
+
+
+def unsure_below(path: str | os.PathLike) -> float | None:
+    """The confidence below which a model is unsure, next to it; None where it answers every image.
+
+    Args:
+        path: A .tflite file, perhaps with its card; a run's folder; or the model in one.
+
+    Raises:
+        InputError: If a file that says it is damaged.
+    """
+    found = _beside(path, UNSURE)
+    if Path(path).suffix == ".tflite":  # Whose card has more than this.
+        found = found.get("unsure")
+    value = found.get("threshold") if isinstance(found, dict) else None
+    # A number of many digits is no float.
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from keras_vision.files import outside
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.recipe import DataSpec, InputError, first_line, printable
 
+HEAT_BATCH = 16  # Images whose gradients are computed at once.
 MOST_IMAGE_BYTES = 2**20  # Of the report's heatmaps, which a page need not have.
 
 
@@ -25,14 +26,17 @@ class Gallery:
     """What a page shows of a run.
 
     Attributes:
-        images: JSON-ready, one per image: `name`, `truth`, `png` in base64.
+        images: JSON-ready, one per image: `name`, `truth`, `png` in base64; where there is a heatmap also `heat`, a
+            gray PNG in base64, and `heatOf`, the class that it explains.
         note: A sentence on them.
-        heatmaps: The report's heatmaps, PNG; None where there are none.
+        method: Name of the heatmaps' method.
+        heatmaps: The report's heatmaps, PNG, where the images have none of their own; else None.
         caption: A sentence on these.
     """
 
     images: list[dict[str, str]]
     note: str = ""
+    method: str = ""
     heatmaps: bytes | None = None
     caption: str = ""
 
@@ -60,13 +64,43 @@ def read(run: Path, most: int) -> Gallery:
         images = _images(spec, seed, str(report.get("split")), rows) if rows else {}
     except (InputError, OSError) as error:
         print(f"note: the page shows no test images: {printable(first_line(error))}", file=sys.stderr)
-        return Gallery([], "", heatmaps, caption)
+        return Gallery([], "", "", heatmaps, caption)
     names = [str(name) for name in report["class_names"]]
-    found = [_item(row, images[row["image_sha256"]], names) for row in rows if row["image_sha256"] in images]
+    rows = [row for row in rows if row["image_sha256"] in images]
+    shown = [images[row["image_sha256"]] for row in rows]
+    method, explained = _explained(run, report, shown, names)
+    found = [_item(row, image, names) | extra for row, image, extra in zip(rows, shown, explained, strict=True)]
     note = (
         f"From the {report.get('split')} split, which the model was not trained on: the first of each class, and the "
+        "most confident mistakes. Click one to classify it."
     )
-    return Gallery(found, note + "most confident mistakes. Click one to classify it.", heatmaps, caption)
+    return Gallery(found, note, method) if method else Gallery(found, note, "", heatmaps, caption)
+
+
+def _explained(run, report, images, names):
+    """The report's method, and for each image the heatmap that it gives of the run's model; "" where there are none."""
+    spec = (report.get("recipe") or {}).get("explanation") or {}
+    method, layers = spec.get("explain"), spec.get("explained_layer")
+    nothing = "", [{} for _ in images]
+    if not images or method in (None, "none"):
+        return nothing
+    try:
+        # With Keras, as the images.
+        explanation = backend.import_quietly("keras_vision.explanation")
+        model = backend.import_quietly("keras_vision.models.saved").read_model(run / run_folder.MODEL)
+        images = np.stack(images)
+        labels = explanation.probabilities(model, images, batch_size=HEAT_BATCH).argmax(axis=1)
+        where = {} if layers is None else {"layers": layers[0]}
+        heatmaps = explanation.METHODS[method](model, images, labels, batch_size=HEAT_BATCH, **where)
+    except InputError as error:
+        print(
+            f"note: the page shows no heatmaps beside the test images: {printable(first_line(error))}", file=sys.stderr
+        )
+        return nothing
+    return method, [
+        {"heat": _png(np.uint8(np.round(255 * heatmap))), "heatOf": names[label]}
+        for heatmap, label in zip(heatmaps, labels, strict=True)
+    ]
 
 
 def _heatmaps(run, report):
@@ -127,6 +161,9 @@ def _images(spec: DataSpec, seed: int, split: str, rows: list[dict[str, str]]) -
 def _item(row, image, names):
     labels = [names[int(label)] for label in row["label"].split("|") if label]
     shown = image if image.shape[-1] == 1 else image[..., ::-1]
-    png = cv2.imencode(".png", np.ascontiguousarray(shown))[1].tobytes()
     name = Path(row["file"]).name if row.get("file") else f"test image {row['image_sha256'][:8]}"
-    return {"name": name, "truth": ", ".join(labels) or "no label", "png": base64.b64encode(png).decode("ascii")}
+    return {"name": name, "truth": ", ".join(labels) or "no label", "png": _png(shown)}
+
+
+def _png(image):
+    return base64.b64encode(cv2.imencode(".png", np.ascontiguousarray(image))[1].tobytes()).decode("ascii")

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,8 +60,9 @@ def describe(classifier: "Classifier", name: str) -> dict[str, Any]:
         "outputType": output,
         "outputTable": None if scores is None else scores.tolist(),
         "endsIn": runner.ends_in,
+        "unsureBelow": classifier.unsure_below,
         "probes": _probe_answers(classifier),
-        "facts": _facts(path, card),
+        "facts": _facts(classifier, card),
         "card": card,
     }
 
@@ -105,8 +105,9 @@ def _public(card):
     return json.loads(json.dumps(kept), parse_constant=lambda name: None)
 
 
-def _facts(path: Path, card: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _facts(classifier: "Classifier", card: dict[str, Any] | None) -> list[tuple[str, str]]:
     """What a person wants to know of a file, as names and texts; what is not known is left out."""
+    path = classifier.path
     content = outside.read_bytes(path)
     metadata, audit = quantization.read_metadata(content, path), quantization.audit(content, path)
     card = card or {}
@@ -120,6 +121,7 @@ def _facts(path: Path, card: dict[str, Any] | None) -> list[tuple[str, str]]:
         "licence of the data": data.get("licence"),
         "evaluated on": f"{card['images']:,} images, split {card.get('split')}" if _is_count(card) else None,
         **_metrics(card.get("metrics")),
+        **_unsure(classifier.unsure_below, card.get("unsure")),
         "arithmetic": audit.kind,
         "input": audit.input,
         "file": f"{path.name}, {audit.bytes:,} bytes",
@@ -130,6 +132,16 @@ def _facts(path: Path, card: dict[str, Any] | None) -> list[tuple[str, str]]:
 
 def _is_count(card):
     return isinstance(card.get("images"), int)
+
+
+def _unsure(below: float | None, stated: Any) -> dict[str, str]:
+    """Below which probability it is unsure, and what its card promises and measured."""
+    if below is None or not isinstance(stated, dict):
+        return {}
+    target = stated.get("target_error")
+    promised = f", which promises at most {100 * target:.3g} % wrong" if isinstance(target, int | float) else ""
+    rates = _metrics({"answered": stated.get("answered"), "wrong_among_these": stated.get("error")})
+    return {"unsure below": f"a probability of {below:.3f}{promised}", **rates}
 
 
 def _metrics(metrics: Any) -> dict[str, str]:

@@ -10,8 +10,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_vision.data.data_report import DataReport
-from keras_vision.evaluation import Agreement, Gap, Judgement, OperatingPoint, Temperature, accuracy_gap, agreement
-from keras_vision.pipeline import fonts, plots
+from keras_vision.evaluation import (
+    Agreement,
+    Gap,
+    Judgement,
+    OperatingPoint,
+    Selective,
+    Temperature,
+    accuracy_gap,
+    agreement,
+)
+from keras_vision.pipeline import fonts, plots, unsure
 from keras_vision.pipeline.heatmaps import MethodResult
 from keras_vision.pipeline.progress import Interruption
 from keras_vision.pipeline.tables import counted, duration, intervals, shown, text_table, words
@@ -53,6 +62,7 @@ class Report:
         caution: One sentence on why the metrics do not mean what they seem to; None where they do.
         operating_point: For two classes, sensitivity and specificity.
         temperature: What dividing the logits by a temperature did to the scores; None where they are as trained.
+        selective: Where the model is unsure; None where nobody asked, or images can have several labels.
         heatmaps: What the heatmaps show, a sentence; None where there are none.
         heatmap_plots: `{name: PNG file}`; one called `surest_mistakes` replaces the plain one.
         faithfulness: How far each method's heatmaps can be trusted.
@@ -86,6 +96,7 @@ class Report:
     caution: str | None = None
     operating_point: OperatingPoint | None = None
     temperature: Temperature | None = None
+    selective: Selective | None = None
     heatmaps: str | None = None
     heatmap_plots: dict[str, bytes] = field(default_factory=dict)
     faithfulness: tuple[MethodResult, ...] = ()
@@ -204,6 +215,7 @@ class Report:
                 "may differ in their sources, or many choices were made on the validation split."
             )
         yield self._weakest()
+        yield self._broken_promise()
         yield self._leaks()
 
     def _few_groups(self):
@@ -236,6 +248,17 @@ class Report:
         return (
             f"Weakest class: {self.class_names[label]}, of which {recall:.0%} of {support} are found{others}; most "
             f"often it is classified as {self.class_names[other]} ({counted(missed[other], 'image')})."
+        )
+
+    def _broken_promise(self):
+        """That the answers are wrong more often than validation promised."""
+        if self.selective is None or not self.selective.is_broken:
+            return None
+        error, target = self.selective.error, self.selective.threshold.target_error
+        return (
+            f"Where the model is sure enough to answer, {error.value:.3f} of its answers are wrong on the {self.split} "
+            f"split (95 % interval {error.low:.3f} to {error.high:.3f}), more than the {target:.3g} that validation "
+            "promised: do not rely on where it is unsure."
         )
 
     def _leaks(self):
@@ -326,6 +349,7 @@ class Report:
             **self._class_details(),
             "operating_point": self.operating_point and self.operating_point.to_dict(self.class_names),
             "temperature": self.temperature and self.temperature.to_dict(),
+            "unsure": self.selective and self.selective.to_dict(),
             "reliability": {
                 "confidence": calibration.confidence.tolist(),
                 "accuracy": calibration.accuracy.tolist(),
@@ -379,6 +403,8 @@ class Report:
                 f"Detecting {self.class_names[point.positive]!r}, threshold {point.threshold:.3f} from validation"
             )
             lines += [f"  {rate:<18} {shown(values)}" for rate, values in point.chosen.items()]
+        if self.selective and self.selective.threshold.value is not None:
+            lines.append(unsure.sentence(self.selective, self.split))
         lines += self.findings()
         if resumption := self.resumption():
             lines.append(resumption)

@@ -5,7 +5,7 @@ from pathlib import Path
 from keras_vision.data.data_report import DataReport
 from keras_vision.evaluation import confused_pairs
 from keras_vision.pipeline import folder as run_folder
-from keras_vision.pipeline import fonts, plots
+from keras_vision.pipeline import fonts, plots, unsure
 from keras_vision.pipeline.html import contents, folded, page, picture, section, side_by_side, table, text
 from keras_vision.pipeline.report import Report, likeness
 from keras_vision.pipeline.tables import counted, duration, intervals, shown, transposed, words
@@ -44,6 +44,7 @@ def report_page(report: Report, pngs: dict[str, bytes]) -> str:
         ("mistakes", "Most confident mistakes", _mistakes(report, pngs)),
         ("heatmaps", "Heatmaps", _heatmaps(report, pngs)),
         ("calibration", "Calibration", _calibration(report, pngs)),
+        ("unsure", "Where it is unsure", _unsure(report)),
         ("files", "Files for phones", _files(report)),
         ("data", "Data", _data(report, pngs)),
         ("settings", "Recipe and environment", _settings(report)),
@@ -301,6 +302,31 @@ def _temperature(report):
         f"{counted(found.images, 'image')} of the validation split best. No answer changes.</p>"
         + table((f"{report.split} split (95 % interval)", "as trained", "divided"), rows)
     )
+
+
+def _unsure(report):
+    """The confidence below which the model and each file do not answer, what is promised, and what was measured."""
+    found = report.selective
+    if found is None and report.labels.ndim == 2:
+        return "<p>Images can have several labels, each with its threshold: no image is called unsure.</p>"
+    if found is None:
+        return ""
+    start = f"<p>{text(unsure.sentence(found, report.split))}</p>"
+    rows = [("the model", found), *((f"{file.scheme}.tflite", file.selective) for file in report.files)]
+    rows = [row for row in rows if row[1] is not None]
+    if all(row.threshold.value is None for _, row in rows):
+        return start
+    used = "The epoch was chosen" if report.temperature is None else "Epoch and temperature were chosen"
+    notes = " These are the images that it was chosen on." if report.split == "val" else ""
+    if report.groups is not None:
+        notes += (
+            " Images of a group count as the fewer independent ones that they are worth, which is approximate, too."
+        )
+    return f"""{start}{table(*unsure.comparison(rows, report.split))}
+<p class="note">Below it predict and page say "unsure". The promise is of the answers together, not of each class, for
+images like those of validation; its certainty is over the draw of these {found.threshold.images:,} images. {used} on
+the same images, which makes it approximate; the {text(report.split)} split shows what came of it.{notes}
+Each file has a threshold for its own scores.</p>"""
 
 
 def _files(report):

@@ -11,7 +11,7 @@ from typing import Any
 from keras_vision import __version__, backend, data, evaluation, explanation, quantization, training
 from keras_vision.files import pixel_values
 from keras_vision.pipeline import folder as run_folder
-from keras_vision.pipeline import heatmaps
+from keras_vision.pipeline import heatmaps, unsure
 from keras_vision.pipeline.progress import Progress
 from keras_vision.pipeline.tables import Table, shown, words
 from keras_vision.quantization import tflite
@@ -35,6 +35,7 @@ class FileResult:
         simulation: For integer files, whether it computes what its network with fake quantization does.
         heatmaps: How similar its heatmaps are to the float model's, by method.
         tensor_errors: For integer files, how far each tensor is from the float model's.
+        selective: Where it is unsure; None where the recipe asks for no threshold.
     """
 
     scheme: str
@@ -45,6 +46,7 @@ class FileResult:
     simulation: quantization.SimulationAgreement | None = None
     heatmaps: dict[str, explanation.Similarity] = field(default_factory=dict)
     tensor_errors: tuple[quantization.TensorError, ...] = ()
+    selective: evaluation.Selective | None = None
 
     @property
     def bytes_ratio(self) -> float | None:
@@ -70,6 +72,8 @@ class FileResult:
             row["heatmaps"] = {name: dataclasses.asdict(found) for name, found in self.heatmaps.items()}
         if self.tensor_errors:
             row["tensor_errors"] = [dataclasses.asdict(error) for error in self.tensor_errors]
+        if self.selective is not None:
+            row["unsure"] = self.selective.to_dict()
         return row
 
 
@@ -150,7 +154,9 @@ def write_files(
             """What is known of this file."""
             milliseconds = {threads: by_file[scheme] for threads, by_file in times.items()}
             float_bytes = len(contents["float32"]) if "float32" in contents else None
-            return _result(recipe, scheme, content, float_bytes, milliseconds, judged, report, model, twin(scheme))
+            return _result(
+                recipe, splits, scheme, content, float_bytes, milliseconds, judged, report, model, twin(scheme)
+            )
 
         result = progress.once(f"evaluating {scheme}", FileResult, evaluate)
         file, card = (folder / place for place in run_folder.tflite_names(scheme))
@@ -218,12 +224,15 @@ def _metadata(name, scheme, splits):
     return quantization.Metadata(name, description, __version__, splits.source.licence, splits.class_names)
 
 
-def _result(recipe, scheme, content, float_bytes, milliseconds, judged, report, model, twin):
+def _result(recipe, splits, scheme, content, float_bytes, milliseconds, judged, report, model, twin):
     """What is known of one file; `twin` is the network that an integer file was written from, else None."""
     images = judged.split.images
-    found = quantization.Runner(content)(images)
-    logits = recipe.quantization.tflite_logits
+    runner, logits = quantization.Runner(content), recipe.quantization.tflite_logits
+    found = runner(images)
     scores = evaluation.softmax(found) if logits else found
+    selective = None
+    if report.selective is not None:  # By its own scores, which are not the float model's.
+        selective = unsure.judged(recipe, splits, runner.probabilities(splits.val.images), scores)
     simulation, errors = None, ()
     if twin is not None:
         simulation = quantization.simulation_agreement(twin, images, found, logits=logits)
@@ -239,6 +248,7 @@ def _result(recipe, scheme, content, float_bytes, milliseconds, judged, report, 
         simulation=simulation,
         heatmaps=heatmaps.likeness(recipe, model, content, twin, images),
         tensor_errors=errors,
+        selective=selective,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from keras_vision import backend, data, evaluation, models, training
 from keras_vision.data import split_file
 from keras_vision.keras_internals import names
-from keras_vision.pipeline import features, heatmaps, predictions, record, tflite_files, trackers, unfinished
+from keras_vision.pipeline import features, heatmaps, predictions, record, tflite_files, trackers, unfinished, unsure
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline.card import write_card
 from keras_vision.pipeline.labels_report import LabelsReport
@@ -328,6 +328,7 @@ def _report(recipe, splits, model, history, val, judged, temperature):
         caution=recipe.model.caution,
         operating_point=point,
         temperature=calibration,
+        selective=unsure.judged(recipe, splits, val_probabilities, probabilities),
         data_report=splits.report,
     )
 
@@ -373,6 +374,8 @@ def _write_training(folder, recipe, model, splits, history, report):
     run_folder.write_labels(folder, splits.class_names)
     if isinstance(report, LabelsReport):
         run_folder.write_json(folder / run_folder.THRESHOLDS, report.thresholds)
+    if report.selective is not None:
+        run_folder.write_json(folder / run_folder.UNSURE, report.selective.to_dict())
     (folder / run_folder.HISTORY).write_text(history.to_csv(), "utf-8")
     with (folder / run_folder.PREDICTIONS).open("w", encoding="utf-8", newline="") as file:
         predictions.write(report, file)

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { csv, differencesText, heatColor, milliseconds, percent } from "../../keras_vision/page_files/view.mjs";
+import { answerText, csv, differencesText, heatColor, milliseconds, percent } from "../../keras_vision/page_files/view.mjs";
 
-const page = { classNames: ["cat", 'big "dog"'], thresholds: null, models: [{ name: "float32" }, { name: "int8" }] };
+const models = [{ name: "float32", unsureBelow: null }, { name: "int8", unsureBelow: null }];
+const page = { classNames: ["cat", 'big "dog"'], thresholds: null, models };
 const results = [
   { name: "=1+2.png", answers: [{ probabilities: [0.25, 0.75] }, { probabilities: [0.75, 0.25] }] },
   { name: "b.png", answers: [{ probabilities: [0.5, 0.5] }, null] },
@@ -22,6 +23,20 @@ test("answers become CSV that a spreadsheet does not run", () => {
     "'=1+2.png,int8,cat,0.75,0.25",
     "b.png,float32,cat,0.5,0.5",
     "",
+  ]);
+});
+
+test("a class below its file's own threshold is unsure, at it not", () => {
+  const careful = { name: "int8", unsureBelow: 0.75 };
+  const both = { ...page, models: [models[0], careful] };
+  assert.equal(answerText([0.7, 0.3], models[0], both), "cat");
+  assert.equal(answerText([0.7, 0.3], careful, both), "unsure, perhaps cat");
+  assert.equal(answerText([0.25, 0.75], careful, both), 'big "dog"');
+  const answers = [{ probabilities: [0.7, 0.3] }, { probabilities: [0.7, 0.3] }];
+  assert.deepEqual(csv([{ name: "a.png", answers }], both).split("\r\n").slice(0, 3), [
+    'file,model,label,unsure,cat,"big ""dog"""',
+    "a.png,float32,cat,no,0.7,0.3",
+    "a.png,int8,cat,yes,0.7,0.3",
   ]);
 });
 

@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from keras_vision import quantization
 from keras_vision.classifier import Classifier
+from keras_vision.pipeline import browser_page, page_gallery
 from keras_vision.quantization.flatbuffer import pack
 from keras_vision.quantization.verification import unpack
 
@@ -119,6 +120,39 @@ def test_the_camera_takes_a_picture(tab):
     assert tab.results()[0][0].startswith("camera, ")
     tab.run("document.getElementById('camera-close').click()")
     assert tab.run("document.getElementById('video').srcObject") is None
+
+
+def test_a_class_below_the_threshold_is_unsure_and_a_test_image_has_its_heatmap_beside_it(
+    browser, runtime_folder, pictures, tmp_path, monkeypatch
+):
+    classifier = Classifier.open(files("derma-best", "int8")[0])
+    path = pictures(1)[0]
+    image = classifier.read(path)
+    probabilities = classifier.probabilities(image[np.newaxis])[0]
+    classifier.unsure_below = float(np.nextafter(probabilities.max(), 1))
+    ramp = np.tile(np.linspace(0, 255, 28), (28, 1)).astype(np.uint8)
+    seen, heat = (base64.b64encode(cv2.imencode(".png", part)[1]).decode() for part in (image[..., ::-1], ramp))
+    item = {"name": "one.png", "truth": HOSTILE, "png": seen, "heat": heat, "heatOf": HOSTILE}
+    shown = page_gallery.Gallery([item], "note", "grad-cam")
+    monkeypatch.setattr(page_gallery, "read", lambda run, most: shown)
+    out = tmp_path / "page.html"
+    browser_page.write([classifier], out, run=tmp_path, gallery=1, runtime=runtime_folder)
+    tab = browser.open(out.as_uri()).ready()
+    tab.choose(path)
+    tab.run("document.querySelector('#thumbs button').click(); kerasVisionPage.idle()")
+    name = classifier.labels_of(probabilities)[0]
+    assert tab.text(".answer") == f"unsure, perhaps {name}"
+    assert tab.text("#status") == f"one.png: unsure, perhaps {name}."
+    assert tab.text(".bars caption").startswith("The line: unsure where no class reaches ")
+    assert tab.run("document.querySelectorAll('article:first-child .mark').length") == 7
+    captions = "[...document.querySelectorAll('figcaption')].map((part) => part.textContent)"
+    raised = f"grad-cam of the report: what raises {HOSTILE}"
+    assert tab.run(captions) == ["what it sees", raised, "what it sees"]
+    pixel = "[...document.querySelectorAll('figure canvas')][1].getContext('2d').getImageData(27, 0, 1, 1).data"
+    red = [round((value + hot) / 2) for value, hot in zip(image[0, 27].tolist(), (215, 40, 30), strict=True)]
+    assert np.abs(np.subtract(tab.run(f"[...{pixel}].slice(0, 3)"), red)).max() <= 1
+    assert tab.complaints() == []
+    tab.close()
 
 
 def test_what_is_no_picture_gets_a_sentence(tab, tmp_path, pictures):

@@ -8,6 +8,7 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -138,6 +139,24 @@ def test_the_tables_are_what_the_runner_computes(scheme):
     np.testing.assert_array_equal(found["probes"][1], classifier.probabilities(image[np.newaxis])[0])
 
 
+def test_a_page_says_where_a_file_is_unsure(tmp_path, capsys, drawn_runtime):
+    rates = {"answered": {"value": 0.6, "low": 0.5, "high": 0.7}, "error": {"value": None, "low": None, "high": None}}
+    for scheme, threshold in (("int8", 0.75), ("float32", None)):
+        shutil.copy(INT8.with_stem(scheme), tmp_path)
+        card = json.loads(INT8.with_stem(scheme).with_suffix(".json").read_text("utf-8"))
+        card["unsure"] = {"threshold": threshold, "target_error": 0.05, **rates}
+        (tmp_path / f"{scheme}.json").write_text(json.dumps(card))
+    out = tmp_path / "page.html"
+    assert run(capsys, tmp_path / "int8.tflite", tmp_path / "float32.tflite", "--out", out)[0] == 0
+    careful, other = json.loads(parts_of(out).scripts["page-data"])["models"]
+    assert (careful["unsureBelow"], other["unsureBelow"]) == (0.75, None)
+    facts = dict(careful["facts"])
+    assert facts["unsure below"] == "a probability of 0.750, which promises at most 5 % wrong"
+    assert facts["answered"] == "0.600 (95 % interval 0.500 to 0.700)"
+    assert not {"wrong among these"} & facts.keys()
+    assert "unsure below" not in dict(other["facts"])
+
+
 def test_a_page_is_not_replaced_unless_it_is_asked_for(tmp_path, capsys, drawn_runtime):
     out = tmp_path / "page.html"
     out.write_text("mine")
@@ -176,7 +195,7 @@ def test_a_folder_that_cannot_be_written_gets_a_sentence(tmp_path, capsys, drawn
 def finished_run(tmp_path_factory, smoke_recipe):
     """A run with two files for phones, those of another run, which spares converting its own."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    kv.run(kv.override(smoke_recipe, explain="grad-cam"), out)
+    kv.run(kv.override(smoke_recipe, explain="grad-cam", faithfulness_images=0), out)
     (out / "tflite").mkdir()
     for scheme in ("float32", "int8"):
         for ending in ("tflite", "json"):
@@ -191,9 +210,8 @@ def test_a_run_brings_the_test_images_of_its_report(finished_run, tmp_path, caps
     assert (status, error) == (0, "")
     assert "int8.tflite" in text
     values = json.loads(parts_of(out).scripts["page-data"])
-    assert values["reportImage"] is not None
-    assert values["reportCaption"].startswith("Warm colours")
     assert 0 < len(values["gallery"]) <= 40
+    assert values["reportImage"] is None  # Each image has its own heatmap.
     rows = (finished_run / "predictions.csv").read_text().splitlines()
     labels = (finished_run / "labels.txt").read_text().splitlines()
     for item in values["gallery"]:
@@ -203,6 +221,22 @@ def test_a_run_brings_the_test_images_of_its_report(finished_run, tmp_path, caps
         digest = hashlib.sha256(image.tobytes()).hexdigest()
         row = next(row.split(",") for row in rows if row.startswith(digest))
         assert item["truth"] == labels[int(row[1])]
+        assert item["heatOf"] == labels[int(row[2])]
+
+
+@pytest.mark.slow
+def test_each_test_image_has_the_heatmap_of_the_report(finished_run, tmp_path, capsys, drawn_runtime):
+    out = tmp_path / "page.html"
+    assert run(capsys, finished_run, "--gallery", "3", "--out", out)[0] == 0
+    values = json.loads(parts_of(out).scripts["page-data"])
+    assert values["heatMethod"] == "grad-cam"
+    classifier = kv.Classifier.open(finished_run)
+    images = np.stack([classifier.read(write(tmp_path, item["png"])) for item in values["gallery"]])
+    for heatmap, item in zip(kv.explanation.grad_cam(classifier.model, images), values["gallery"], strict=True):
+        drawn = cv2.imread(str(write(tmp_path, item["heat"])), cv2.IMREAD_UNCHANGED)
+        assert drawn is not None
+        assert drawn.max() == 255
+        np.testing.assert_allclose(drawn / 255, heatmap, atol=0.01)
 
 
 def write(folder, png):
@@ -222,7 +256,10 @@ def test_a_run_whose_data_is_gone_has_a_page_without_test_images(finished_run, t
     status, _, error = run(capsys, copy, "--schemes", "float32", "int8", "--out", out)
     assert status == 0
     assert error.startswith("note: the page shows no test images: ")
-    assert json.loads(parts_of(out).scripts["page-data"])["gallery"] == []
+    values = json.loads(parts_of(out).scripts["page-data"])
+    assert values["gallery"] == []
+    assert values["reportCaption"].startswith("Warm colours")
+    assert values["reportImage"] is not None
     (copy / "predictions.csv").write_text("image_sha256,label\n1,2\n")
     assert_refused(capsys, "is not a complete run", copy, "--out", out, "--overwrite")
     assert_refused(capsys, "has no qat.tflite. It has: float32", copy, "--schemes", "qat", "--out", out, "--overwrite")

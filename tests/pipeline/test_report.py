@@ -107,6 +107,17 @@ def test_the_weakest_class_and_what_it_is_taken_for_are_named():
     assert not said(report(judgement=judgement, labels=labels, class_names=("cat", "dog")), "Weakest")
 
 
+def test_a_promise_that_the_test_split_breaks_is_reported():
+    confidence = np.linspace(0.99, 0.51, 400)
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    late = (np.arange(400) >= 300).astype(int)
+    chosen = evaluation.choose_answer_threshold(late, probabilities, 0.05)
+    kept, broken = (evaluation.judge_selective(chosen, labels, probabilities) for labels in (late, np.arange(400) % 2))
+    assert said(report(selective=broken), "more than the 0.05 that validation promised")
+    assert not said(report(selective=kept), "promised")
+    assert report(selective=broken).to_dict()["unsure"]["error"]["value"] > 0.4
+
+
 def test_leaks_are_reported_until_they_are_dropped():
     leak = LeakRecord(("train", "test"), ("a.png", "b.png"), 1.0, True, True)
     assert said(report(data_report=DataReport(leaks=(leak,))), "1 pair of equal or nearly equal images in two splits")

@@ -57,8 +57,11 @@ def test_the_report_is_of_labels(run, report):
     assert "confusion_matrix" not in report
     assert {row["name"] for row in report["classes"]} == set(NAMES)
     assert report["thresholds"] == json.loads((run / "thresholds.json").read_text("utf-8"))
+    assert report["unsure"] is None
+    assert not (run / "unsure.json").exists()
     page = (run / "report.html").read_text("utf-8")
     assert "exact match" in page
+    assert "no image is called unsure" in page
     assert "Take " in page
     assert {path.stem for path in (run / "plots").iterdir()} >= {"labels", "heatmaps", "class_balance"}
 
