@@ -28,6 +28,7 @@ import numpy as np
 import record
 
 from keras_vision import data, quantization
+from keras_vision.quantization import tflite
 from keras_vision.recipe import DataSpec, InputError
 
 OURS = "keras_vision"
@@ -70,7 +71,7 @@ def measure(name, options):
     model = network(name, options.size, ranges)
     expected = model.predict(judged.astype("float32"), verbose=0)
     spread = float(np.sqrt(np.mean((expected - expected.mean(axis=0)) ** 2)))
-    float_file = quantization.convert(model, "float32", ranges)
+    float_file = tflite.convert_float(model)  # What ai-edge-quantizer is made for.
     files, rows, agrees = {}, {}, 0.0
     try:
         quantized = quantization.with_fake_quantization(model, input_range=(0.0, 255.0))
