@@ -1,5 +1,6 @@
 """The same shards on Ray Data: a process of a cluster for each, written into a folder that all machines see."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -64,10 +65,13 @@ def predict(plan: Plan, shards: Iterable[Shard], address: str, processes: int | 
 
 
 def _run(ray, plan, shards, processes, progress):
+    # Ray writes its plans and its progress to standard error; ours is there.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    concurrency = min(len(shards), processes or max(1, int(ray.cluster_resources().get("CPU", 1))))
+    size = min(len(shards), processes or max(1, int(ray.cluster_resources().get("CPU", 1))))
     dataset = ray.data.from_items([asdict(shard) for shard in shards], override_num_blocks=len(shards))
-    written = dataset.map(ShardWriter, fn_constructor_args=[asdict(plan)], concurrency=concurrency, num_cpus=1)
+    pool = ray.data.ActorPoolStrategy(size=size)
+    written = dataset.map(ShardWriter, fn_constructor_args=[asdict(plan)], compute=pool, num_cpus=1)
     for row in written.iter_rows():
         progress.finish(row["index"], row["images"])
         progress.show()
