@@ -51,9 +51,13 @@ class _Worker:
         self._send({"plan": asdict(plan), "decoders": decoders})
 
     def _listen(self, messages):
-        for line in self.process.stdout:
-            messages.put((self, json.loads(line)))
-        messages.put((self, None))
+        try:
+            for line in self.process.stdout:
+                messages.put((self, json.loads(line)))
+        except ValueError:
+            pass  # Half a line: it was killed while it wrote.
+        finally:
+            messages.put((self, None))
 
     def _send(self, message):
         with contextlib.suppress(OSError):  # A broken pipe: it has ended, which is heard, too.

@@ -81,7 +81,7 @@ def predict(
     if format == "parquet":
         _require_pyarrow()
     opening = {
-        "model": os.path.abspath(os.path.expanduser(model)),
+        "model": os.path.expanduser(model),
         "class_names": None if class_names is None else list(class_names),
         "input_range": None if input_range is None else list(input_range),
         "resize": resize,
@@ -90,6 +90,7 @@ def predict(
         "all_scores": all_scores,
     }
     predictor = Predictor(**opening)
+    opening["model"] = os.path.abspath(opening["model"])  # For processes that work elsewhere.
     # What a sidecar says is passed on, so that it cannot change meanwhile.
     opening["class_names"] = list(predictor.classifier.class_names)
     identity = {**predictor.identity, "format": format, "shards": shards}
