@@ -396,6 +396,7 @@ def test_a_stage_of_ray_writes_the_shard_and_refuses_another_model(begun):
         written = ray_stage.ShardWriter(asdict(plan))(asdict(shards[3]))
     assert written == {"index": 3, "images": 4}
     assert plan.receipt(3).images == 4
+    assert plan_of(resize="pad").receipt(3) is None  # Of another plan.
     assert list(parts()) == ["part-00003-of-00004.csv"]
     with pytest.raises(InputError, match=r"float32.tflite is another file"):
         ray_stage.ShardWriter({**asdict(plan), "model": {"model": str(OTHER_MODEL)}})
