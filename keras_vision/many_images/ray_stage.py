@@ -1,6 +1,7 @@
 """The same shards on Ray Data: a process of a cluster for each, written into a folder that all machines see."""
 
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 from keras_vision.many_images.listing import Shard
 from keras_vision.many_images.plan import Plan
 from keras_vision.many_images.predictor import Predictor
+from keras_vision.many_images.processes import ATTEMPTS
 from keras_vision.many_images.progress import Progress
 from keras_vision.many_images.shards import write_shard
-from keras_vision.recipe import InputError, first_line
+from keras_vision.recipe import InputError, first_line, printable
 
 LOCAL = "local"
 
@@ -32,8 +34,20 @@ class ShardWriter:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         shard = Shard(int(row["index"]), int(row["start"]), int(row["count"]))
+        self._count_attempt(shard)
         receipt = write_shard(self._plan, self._predictor, shard, lambda done: None)
         return {"index": shard.index, "images": receipt.images}
+
+    def _count_attempt(self, shard):
+        """Gives up on a shard whose process always ends; Ray would begin it again for ever."""
+        with (self._plan.unfinished / f"{self._plan.name(shard.index)}-attempts").open("ab") as file:
+            file.write(b".")
+            attempt = file.tell()
+        if attempt > ATTEMPTS:
+            raise InputError(
+                f"{self._plan.part(shard.index).name} is not written: its process ended {ATTEMPTS} times, perhaps at "
+                "one of the images"
+            )
 
 
 def predict(plan: Plan, shards: Iterable[Shard], address: str, processes: int | None, progress: Progress) -> None:
@@ -58,15 +72,18 @@ def predict(plan: Plan, shards: Iterable[Shard], address: str, processes: int | 
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
         _run(ray, plan, list(shards), processes, progress)
     except Exception as error:  # What Ray raises depends on where it fails.
-        raise InputError(f"Ray at {address} did not finish: {first_line(_cause(error))}") from error
+        raise InputError(
+            f"Ray at {address} did not finish: {_reason(error)}. "
+            "Finished shards are kept; the same command goes on with the others."
+        ) from error
     finally:
         if own:
             ray.shutdown()
 
 
 def _run(ray, plan, shards, processes, progress):
-    # Ray writes its plans and its progress to standard error; ours is there.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Ray writes plans, progress and tracebacks to standard error; ours is there, and a sentence.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
     size = min(len(shards), processes or max(1, int(ray.cluster_resources().get("CPU", 1))))
     dataset = ray.data.from_items([asdict(shard) for shard in shards], override_num_blocks=len(shards))
@@ -77,8 +94,10 @@ def _run(ray, plan, shards, processes, progress):
         progress.show()
 
 
-def _cause(error):
-    """The first error of a chain: Ray wraps it several times."""
-    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
-        error = inner
-    return error
+def _reason(error):
+    """Why Ray gives up: the sentence of our own error, which Ray wraps and prints into its messages, else its own."""
+    chain = [error]
+    while (inner := getattr(chain[-1], "cause", None) or chain[-1].__cause__) is not None:
+        chain.append(inner)
+    own = re.findall(r"InputError: (.+)", "\n".join(map(str, chain)))
+    return (printable(own[-1]) if own else first_line(chain[-1])).rstrip(".")

@@ -394,10 +394,16 @@ def test_a_stage_of_ray_writes_the_shard_and_refuses_another_model(begun):
         plan = begin("photos", plan_of())
         shards = listing.divide(plan.paths, 13, 4)
         written = ray_stage.ShardWriter(asdict(plan))(asdict(shards[3]))
+        assert list(parts()) == ["part-00003-of-00004.csv"]
+        writer = ray_stage.ShardWriter(asdict(plan))
+        attempts = plan.unfinished / f"{plan.name(0)}-attempts"
+        attempts.write_bytes(b"." * (processes.ATTEMPTS - 1))
+        assert writer(asdict(shards[0]))["images"] == 3
+        with pytest.raises(InputError, match=r"part-00000-of-00004.csv is not written: its process ended 3 times"):
+            writer(asdict(shards[0]))
     assert written == {"index": 3, "images": 4}
     assert plan.receipt(3).images == 4
     assert plan_of(resize="pad").receipt(3) is None  # Of another plan.
-    assert list(parts()) == ["part-00003-of-00004.csv"]
     with pytest.raises(InputError, match=r"float32.tflite is another file"):
         ray_stage.ShardWriter({**asdict(plan), "model": {"model": str(OTHER_MODEL)}})
 
