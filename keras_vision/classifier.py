@@ -219,15 +219,31 @@ class Classifier:
     def read(self, path: str | os.PathLike) -> np.ndarray | None:
         """An image file at the model's size, uint8; None where the file is not an image that can be read."""
         try:
-            content = image_files.read_bytes(path)
-            image, remark = image_files.with_remarks(
-                content, self.image_shape, self.resize, self.intensity_range, name=os.fspath(path)
-            )
+            image, remark = self.decode(image_files.read_bytes(path), name=os.fspath(path))
         except image_files.UnreadableError:
             return None
         if remark:
             self.remarks[Path(path)] = remark
         return image
+
+    def decode(self, content: bytes, *, name: str = "") -> tuple[np.ndarray, str]:
+        """An image at the model's size, uint8, from the bytes of a file, and what is unusual about it in a few words.
+
+        Args:
+            name: The file's name, which distinguishes some formats.
+
+        Raises:
+            UnreadableError: If it is not an image that can be read; the message is the reason in a few words.
+        """
+        return image_files.with_remarks(content, self.image_shape, self.resize, self.intensity_range, name=name)
+
+    def complaint(self) -> str | None:
+        """Why image files cannot be predicted with it, a sentence; None where they can."""
+        if len(self.image_shape) != 3 or self.image_shape[2] not in (1, 3):
+            return f"{self.path} takes inputs of shape {self.image_shape}; image files are (height, width, 1 or 3)."
+        if self.is_tflite and not self.has_names:
+            return f"{self.path} carries no labels. Pass --labels FILE, a text file with one name per line."
+        return None
 
     def predict(
         self, paths: Iterable[str | os.PathLike] | str | os.PathLike

@@ -2,6 +2,7 @@
 
 Run:     python -m keras_vision.predict runs/derma/tflite/int8.tflite lesion.jpg more_lesions/
          python -m keras_vision.predict runs/derma lesion.jpg
+         python -m keras_vision.predict int8.tflite photos/ --shards 16 --out predictions/
 Unsure:  stands before a class that is less probable than what the run's --target-error asks for
 Exit:    0; 1 when a file could not be read (the others are classified); 2 for a mistake that stops everything
 """
@@ -17,10 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from keras_vision import backend, cli
 from keras_vision.files import image_files
+from keras_vision.files.walk import files_under
 from keras_vision.recipe import InputError, first_line, printable
 
 if TYPE_CHECKING:
     from keras_vision.classifier import Classifier
+
+
+# Flags that are used with --shards.
+SHARD_FLAGS = ("out", "processes", "format", "no_scores", "ray")
 
 
 def find_images(paths: Iterable[str]) -> list[Path]:
@@ -34,7 +40,7 @@ def find_images(paths: Iterable[str]) -> list[Path]:
     found = []
     for path in map(Path, paths):
         if path.is_dir():
-            files = sorted(item for item in path.rglob("*") if item.is_file() and not _hidden(item.relative_to(path)))
+            files = list(files_under(path))
             inside = [item for item in files if image_files.is_image(item)]
             _name_others(path, [item for item in files if item not in set(inside)])
             if not inside:
@@ -53,10 +59,6 @@ def _name_others(folder, files):
         shown = ", ".join(str(file.relative_to(folder)) for file in files[:3]) + (", ..." if len(files) > 3 else "")
         what = "1 file is no image" if len(files) == 1 else f"{len(files):,} files are no images"
         print(f"{folder}: {what} and left out: {printable(shown)}", file=sys.stderr)
-
-
-def _hidden(path):
-    return any(part.startswith(".") for part in path.parts)
 
 
 def add_model_flags(parser: cli.Parser) -> None:
@@ -129,12 +131,8 @@ def open_model(options: Any, *, threads: int = 1, keep_tensors: bool = False) ->
         threads=threads,
         keep_tensors=keep_tensors,
     )
-    if len(found.image_shape) != 3 or found.image_shape[2] not in (1, 3):
-        raise InputError(
-            f"{options.model} takes inputs of shape {found.image_shape}; image files are (height, width, 1 or 3)."
-        )
-    if found.is_tflite and not found.has_names:
-        raise InputError(f"{options.model} carries no labels. Pass --labels FILE, a text file with one name per line.")
+    if complaint := found.complaint():
+        raise InputError(complaint)
     return found
 
 
@@ -208,6 +206,56 @@ def _write_csv(rows, marked):
         writer.writerow([path, "|".join(labels), *mark, *(f"{scores[name]:.6g}" for name in names)])
 
 
+def _add_shard_flags(parser):
+    many = parser.add_argument_group("millions of images (FILE.tflite FOLDER|LIST --shards N --out DIR)")
+    many.add_argument(
+        "--shards", type=int, default=None, metavar="N", help="write N files of rows, those missing if called again"
+    )
+    many.add_argument("--out", default=None, metavar="DIR", help="folder of the shards")
+    many.add_argument(
+        "--processes", type=int, default=None, metavar="N", help="processes at once (default: the number of cores)"
+    )
+    many.add_argument("--format", choices=("csv", "parquet"), default=None, help="format of the shards (default: csv)")
+    many.add_argument(
+        "--no-scores", action="store_true", default=None, help="only the answer and its score, not those of all classes"
+    )
+    many.add_argument(
+        "--ray", default=None, metavar="ADDRESS", help="run the shards on Ray; `local` starts one on this machine"
+    )
+
+
+def _predict_shards(options):
+    """`predict --shards`; gives the exit status."""
+    if options.out is None:
+        raise InputError("--shards needs --out DIR, the folder of the shards.")
+    if options.json or options.csv or options.top != 1:
+        raise InputError("--json, --csv and --top have no effect with --shards, which writes files.")
+    if options.size or options.output or options.modules:
+        raise InputError("--size, --output and --import are for .keras models.")
+    if len(options.images) != 1:
+        raise InputError("--shards takes one folder, or one text file with a path a line.")
+    from keras_vision.classifier import read_class_names
+    from keras_vision.many_images import run
+
+    summary = run.predict(
+        options.model,
+        options.images[0],
+        options.out,
+        shards=options.shards,
+        processes=options.processes,
+        format=options.format or "csv",
+        all_scores=not options.no_scores,
+        ray=options.ray,
+        class_names=None if options.labels is None else read_class_names(options.labels),
+        input_range=options.input_range,
+        resize=options.resize,
+        intensity_range=options.intensity_range,
+        threads=options.threads,
+    )
+    run.tell(summary)
+    return 1 if summary.unread else 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.Parser(
         prog=cli.program("predict"),
@@ -228,12 +276,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", default=False, help="print JSON, all classes and probabilities")
     form.add_argument("--csv", action="store_true", default=False, help="print CSV, a row per image, all classes")
+    _add_shard_flags(parser)
     options = parser.parse_args(argv)
     with cli.exit_status() as status:
         if options.top < 1 or options.threads < 1:
             raise InputError("--top and --threads take a number of at least 1.")
         if options.threads > 1 and Path(options.model).suffix != ".tflite":
             raise InputError("--threads is for .tflite files; Keras's backends choose their threads themselves.")
+        if options.shards is not None:
+            return _predict_shards(options)
+        if unread_flags := [name for name in SHARD_FLAGS if getattr(options, name) is not None]:
+            raise InputError(f"--{unread_flags[0].replace('_', '-')} is used with --shards N.")
         images = find_images(options.images)
         model = open_model(options, threads=options.threads)
         rows, unread = [], []

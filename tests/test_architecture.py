@@ -13,7 +13,7 @@ from keras_vision.pipeline import folder as run_folder
 PACKAGE = Path(__file__).parents[1] / "keras_vision"
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 STAGES = ("data", "models", "training", "evaluation", "explanation", "quantization")
-ROOMS = {*STAGES, "pipeline", "files", "keras_internals"}
+ROOMS = {*STAGES, "pipeline", "many_images", "files", "keras_internals"}
 TOP = {
     *("__init__.py", "__main__.py", "recipe.py", "cli.py", "backend.py", "classifier.py"),
     *(f"{name}.py" for name in (*cli.TRACKS, *cli.COMMANDS)),
@@ -33,6 +33,7 @@ FRAMEWORKS = {
 # Modules that may use a private name of a library other than Keras, and which.
 OTHER_PRIVATE_NAMES = {
     "cli.py": {"_actions"},  # argparse
+    "many_images/worker.py": {"_exit"},  # os
     "quantization/runtime.py": {"_get_ops_details"},  # LiteRT
     "quantization/tflite.py": {"_exit"},  # os
     "quantization/tflite_trial.py": {"_get_ops_details"},  # LiteRT
@@ -88,6 +89,12 @@ def test_a_stage_imports_no_other_stage_no_pipeline_and_no_command_line(module):
 @pytest.mark.parametrize("module", [name for name in MODULES if room(name) == "pipeline"])
 def test_the_pipeline_knows_the_stages_and_no_command_line(module):
     assert own_parts(imports(module)) <= {*STAGES, "pipeline", "recipe", "files", "keras_internals", "backend"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) == "many_images"])
+def test_many_images_knows_the_classifier_and_no_command_line(module):
+    known = {"many_images", "classifier", "files", "recipe"} | ({"quantization"} if "worker" in module else set())
+    assert own_parts(imports(module)) <= known
 
 
 def test_only_the_pipeline_and_the_front_door_know_several_stages():
