@@ -74,6 +74,7 @@ def test_two_claimers_share_the_work_and_what_a_killed_machine_leaves_is_done(tm
     second = claimer(jobs)
     while not (tmp_path / "f" / "report.json").exists():  # All others are done by the second.
         assert second.poll() is None
+    assert sessions(tmp_path, "a") == 1
     for pid in (first.pid, training):
         os.kill(pid, signal.SIGKILL)
     assert answer(second) == dict.fromkeys("abcdef", "done")
