@@ -43,5 +43,5 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> tuple[
     found = mean_interval(differences)
     if len(differences) < 2 or np.ptp(differences) < _ROUNDING:
         return found, math.nan
-    _, p = stats.ttest_1samp(differences, 0.0)
-    return found, float(p)
+    error = differences.std(ddof=1) / math.sqrt(len(differences))
+    return found, float(2 * stats.t.sf(abs(found.value / error), len(differences) - 1))

@@ -222,7 +222,7 @@ def _csv(sweep):
         if row.run:
             fit, found = row.run.report["training"], row.run.report[VALIDATION]
             cells += [fit["epochs"], f"{fit['seconds']:.1f}", *(found.get(name, {}).get("value") for name in names)]
-        writer.writerow(cells)
+        writer.writerow([*cells, *[""] * (6 + len(names) - len(cells))])
     return file.getvalue()
 
 

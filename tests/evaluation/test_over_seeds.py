@@ -35,7 +35,7 @@ def test_the_paired_test_is_that_of_scipy():
 def test_pairs_tell_what_means_alone_would_not():
     """Seeds vary by 0.1 and settings by 0.01: paired, that is clear."""
     first = np.array([0.5, 0.6, 0.7, 0.8])
-    assert paired_difference(first + [0.011, 0.01, 0.009, 0.01], first)[1] < 0.001
+    assert paired_difference(first + np.array([0.011, 0.01, 0.009, 0.01]), first)[1] < 0.001
 
 
 @pytest.mark.parametrize("values", [([0.5], [0.4]), ([0.5, 0.6], [0.4, 0.5])])

@@ -120,7 +120,9 @@ def test_a_claim_that_is_free_again_is_not_done_again(tmp_path, monkeypatch):
 def test_a_failure_has_its_reason_and_the_others_go_on(code, state, reason, tmp_path):
     jobs = [make_job(tmp_path, "a", "-S", "-c", code), make_job(tmp_path, "b")]
     told = []
-    outcomes, stopped = work(jobs, Threads(1, told.append), lambda job, outcome: told.append(job.name), tell=told.append)
+    outcomes, stopped = work(
+        jobs, Threads(1, told.append), lambda job, outcome: told.append(job.name), tell=told.append
+    )
     assert outcomes["a"].state is state
     assert reason in outcomes["a"].reason
     assert outcomes["b"].state is State.DONE
@@ -169,7 +171,9 @@ def test_a_lost_worker_is_a_failure_with_its_words():
             return future
 
     told = []
-    outcomes, _ = work([Job("a", Path("x"), (), Path("x"), Path("x"))], Lost(), lambda job, outcome: told.append(job.name))
+    outcomes, _ = work(
+        [Job("a", Path("x"), (), Path("x"), Path("x"))], Lost(), lambda job, outcome: told.append(job.name)
+    )
     assert outcomes["a"] == claimed_runs.Outcome(State.FAILED, "RuntimeError: the node died")
     assert told == ["a"]
 
