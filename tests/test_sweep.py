@@ -202,12 +202,13 @@ def test_tables_and_page_are_written(tmp_path):
 
 def test_the_test_split_is_shown_for_the_setting_that_was_chosen(tmp_path):
     rows = toy_sweep()
-    tested = {"metrics": {"accuracy": {"value": 0.6, "low": 0.5, "high": 0.7}}}
+    tested = {"metrics": {"accuracy": {"value": 0.6, "low": 0.5, "high": 0.7}, "auc": {"value": 0.0}}}
     rows[0:2] = [dataclasses.replace(row, tested=tested) for row in rows[0:2]]
     assert not sweep_page.Sweep("x", rows).tested()  # Of another setting, chosen when the sweep was smaller.
     rows[2:4] = [dataclasses.replace(row, tested=tested) for row in rows[2:4]]
     found = sweep_page.Sweep("x", rows)
     assert found.tested()["accuracy"].value == pytest.approx(0.6)
+    assert found.tested()["auc"].value == 0.0
     sweep_page.write(found, tmp_path)
     assert "and before for fast" in (tmp_path / "sweep.html").read_text()
 

@@ -15,7 +15,7 @@ from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import html, plots, seeds, sweep_folder
 from keras_vision.pipeline.folder import FinishedRun
 from keras_vision.pipeline.seeds import VALIDATION, Setting
-from keras_vision.pipeline.tables import Table, counted, from_json, shown, text_table, words
+from keras_vision.pipeline.tables import Table, from_json, shown, text_table, words
 from keras_vision.recipe import InputError
 
 MOST_CURVES = 6  # Settings whose learning curves can be told apart.
@@ -122,7 +122,7 @@ class Sweep:
         if not rows or any(row.tested is None for row in rows):
             return {}
         found = [row.tested["metrics"] for row in rows if row.tested]
-        return {name: mean_interval([run[name]["value"] or math.nan for run in found]) for name in found[0]}
+        return {name: mean_interval([from_json(run[name]).value for run in found]) for name in found[0]}
 
     def choice(self) -> str:
         """Which setting is best on validation, and what is not known yet, in sentences."""
@@ -143,16 +143,21 @@ class Sweep:
 
     def note(self) -> str:
         """How to read `difference`."""
-        return (
+        text = (
             "Paired t test over the seeds that both settings have, and McNemar's test for each of these seeds on the "
-            f"images that both runs were judged on, {self._split()}. The p-values are of single comparisons: with "
-            f"{counted(len(self.begun) - 1, 'comparison')} one below {0.05 / max(1, len(self.begun) - 1):.2g} is "
-            "significant at 5 % in all."
+            f"images that both runs were judged on, {self._split()}."
+        )
+        count = len(self.begun) - 1
+        if count < 2:
+            return text
+        return (
+            f"{text} Each p-value is of one comparison. With {count} comparisons, one below {0.05 / count:.2g} shows a "
+            "difference at 5 % (Bonferroni)."
         )
 
     def _split(self):
         split = next(row.run.report["split"] for row in self.runs if row.run)
-        return {"val": "those of the validation split"}.get(split, f"those of the {split} split")
+        return f"those of the {'validation' if split == 'val' else split} split"
 
     def judged_elsewhere(self) -> str | None:
         """The split that the runs were judged on, if that is not validation."""
