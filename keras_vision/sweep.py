@@ -55,12 +55,13 @@ class Planned:
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
-    if not words or words[0] in ("-h", "--help"):
-        parser.print_help()
-        return 0 if words else 2
+    if words[:1] in (["-h"], ["--help"]):
+        parser.parse_args(words)  # Which prints it and ends.
     with cli.exit_status() as status:
-        if words[0] not in cli.TRACKS:
-            raise InputError(f"A sweep begins with its track: {', '.join(cli.TRACKS)}. Received: {words[0]!r}.")
+        if not words or words[0] not in cli.TRACKS:
+            raise InputError(
+                f"A sweep begins with its track: {', '.join(cli.TRACKS)}. Received: {' '.join(words[:1]) or 'nothing'}."
+            )
         options, flags = parser.parse_known_args(words[1:])
         track = importlib.import_module(f"keras_vision.{words[0]}")
         runs, backend_name = plan(words[0], track, options, flags)
