@@ -178,13 +178,15 @@ def _told_how_to_go_on(out: Path, argv: Sequence[str] | None) -> Iterator[None]:
 
 
 def _called():
-    """The words with which this program was started, without its arguments."""
+    """The words with which this track was started, without its arguments."""
     if Path(sys.argv[0]).stem == "keras-vision":
-        return ["keras-vision"]
+        return ["keras-vision", *sys.argv[1:2]]
     package = Path(__file__).parent
     script = Path(sys.argv[0])
     if script.parent == package:
-        return ["python", "-m", package.name if script.stem == "__main__" else f"{package.name}.{script.stem}"]
+        if script.stem == "__main__":
+            return ["python", "-m", package.name, *sys.argv[1:2]]
+        return ["python", "-m", f"{package.name}.{script.stem}"]
     return ["python", str(script)]
 
 

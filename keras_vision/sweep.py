@@ -259,7 +259,7 @@ def _sweep(track, options, flags, runs, backend_name) -> int:
         return 0
     with _workers(options) as workers:
         sweep_folder.begin(out, what)
-        print(f"{len(jobs)} runs in {out}.", flush=True)
+        print(f"{len(jobs)} runs in {out}; what they print is in {out / sweep_folder.LOGS}.", flush=True)
         outcomes, stopped = _work(jobs, workers, options.no_wait, "validation_metrics")
         if stopped is not None:
             print("interrupted; the same command goes on", file=sys.stderr)

@@ -25,7 +25,9 @@ from keras_vision.recipe import MAX_LINE, printable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TICK = 0.2  # Seconds after which a signal is noticed.
+WAIT = 0.05  # Seconds between two looks at whether a training has ended.
 POLL = 5.0  # Seconds between two looks at runs that others have claimed.
+STOPPED = "interrupted; the same command goes on with it"
 LOG_TAIL = 20_000  # Bytes of a log in which a reason is looked for.
 
 
@@ -106,8 +108,6 @@ def attempt(job: Job, started: Callable[[subprocess.Popen], None] = lambda proce
     try:
         if job.is_finished():  # By whoever had the claim until now.
             return Outcome(State.FINISHED)
-        with contextlib.suppress(OSError):  # Windows.
-            job.claim.write_text(f"{platform.node()}, process {os.getpid()}\n", "utf-8")
         return _run(job, claim, started)
     except OSError as error:
         return Outcome(State.FAILED, f"cannot be started: {error}")
@@ -141,8 +141,12 @@ def _run(job, claim, started):
             start_new_session=True,
         )
     try:
+        with contextlib.suppress(OSError):  # Windows.
+            who = f"{platform.node()}, process {os.getpid()}, its training {process.pid}\n"
+            job.claim.write_text(who, "utf-8")
         started(process)
-        status = process.wait()
+        while (status := process.poll()) is None:
+            time.sleep(WAIT)  # Not in one wait, which Ray's interrupts would not reach.
     except BaseException:
         process.send_signal(signal.SIGTERM)
         process.wait()
@@ -154,7 +158,7 @@ def _ending(job, status, offset):
     if status == 0 and job.is_finished():
         return State.DONE, ""
     if status in [128 + number for number in SIGNALS] or -status in SIGNALS:
-        return State.STOPPED, "interrupted; the same command goes on with it"
+        return State.STOPPED, STOPPED
     if status < 0:
         return State.KILLED, f"killed by {signal.Signals(-status).name}; the same command goes on with it"
     if status == 0:
@@ -244,10 +248,14 @@ def work(
     with _signals() as received:
         left = list(jobs)
         while left:
-            for job, outcome in _ended({workers.submit(job): job for job in left}, workers, received):
-                outcomes[job.name] = outcome
-                if outcome.state is not State.BUSY:
-                    told(job, outcome)
+            try:
+                for job, outcome in _ended({workers.submit(job): job for job in left}, workers, received):
+                    outcomes[job.name] = outcome
+                    if outcome.state is not State.BUSY:
+                        told(job, outcome)
+            except BaseException:  # Such as a closed terminal: nothing goes on unseen.
+                workers.stop(signal.SIGTERM)
+                raise
             others = [job for job in left if outcomes[job.name].state is State.BUSY]
             if not wait or received:
                 break
@@ -290,9 +298,10 @@ def _outcome(future):
         return future.result()
     except (Exception, futures.CancelledError) as error:  # Of Ray, whose workers can be lost.
         name = type(error).__name__
-        stopped = "Cancelled" in name or "KeyboardInterrupt" in str(error)
+        if "Cancelled" in name or "KeyboardInterrupt" in str(error):
+            return Outcome(State.STOPPED, STOPPED)
         text = printable(str(error).strip().rpartition("\n")[2])[:MAX_LINE]
-        return Outcome(State.STOPPED if stopped else State.FAILED, f"{name}: {text}".rstrip("."))
+        return Outcome(State.FAILED, f"{name}: {text}".rstrip("."))
 
 
 def _pause(received):

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import signal
 from typing import Any
 
 from keras_vision.pipeline.claimed_runs import Job, Outcome, State, attempt
@@ -50,10 +51,23 @@ class Ray:
                 f"--ray {address}: no Ray cluster was reached: {first_line(error).rstrip('.')}."
             ) from error
         self._ray: Any = ray
+        self._require(address, {"CPU": cpus, "GPU": gpus})
         self._references: list[Any] = []
         self._task = ray.remote(
             num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=[KilledError], max_calls=1
         )(_attempt)
+
+    def _require(self, address, needs):
+        """Says that no machine has what a job asks for: Ray would wait for one without a word."""
+        machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if any(all(machine.get(name, 0) >= need for name, need in needs.items()) for machine in machines):
+            return
+        found = "; ".join(f"{machine.get('CPU', 0):g} and {machine.get('GPU', 0):g}" for machine in machines)
+        text = f"no machine has the {needs['CPU']:g} cores and {needs['GPU']:g} GPUs that each job asks for: {found}"
+        if address == LOCAL:
+            self._ray.shutdown()
+            raise InputError(f"--ray local: {text}. Pass other --cpus and --gpus.")
+        print(f"Ray: {text}. It waits for one.", flush=True)
 
     def __enter__(self) -> "Ray":
         return self
@@ -74,6 +88,8 @@ class Ray:
 
 
 def _attempt(job):
+    # Ray interrupts a cancelled task by SIGINT, which a shell has ignored by what it starts in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     outcome = attempt(job)
     if outcome.state is State.KILLED:
         raise KilledError(outcome.reason)

@@ -151,6 +151,19 @@ def test_a_signal_reaches_what_is_trained_and_nothing_more_is_begun(tmp_path):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_what_is_trained_ends_with_an_error_of_the_claimer(tmp_path):
+    """As when its terminal is gone, to which it writes."""
+
+    def told(job, outcome):
+        if job.name == "a":
+            raise BrokenPipeError
+
+    workers = Threads(1, lambda text: None)
+    with pytest.raises(BrokenPipeError):
+        work([make_job(tmp_path, "a"), blocked_job(tmp_path, "b"), make_job(tmp_path, "c")], workers, told)
+    assert workers.submit(make_job(tmp_path, "d")).result().state is State.STOPPED
+
+
 def test_without_waiting_claimed_jobs_are_left_to_others(tmp_path):
     from keras_vision.files.lock import Lock
 

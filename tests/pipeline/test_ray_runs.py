@@ -63,6 +63,21 @@ def test_without_ray_there_is_one_sentence(monkeypatch):
         ray_runs.Ray("local")
 
 
+def test_what_no_machine_has_is_said(monkeypatch, capsys):
+    class Small:
+        init = shutdown = staticmethod(lambda **options: None)
+        nodes = staticmethod(lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}, {"Alive": False, "Resources": {}}])
+        remote = staticmethod(lambda **options: lambda function: function)
+
+    monkeypatch.setitem(sys.modules, "ray", Small)
+    with pytest.raises(InputError, match="no machine has the 4 cores and 0 GPUs that each job asks for: 2 and 0."):
+        ray_runs.Ray("local", cpus=4)
+    ray_runs.Ray("auto", gpus=1)
+    assert "It waits for one." in capsys.readouterr().out
+    ray_runs.Ray("auto", cpus=2)
+    assert not capsys.readouterr().out
+
+
 def test_without_a_cluster_there_is_one_sentence(monkeypatch):
     class NoCluster:
         @staticmethod
