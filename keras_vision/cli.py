@@ -23,7 +23,7 @@ from keras_vision.files.packaged_weights import packaged_weights
 from keras_vision.recipe import LITES, SCHEMES, InputError, Recipe, flag, override, smoke, specs, unread
 
 TRACKS = ("train", "derma", "fracture3d", "cifar", "imagenette", "bones", "plants")
-COMMANDS = ("predict", "explain", "convert", "page", "audit", "compare", "push")
+COMMANDS = ("predict", "explain", "convert", "page", "audit", "compare", "sweep", "push")
 # Of a learning-rate range test: enough to read a curve.
 STEPS, SMOKE_STEPS = 100, 12
 # Flags of a track that are not knobs of its recipe.
@@ -63,7 +63,7 @@ def run_track(
     with exit_status() as status:
         options, recipe = parse(track, named_recipes, description, argv, flags)
         if choose is not None and not options.smoke:
-            _find_data(recipe)
+            find_data(recipe)
             backend.choose_backend(options.backend)
             words = sys.argv[1:] if argv is None else argv
             own = {"recipe"} if any(word.partition("=")[0] == "--recipe" for word in words) else set()
@@ -71,7 +71,7 @@ def run_track(
             own |= {name for name, value in typed.items() if name not in flags or value}
             recipe = choose(recipe, own)
             _refuse_unread(recipe, typed, find_rate=options.find_learning_rate)
-        _find_files(recipe)
+        find_files(recipe)
         from keras_vision.pipeline import folder as run_folder
         from keras_vision.pipeline import unfinished
 
@@ -102,15 +102,16 @@ def run_track(
     return status.code
 
 
-def _find_data(recipe: Recipe) -> None:
+def find_data(recipe: Recipe) -> None:
+    """Refuses a path of data that does not exist."""
     path = recipe.data.path
     if path is not None and not os.path.exists(path):
         raise InputError(f"--data names a file or folder that does not exist: {path}.")
 
 
-def _find_files(recipe: Recipe) -> None:
+def find_files(recipe: Recipe) -> None:
     """Refuses files and packages that do not exist before Keras is imported."""
-    _find_data(recipe)
+    find_data(recipe)
     path = recipe.model.weights_path
     if path is not None and not os.path.exists(path):
         raise InputError(f"--weights names a file that does not exist: {path}.")
@@ -177,13 +178,15 @@ def _told_how_to_go_on(out: Path, argv: Sequence[str] | None) -> Iterator[None]:
 
 
 def _called():
-    """The words with which this program was started, without its arguments."""
+    """The words with which this track was started, without its arguments."""
     if Path(sys.argv[0]).stem == "keras-vision":
-        return ["keras-vision"]
+        return ["keras-vision", *sys.argv[1:2]]
     package = Path(__file__).parent
     script = Path(sys.argv[0])
     if script.parent == package:
-        return ["python", "-m", package.name if script.stem == "__main__" else f"{package.name}.{script.stem}"]
+        if script.stem == "__main__":
+            return ["python", "-m", package.name, *sys.argv[1:2]]
+        return ["python", "-m", f"{package.name}.{script.stem}"]
     return ["python", str(script)]
 
 

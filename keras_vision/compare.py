@@ -1,4 +1,4 @@
-"""Finished runs side by side: metrics, learning curves in one plot, McNemar's test on the images they share.
+"""Finished runs side by side: metrics, means over seeds, learning curves, McNemar's test on the images they share.
 
 Run:     python -m keras_vision.compare runs/derma runs/derma-augment
 Writes:  compare.html, and the same tables in the terminal
@@ -30,7 +30,7 @@ def read_run(folder: str) -> "FinishedRun":
     run = run_folder.read_run(folder)
     try:
         # What they lack is refused now.
-        for table in (metrics_table, training_table):
+        for table in (metrics_table, training_table, seeds_tables):
             table([run])
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
         raise run_folder.damaged(folder, error) from error
@@ -70,6 +70,23 @@ def training_table(runs: Sequence["FinishedRun"]) -> "Table":
     return head, rows
 
 
+def seeds_tables(runs: Sequence["FinishedRun"]) -> tuple["Table", "Table"] | None:
+    """Means over runs that differ by their seed alone, and these settings compared seed by seed; None without seeds.
+
+    Returns:
+        Two tables: a row per setting; and a row per pair of settings that have seeds in common.
+    """
+    from keras_vision.pipeline import seeds
+
+    settings = seeds.by_setting(runs)
+    if all(len(one.runs) < 2 for one in settings):
+        return None
+    main = runs[0].report.get("main_metric", "accuracy")
+    tables = [seeds.paired_table(first, [second], main) for first, second in itertools.combinations(settings, 2)]
+    pairs = [row for _, rows in tables for row in rows if row[2]]
+    return seeds.mean_table(settings), (tables[0][0] if tables else [], pairs)
+
+
 def mcnemar_table(runs: Sequence["FinishedRun"]) -> "Table":
     """Head and rows: a row per pair of runs, on the test images that both have classified."""
     import numpy as np
@@ -95,6 +112,7 @@ def write_page(runs: Sequence["FinishedRun"], path: str) -> None:
     from keras_vision.pipeline.tables import transposed
 
     names = ", ".join(run.name for run in runs)
+    over_seeds = seeds_tables(runs)
     curves = plots.png(plots.learning_curves({run.name: run.epochs for run in runs}))
     body = "\n".join(
         [
@@ -105,6 +123,7 @@ def write_page(runs: Sequence["FinishedRun"], path: str) -> None:
                 "<p>95 % bootstrap intervals over the images of each run, or over their groups where it knew them.</p>"
                 + html.table(*transposed(*metrics_table(runs))),
             ),
+            *([] if over_seeds is None else [html.section("seeds", "Over seeds", _over_seeds(*over_seeds))]),
             html.section(
                 "training",
                 "Learning curves",
@@ -119,6 +138,17 @@ def write_page(runs: Sequence["FinishedRun"], path: str) -> None:
         ]
     )
     Path(path).write_text(html.page(f"Runs compared: {names}", body), "utf-8")
+
+
+def _over_seeds(means, pairs):
+    from keras_vision.pipeline import html
+
+    text = "Runs that differ by their seed alone: means with 95 % t intervals over the seeds."
+    body = f"<p>{text}</p>{html.table(*means)}"
+    if pairs[1]:
+        body += "<p>Paired t test over the seeds that both have, and McNemar's test for each of these.</p>"
+        body += html.table(*pairs)
+    return body
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,6 +174,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for table in (metrics_table, training_table):
             print(text_table(*transposed(*table(runs))))
             print()
+        for head, rows in seeds_tables(runs) or ():
+            if rows:
+                print(f"{text_table(head, rows)}\n")
         print(text_table(*mcnemar_table(runs)))
         try:
             write_page(runs, options.out)

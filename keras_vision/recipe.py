@@ -721,6 +721,25 @@ class Recipe(_Checked):
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 
+def from_dict(values: dict[str, Any]) -> Recipe:
+    """The recipe that a run's `recipe.json` holds.
+
+    Raises:
+        InputError: If it is none of this version's.
+    """
+    try:
+        plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
+        parts = {name: value for name, value in values.items() if isinstance(value, dict)}
+        kinds = {name: type(spec) for name, spec in specs(Recipe()).items()}
+        return Recipe(**plain, **{name: kinds[name](**_with_tuples(part)) for name, part in parts.items()})
+    except (TypeError, LookupError, AttributeError) as error:
+        raise InputError(f"The recipe is not one of this version: {first_line(error)}.") from error
+
+
+def _with_tuples(values):
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
 def specs(recipe: Recipe) -> dict[str, Any]:
     """The recipe's specs by their field names: data, model, augmentation, training, evaluation and so on."""
     parts = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(recipe)}

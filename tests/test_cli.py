@@ -225,3 +225,14 @@ def test_a_lite_network_can_be_the_backbone_and_trains_the_same_stage(recipe, ty
     _, found = cli.parse("bones", bones.RECIPES, "", ["--recipe", recipe, *typed])
     assert (found.model.architecture, found.model.unfreeze) == (typed[1], trained)
     assert cli.parse("derma", derma.RECIPES, "", ["--recipe", "vgg19", *typed[:2]])[1].model.architecture == typed[1]
+
+
+def test_the_command_to_go_on_with_names_its_track(monkeypatch):
+    package = os.path.dirname(cli.__file__)
+    for script, called in (
+        ("/usr/bin/keras-vision", ["keras-vision", "derma"]),
+        (f"{package}/__main__.py", ["python", "-m", "keras_vision", "derma"]),
+        (f"{package}/derma.py", ["python", "-m", "keras_vision.derma"]),
+    ):
+        monkeypatch.setattr(sys, "argv", [script, "derma", "--augment"])
+        assert cli._called() == called

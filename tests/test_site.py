@@ -75,7 +75,7 @@ def test_no_picture_is_on_a_server_and_the_theme_loads_nothing(site):
         assert not re.search(r"!\[[^\]]*\]\((https?:)?//|<(img|script|iframe)\b", prose(text)), name
     assert SETTINGS["theme"]["font"] is False
     assert "analytics" not in SETTINGS["extra"]
-    for file in (*SETTINGS["extra"]["polyfills"], *SETTINGS["extra_css"]):
+    for file in SETTINGS["extra_css"]:
         assert (site / file).is_file(), file
 
 

@@ -28,7 +28,7 @@ from keras_vision import (
 )
 from keras_vision.data import medmnist
 from keras_vision.pipeline import track
-from keras_vision.recipe import override, smoke
+from keras_vision.recipe import InputError, override, smoke
 
 pytestmark = pytest.mark.slow
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -143,6 +143,26 @@ def test_best_runs_whole(tmp_path):
 def small_run(smoke_recipe, tmp_path_factory):
     """A run of the baseline without augmentation, through `track.run`."""
     return track.run(smoke_recipe, tmp_path_factory.mktemp("runs") / "plain")
+
+
+def test_a_run_is_judged_again_with_the_same_metrics(small_run):
+    from keras_vision.pipeline import tested
+
+    again = tested.judge(small_run.folder)
+    assert again["metrics"] == json.loads((small_run.folder / "report.json").read_text())["metrics"]
+    assert again["images"] == len(small_run.report.labels)
+
+
+def test_a_run_whose_data_has_changed_is_not_judged_again(small_run, tmp_path):
+    from keras_vision.pipeline import tested
+
+    folder = tmp_path / "run"
+    shutil.copytree(small_run.folder, folder)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe["data"]["limit"] -= 20
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(InputError, match="is not what it was trained on"):
+        tested.judge(folder)
 
 
 def test_a_profile_is_reported_and_changes_nothing_else(smoke_recipe, small_run, tmp_path, capsys):

@@ -14,6 +14,7 @@ from keras_vision.evaluation.judge import ClassMetrics, Judgement, judge
 from keras_vision.evaluation.mcnemar import mcnemar
 from keras_vision.evaluation.metrics import METRICS, confused_pairs, confusion_matrix, softmax
 from keras_vision.evaluation.operating_point import OperatingPoint, operating_point
+from keras_vision.evaluation.over_seeds import mean_interval, paired_difference
 from keras_vision.evaluation.selective import (
     CERTAINTY,
     AnswerThreshold,
@@ -57,7 +58,9 @@ __all__ = [
     "judge_temperature",
     "labels_agreement",
     "mcnemar",
+    "mean_interval",
     "operating_point",
+    "paired_difference",
     "reliability",
     "sigmoid",
     "softmax",

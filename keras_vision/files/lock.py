@@ -1,5 +1,6 @@
 """A lock that ends with its process, however that ends."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,14 @@ except ImportError:  # Windows.
     fcntl = None
 
 
+# How systems say that another process has the lock. Anything else is an error, such as a file system without locks.
+HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+
+
 class Lock:
     """An exclusive lock on a file.
+
+    Where a folder is shared, other machines respect it too: NFS from version 4 on, and most file systems of clusters.
 
     Args:
         path: The file; it is made where it is missing, and stays.
@@ -22,7 +29,11 @@ class Lock:
         self._file: Any = None
 
     def acquire(self) -> bool:
-        """Takes the lock; False if another process has it."""
+        """Takes the lock; False if another process has it.
+
+        Raises:
+            OSError: If the file cannot be opened, or its file system has no locks.
+        """
         file = self.path.open("a+b")
         try:
             if fcntl is not None:
@@ -32,8 +43,10 @@ class Lock:
 
                 file.seek(0)
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # pyright: ignore[reportAttributeAccessIssue]
-        except OSError:
+        except OSError as error:
             file.close()
+            if error.errno not in HELD:
+                raise
             return False
         # The file's name may have gone to a new file since it was opened.
         same = self.path.exists() and os.path.samestat(os.fstat(file.fileno()), self.path.stat())
@@ -42,6 +55,13 @@ class Lock:
             return False
         self._file = file
         return True
+
+    def inherited(self) -> tuple[int, ...]:
+        """What a child process must be passed, `pass_fds`, to hold the lock as well; nothing where that is unknown.
+
+        The lock then ends when both have ended.
+        """
+        return () if self._file is None or fcntl is None else (self._file.fileno(),)
 
     def release(self) -> None:
         """Gives the lock back."""

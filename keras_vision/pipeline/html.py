@@ -4,6 +4,7 @@ import base64
 import html
 import re
 from collections.abc import Iterable
+from urllib.parse import quote
 
 from keras_vision.pipeline.tables import Row, words
 
@@ -31,10 +32,20 @@ def picture(name: str, png: bytes) -> str:
     return f'<img alt="{text(words(name))}" src="data:image/png;base64,{data}">'
 
 
-def table(head: Row, rows: Iterable[Row]) -> str:
-    """An HTML table of text cells, which scrolls sideways where the page is narrow."""
+def link(label: str, address: str) -> str:
+    """A link to a file beside the page."""
+    return f'<a href="{text(quote(address))}">{text(label)}</a>'
+
+
+def table(head: Row, rows: Iterable[Row], *, as_html: bool = False) -> str:
+    """An HTML table of text cells, which scrolls sideways where the page is narrow.
+
+    Args:
+        as_html: Whether the cells of the rows are HTML.
+    """
     cells = "".join(f"<th>{text(cell)}</th>" for cell in head)
-    lines = ["<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows]
+    cell = (lambda content: f"<td>{content}</td>") if as_html else _cell
+    lines = ["<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows]
     return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 

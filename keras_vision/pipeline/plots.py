@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from keras_vision.data import Batches, Split
-from keras_vision.evaluation import LabelMetrics, OperatingPoint, Reliability, confused_pairs
+from keras_vision.evaluation import LabelMetrics, OperatingPoint, Reliability, confused_pairs, mean_interval
 from keras_vision.pipeline import fonts
 from keras_vision.pipeline.tables import count_range
 from keras_vision.recipe import AugmentationSpec
@@ -78,6 +78,29 @@ def last_epochs(runs: dict[float, Sequence[dict[str, float]]], hyperparameter: s
         axes.grid(alpha=0.25)
     figure.axes[0].legend(fontsize=8, loc="upper right")
     return figure
+
+
+def over_seeds(settings: dict[str, dict[int, float]], metric: str) -> Figure:
+    """A metric of each setting: a dot for each seed, and the mean with its 95 % t interval.
+
+    Args:
+        settings: `{name: {seed: value}}`, drawn from top to bottom.
+        metric: Name of the metric.
+    """
+    figure = Figure(figsize=(PAGE_WIDTH, 0.4 * len(settings) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for place, values in enumerate(settings.values()):
+        array = np.array([value for value in values.values() if np.isfinite(value)])
+        axes.plot(array, np.full(len(array), place), "o", color="C0", alpha=0.4, markersize=5)
+        if not len(array):
+            continue
+        mean, low, high = mean_interval(array)
+        around = [[mean - low], [high - mean]] if np.isfinite(low) else None
+        axes.errorbar([mean], [place + 0.22], xerr=around, fmt="D", color="C1", markersize=5, capsize=3)
+    axes.set_yticks(range(len(settings)), [literal(shorten(name, 60)) for name in settings])
+    axes.set(ylim=(len(settings) - 0.4, -0.6), xlabel=f"{metric} on validation; dots are seeds, with mean and interval")
+    axes.grid(alpha=0.25, axis="x")
+    return fonts.fit(figure)
 
 
 def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:

@@ -278,10 +278,10 @@ def _report(recipe, splits, model, history, val, judged, temperature):
     groups = splits.report.groups.get(spec.judge_on) if splits.report else None
     if splits.several_labels:
         thresholds = evaluation.choose_thresholds(val.split.labels, _probabilities(model, val))
-    found = _judge(recipe, splits, model, judged, spec.judge_on, thresholds)
+    found = judge(recipe, splits, model, judged, spec.judge_on, thresholds)
     probabilities, judgement = found
     val_probabilities, validation = (
-        found if spec.judge_on == "val" else _judge(recipe, splits, model, val, "val", thresholds)
+        found if spec.judge_on == "val" else judge(recipe, splits, model, val, "val", thresholds)
     )
     point = None
     if splits.num_classes == 2 and thresholds is None:
@@ -344,8 +344,16 @@ def _outputs(model, batches):
         return model.predict(batches, verbose=0)
 
 
-def _judge(recipe, splits, model, batches, name, thresholds):
-    """Probabilities of a split's images, and the metrics that they give."""
+def judge(
+    recipe: Recipe, splits: data.Splits, model: keras.Model, batches: data.Batches, name: str, thresholds: Any
+) -> tuple[np.ndarray, Any]:
+    """Probabilities of a split's images, and the metrics that they give.
+
+    Args:
+        batches: The split's images, in order.
+        name: The split's name.
+        thresholds: Of each label, where images can have several; else None.
+    """
     probabilities, labels = _probabilities(model, batches), batches.split.labels
     how = {
         "groups": splits.report.groups.get(name) if splits.report else None,
