@@ -40,6 +40,11 @@ def choose_backend(backend: str | None = None) -> None:
         raise InputError(f"The backend {chosen} is not installed: pip install {chosen}, or choose another --backend.")
 
 
+def chosen() -> str:
+    """The backend that Keras has, or will have when it is imported."""
+    return os.environ.get("KERAS_BACKEND") or _keras_choice()
+
+
 def take_installed() -> bool:
     """Sets `KERAS_BACKEND` to the backend that is installed, if it is unset and Keras's own choice is not installed.
 
