@@ -82,7 +82,7 @@ def _check(options, schemes):
     if out.exists() and not out.is_dir():
         raise InputError(f"--out needs a folder, but {out} is a file. Choose another with --out DIR.")
     places = [out / f"{name}.{ending}" for name in schemes for ending in ("tflite", "json")]
-    places += [out / name for format in options.export for name in EXPORTS[format]]
+    places += [out / name for kind in options.export for name in EXPORTS[kind]]
     there = [place for place in places if place.exists()]
     if there and not options.overwrite:
         raise InputError(f"{there[0]} exists. Choose another folder with --out DIR, or pass --overwrite.")

@@ -66,8 +66,8 @@ def require(formats: Iterable[str], own: str) -> None:
     Raises:
         InputError: As `writer` does.
     """
-    for format in formats:
-        writer(format, own)
+    for name in formats:
+        writer(name, own)
 
 
 def _missing(modules):

@@ -45,12 +45,12 @@ def write_exports(
     images = checking.some(judged.split.images, MOST_COMPARED)
     logits = recipe.quantization.tflite_logits
     made = []
-    for format in ordered(recipe.quantization.export or ()):
+    for name in ordered(recipe.quantization.export or ()):
 
-        def make(format=format):
-            return export(format, place, model, images, metadata, integer, logits=logits)
+        def make(name=name):
+            return export(name, place, model, images, metadata, integer, logits=logits)
 
-        made.append(progress.once(f"exporting to {format}", Exported, make))
+        made.append(progress.once(f"exporting to {name}", Exported, make))
     return tuple(made)
 
 

@@ -109,8 +109,8 @@ def convert(
         integer = contents.get("qat", contents.get("int8"))
         metadata = _metadata(name, "float32", options, classifier, names)
         made = [
-            exports.export(format, out, pixels, judged.images, metadata, integer)
-            for format in exports.ordered(options.export)
+            exports.export(kind, out, pixels, judged.images, metadata, integer)
+            for kind in exports.ordered(options.export)
         ]
         run_folder.write_json(out / f"{run_folder.EXPORTS}.json", [one.to_dict() for one in made])
         print(tables.text_table(*exports.exports_table(made)))

@@ -25,9 +25,9 @@ LISTS = ("class_names", "input_shape", "input_range")
 
 def main() -> int:
     """Runs a file on images: format, file, images, scores to be written, as arguments."""
-    format, file, images, scores = sys.argv[1:]
+    name, file, images, scores = sys.argv[1:]
     stack = np.load(images, mmap_mode="r")
-    run, judge, metadata = JUDGES[format](file)
+    run, judge, metadata = JUDGES[name](file)
     parts = [run(np.asarray(stack[start : start + BATCH], np.float32)) for start in range(0, len(stack), BATCH)]
     np.save(scores, np.concatenate(parts))
     image = np.asarray(stack[:1], np.float32)

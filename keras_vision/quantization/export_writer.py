@@ -1,39 +1,38 @@
 """The child process in which Keras writes a file of `--export`, on a backend that can, with metadata inside."""
 
 import json
-import os
 import shutil
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-from keras_vision.quantization import export_judge
-from keras_vision.recipe import first_line
+import keras
+
+from keras_vision.quantization import export_judge, tflite
 
 # Names of input and output in the files; the writers number theirs.
 IMAGES, SCORES = "images", "scores"
 
 
 def main() -> int:
-    """Writes a saved model as the request says; leaves a reason in the request's file `reason` where that fails."""
-    request = json.loads(sys.argv[1])
-    # Keras's writers and what they call report on standard output what is of no use to a user.
-    os.dup2(2, 1)
+    """The child process."""
+    warnings.simplefilter("ignore")
+    return tflite.serve(_write)
+
+
+def _write(source, target, format, metadata):
+    """Writes a saved model; returns the reason where that fails, else None."""
     try:
-        import keras
-
-        # Their layers are registered when they are imported, and a saved model may have them.
-        from keras_vision.quantization import lowering, plain_calls, quantized_layers  # noqa: F401
-
-        model: Any = keras.saving.load_model(request["source"], compile=False)
+        model: Any = keras.saving.load_model(source, compile=False)
         # Keras's writer of ONNX wants a model that was called.
         model(keras.ops.zeros((1, *model.input_shape[1:])), training=False)
-        WRITERS[request["format"]](model, Path(request["target"]), request["metadata"])
+        WRITERS[format](model, Path(target), metadata)
     except Exception as error:  # Whatever Keras, a backend or a converter raises.
-        Path(request["reason"]).write_text(first_line(error.__cause__ or error), "utf-8")
-        return 1
-    return 0
+        return tflite.reason_of(error.__cause__ or error)
+    finally:
+        keras.backend.clear_session()
+    return None
 
 
 def _onnx(model, path, metadata):
@@ -95,5 +94,4 @@ WRITERS = {"onnx": _onnx, "openvino": _openvino, "torch": _torch, "saved_model":
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")
     sys.exit(main())

@@ -4,7 +4,9 @@ Keras writes the file in a child process, on a backend that can; a second one wi
 scores are compared with the model's.
 """
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -22,7 +24,7 @@ from keras_vision.files import export_packages
 from keras_vision.quantization.c_array import write_c_array
 from keras_vision.quantization.metadata import Metadata, input_range
 from keras_vision.quantization.plain_model import plain_model
-from keras_vision.quantization.tflite import ends_in_scores
+from keras_vision.quantization.tflite import Child, ends_in_scores
 from keras_vision.recipe import EXPORTS, InputError, first_line
 
 # Largest difference of a score; of logits, as a share of the largest where that is more than 1.
@@ -155,29 +157,28 @@ def _about(metadata, model, logits):
 
 def _written(model, backend, format, target, about):
     """Has a child process write a model; returns the reason where that fails, else None."""
-    source, reason = target.with_name("source.keras"), target.with_name("reason.txt")
+    source = target.with_name("source.keras")
     try:
         model.save(source)
     except Exception as error:  # Layers of users raise anything where they cannot be saved.
         return f"it cannot be saved: {first_line(error)}"
-    request = {
-        "source": str(source),
-        "target": str(target),
-        "reason": str(reason),
-        "format": format,
-        "metadata": about,
-    }
-    found = _child("export_writer", json.dumps(request), KERAS_BACKEND=backend)
-    if reason.exists():
-        return reason.read_text("utf-8")
-    return None if found.returncode == 0 and target.exists() else _last_line(found)
+    request = {"source": str(source), "target": str(target), "format": format, "metadata": about}
+    reason = _writer(backend).ask(request)
+    return reason or (None if target.exists() else "it wrote nothing")
+
+
+@functools.cache
+def _writer(backend):
+    writer = Child("keras_vision.quantization.export_writer", backend)
+    atexit.register(writer.close, kill=True)
+    return writer
 
 
 def _judged(model, format, target, about, images):
     """What running the file on images shows; refuses one that computes something else than the model."""
     pixels, scores = target.with_name("images.npy"), target.with_name("scores.npy")
     np.save(pixels, np.asarray(images))
-    found = _child("export_judge", format, str(target), str(pixels), str(scores))
+    found = _judge(format, target, pixels, scores)
     if found.returncode != 0:
         raise InputError(f"The {format} file of {model.name!r} cannot be run: {_last_line(found)}")
     answer = json.loads(found.stdout.splitlines()[-1])
@@ -217,15 +218,14 @@ def _scores(model, images):
     return np.concatenate([np.asarray(model.predict_on_batch(batch), np.float64) for batch in batches])
 
 
-def _child(module, *arguments, **environment):
+def _judge(*arguments):
     return subprocess.run(
-        [sys.executable, "-P", "-m", f"keras_vision.quantization.{module}", *arguments],
+        [sys.executable, "-P", "-m", "keras_vision.quantization.export_judge", *map(str, arguments)],
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(sys.path),
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "CUDA_VISIBLE_DEVICES": "-1",
-            **environment,
         },
         stdin=subprocess.DEVNULL,
         capture_output=True,
