@@ -1,11 +1,11 @@
 """Files for other runtimes beside the models that they were written from: differences, sizes, times.
 
-Run:     python benchmarks/formats.py [--backends jax torch tensorflow] [--networks "derma best" ...] [--quick]
+Run:     python benchmarks/formats.py [--backends jax torch] [--networks "derma best" ...] [--quick]
 Needs:   pip install 'keras-vision[onnx,openvino]', TensorFlow and torch
-The networks of `derma best`, `cifar fast` and `fracture3d best` at their full width, after one epoch on drawn images, and
-EfficientNet-Lite0 at 224 pixels with its ImageNet weights and a new head: what their weights are good for does not
-matter here. Each is saved once and exported on every backend; Keras's writer runs on that backend if it can, else on
-another, which the table names. Each file is run by its own program on 32 drawn images that the network has not seen,
+The networks of `derma best`, `cifar fast` and `fracture3d best` at their full width, after one epoch on drawn images,
+and EfficientNet-Lite0 at 224 pixels with its ImageNet weights and a new head: what their weights are good for does not
+matter here. Each is saved once and exported on JAX, whose models Keras writes on TensorFlow and torch, and on torch,
+where that differs. Each file is run by its own program on 32 drawn images that the network has not seen,
 beside the model on that backend; a file whose scores differ by more than 0.0001 would not be kept. Milliseconds are the
 median for one image on one thread; LiteRT's float32 file is there for comparison.
 """

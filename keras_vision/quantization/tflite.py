@@ -1,4 +1,4 @@
-"""TensorFlow's converter: float32 and dynamic-range files. The only file that imports TensorFlow.
+"""TensorFlow's converter: float32 and dynamic-range files.
 
 On another backend it runs in a child process on a saved copy of the model, so the caller sees one function. The child
 stays for a minute, because importing TensorFlow takes longer than most conversions.
