@@ -7,7 +7,7 @@ and EfficientNet-Lite0 at 224 pixels with its ImageNet weights and a new head: w
 matter here. Each is saved once and exported on JAX, whose models Keras writes on TensorFlow and torch, and on torch,
 where that differs. Each file is run by its own program on 32 drawn images that the network has not seen,
 beside the model on that backend; a file whose scores differ by more than 0.0001 would not be kept. Milliseconds are the
-median for one image on one thread; LiteRT's float32 file is there for comparison.
+fastest of 20 calls with one image on one thread; LiteRT's float32 file is there for comparison.
 """
 
 import argparse
@@ -95,11 +95,21 @@ def export(path):
             "judge": "LiteRT",
             "largest_difference": float(np.abs(scores - exponents / exponents.sum(axis=1, keepdims=True)).max()),
             "bytes": len(content),
-            "milliseconds": quantization.latencies({"it": content}, images[0])["it"],
+            "milliseconds": fastest(quantization.Runner(content), images[:1]),
         }
     except InputError as error:
         rows["tflite"] = {"refusal": str(error)}
     return rows
+
+
+def fastest(run, image):
+    """Milliseconds of the fastest of 20 calls, as `export_judge` measures them."""
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        run(image)
+        times.append(1000 * (time.perf_counter() - start))
+    return min(times)
 
 
 def child(backend, *arguments):

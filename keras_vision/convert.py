@@ -15,7 +15,7 @@ from pathlib import Path
 
 from keras_vision import backend, cli, predict
 from keras_vision.files import export_packages
-from keras_vision.recipe import EXPORTS, IO_TYPES, SCHEMES, InputError
+from keras_vision.recipe import EXPORTS, INTEGER_EXPORTS, IO_TYPES, SCHEMES, InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,8 +74,11 @@ def _check(options, schemes):
         raise InputError(f"convert takes a .keras file or a run's folder. Received: {options.model}.")
     if options.epochs < 1 or options.representative_images < 1:
         raise InputError("--epochs and --representative-images take a number of at least 1.")
-    if "c_array" in options.export and not {"int8", "qat"} & set(schemes):
-        raise InputError("--export c_array is the integer .tflite file as C: it needs int8 or qat in --schemes.")
+    if set(INTEGER_EXPORTS) & set(options.export) and not {"int8", "qat"} & set(schemes):
+        raise InputError(
+            f"--export {' and '.join(INTEGER_EXPORTS)} are made of an integer .tflite file: they need int8 or qat in "
+            "--schemes."
+        )
     backend.choose_backend(options.backend)
     export_packages.require(options.export, backend.chosen())
     out = Path(options.out)

@@ -32,11 +32,14 @@ IO_TYPES = ("uint8", "int8", "float32")
 # Formats for other runtimes than LiteRT, and the files of each; the first is the one that is opened.
 EXPORTS = {
     "onnx": ("model.onnx",),
+    "onnx_int8": ("model_int8.onnx",),
     "openvino": ("model.xml", "model.bin"),
     "torch": ("model.pt2",),
     "saved_model": ("saved_model",),
     "c_array": ("model.h", "model.c"),
 }
+# Those that are made of an integer .tflite file.
+INTEGER_EXPORTS = ("onnx_int8", "c_array")
 
 
 # Suffixes of tables with labels.
@@ -690,8 +693,8 @@ class QuantizationSpec(_Checked):
     tflite_logits: bool = knob(False, "write files that return logits instead of probabilities")
     export: tuple[str, ...] | None = knob(
         None,
-        f"also write the model for other runtimes, in these formats: {', '.join(EXPORTS)}; c_array is of the integer "
-        "file that --tflite or --qat writes",
+        f"also write the model for other runtimes, in these formats: {', '.join(EXPORTS)}; "
+        f"{' and '.join(INTEGER_EXPORTS)} are made of the integer file that --tflite or --qat writes",
         type=str,
         choices=tuple(EXPORTS),
         nargs="+",
@@ -702,9 +705,10 @@ class QuantizationSpec(_Checked):
         super().__post_init__()
         if isinstance(self.export, str):
             object.__setattr__(self, "export", (self.export,))
-        if "c_array" in (self.export or ()) and not (self.tflite or self.qat):
+        made_of_integers = [name for name in self.export or () if name in INTEGER_EXPORTS]
+        if made_of_integers and not (self.tflite or self.qat):
             raise InputError(
-                "--export c_array is the integer .tflite file as C, for TensorFlow Lite Micro: add --tflite or --qat."
+                f"--export {' '.join(made_of_integers)} is made of the integer .tflite file: add --tflite or --qat."
             )
 
 

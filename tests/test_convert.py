@@ -316,7 +316,7 @@ def test_exports_are_of_the_model_that_takes_pixels(tmp_path, photos, capsys):
     rows = json.loads((out / "exports.json").read_text())
     assert [row["format"] for row in rows] == ["onnx", "c_array"]
     status, _, error = run(capsys, *common[:-1], tmp_path, "--schemes", "float32", "--export", "c_array")
-    assert (status, "needs int8 or qat in --schemes" in error) == (2, True)
+    assert (status, "they need int8 or qat in --schemes" in error) == (2, True)
     (out / "int8.tflite").unlink()
     (out / "int8.json").unlink()
     status, _, error = run(capsys, *common, "--export", "c_array")

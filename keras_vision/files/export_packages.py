@@ -12,6 +12,7 @@ from keras_vision.recipe import InputError
 # that is first for its models.
 WRITERS: dict[str, dict[str, tuple[str, ...]]] = {
     "onnx": {"tensorflow": ("onnx", "tf2onnx"), "torch": ("onnx",)},
+    "onnx_int8": {"tensorflow": ("onnx", "tf2onnx")},
     "openvino": {"tensorflow": ("openvino",), "torch": ("openvino",)},
     "torch": {"torch": ()},
     "saved_model": {"tensorflow": ()},
@@ -20,16 +21,18 @@ WRITERS: dict[str, dict[str, tuple[str, ...]]] = {
 # What runs the file that was written.
 JUDGES: dict[str, tuple[str, ...]] = {
     "onnx": ("onnxruntime",),
+    "onnx_int8": ("onnxruntime",),
     "openvino": ("openvino",),
     "torch": (),
     "saved_model": (),
     "c_array": (),
 }
+EXTRAS = {"onnx_int8": "onnx"}
 NAMES = {"torch": "torch", "tensorflow": "TensorFlow"}
 
 
 def writer(format: str, own: str) -> str | None:
-    """The backend on which Keras writes a format: a run's own, if that can, because layers differ between backends.
+    """The backend on which a format is written: a run's own, if that can, because layers differ between backends.
 
     Args:
         format: One of `recipe.EXPORTS`.
@@ -55,7 +58,7 @@ def writer(format: str, own: str) -> str | None:
     if missing:
         raise InputError(
             f"--export {format} needs {' and '.join(missing)}, not installed here: "
-            f"pip install 'keras-vision[{format}]'."
+            f"pip install 'keras-vision[{EXTRAS.get(format, format)}]'."
         )
     return None
 

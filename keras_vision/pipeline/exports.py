@@ -10,7 +10,7 @@ from keras_vision.pipeline.progress import Progress
 from keras_vision.pipeline.tables import Table
 from keras_vision.quantization import checking, exporting
 from keras_vision.quantization.exporting import Exported
-from keras_vision.recipe import EXPORTS, InputError, Recipe
+from keras_vision.recipe import EXPORTS, INTEGER_EXPORTS, InputError, Recipe
 
 MOST_COMPARED = 1000  # Images.
 
@@ -82,11 +82,13 @@ def export(
     """
     print(f"Exporting to {format}...", flush=True)
     try:
-        if format != "c_array":
+        if format not in INTEGER_EXPORTS:
             return quantization.export(model, format, place, images, metadata, logits=logits)
         if integer is None:
             raise InputError("There is no integer .tflite file to make it from.")
-        return exporting.export_c_array(integer, place, metadata)
+        if format == "c_array":
+            return exporting.export_c_array(integer, place, metadata)
+        return exporting.export_integers(integer, place, images, metadata)
     except InputError as error:
         print(f"No {format} file: {error}", flush=True)
         return Exported(format, None, refusal=str(error))

@@ -4,7 +4,6 @@ It writes the file's scores, and prints what the file says of itself, which prog
 """
 
 import json
-import statistics
 import sys
 import time
 import warnings
@@ -31,12 +30,13 @@ def main() -> int:
     parts = [run(np.asarray(stack[start : start + BATCH], np.float32)) for start in range(0, len(stack), BATCH)]
     np.save(scores, np.concatenate(parts))
     image = np.asarray(stack[:1], np.float32)
+    # The fastest: other work on the machine only adds to a call, and some of these programs wait for threads.
     times = []
     for _ in range(CALLS):
         start = time.perf_counter()
         run(image)
         times.append(1000 * (time.perf_counter() - start))
-    print(json.dumps({"judge": judge, "metadata": metadata, "milliseconds": statistics.median(times)}))
+    print(json.dumps({"judge": judge, "metadata": metadata, "milliseconds": min(times)}))
     return 0
 
 
@@ -62,13 +62,19 @@ def _onnx(file):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    (name,) = [item.name for item in session.get_inputs()]
+    (item,) = session.get_inputs()
+
+    def run(images):
+        if item.type == "tensor(int8)":
+            images = images - 128
+        if item.type != "tensor(float)":
+            images = images.astype(item.type.removeprefix("tensor(").removesuffix(")"))
+        parts = np.split(images, len(images)) if item.shape[0] == 1 else [images]
+        found: list[Any] = [session.run(None, {item.name: part})[0] for part in parts]
+        return np.concatenate(found)
+
     metadata = from_texts(session.get_modelmeta().custom_metadata_map)
-    return (
-        lambda images: session.run(None, {name: images})[0],
-        f"onnxruntime {onnxruntime.__version__}",
-        metadata,
-    )
+    return run, f"onnxruntime {onnxruntime.__version__}", metadata
 
 
 def _openvino(file):
@@ -108,7 +114,7 @@ def _saved_model(folder):
     return lambda images: model.serve(images).numpy(), f"TensorFlow {tf.__version__}", metadata
 
 
-JUDGES = {"onnx": _onnx, "openvino": _openvino, "torch": _torch, "saved_model": _saved_model}
+JUDGES = {"onnx": _onnx, "onnx_int8": _onnx, "openvino": _openvino, "torch": _torch, "saved_model": _saved_model}
 
 
 if __name__ == "__main__":

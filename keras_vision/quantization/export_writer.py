@@ -13,6 +13,8 @@ from keras_vision.quantization import export_judge, tflite
 
 # Names of input and output in the files; the writers number theirs.
 IMAGES, SCORES = "images", "scores"
+# The newest of ONNX that tf2onnx 1.16 writes with scales for each channel.
+OPSET = 15
 
 
 def main() -> int:
@@ -24,6 +26,9 @@ def main() -> int:
 def _write(source, target, format, metadata):
     """Writes a saved model; returns the reason where that fails, else None."""
     try:
+        if format == "onnx_int8":
+            _integers(source, target, metadata)
+            return None
         model: Any = keras.saving.load_model(source, compile=False)
         # Keras's writer of ONNX wants a model that was called.
         model(keras.ops.zeros((1, *model.input_shape[1:])), training=False)
@@ -45,6 +50,17 @@ def _onnx(model, path, metadata):
     onnx.helper.set_model_props(made, export_judge.to_texts(metadata))
     onnx.checker.check_model(made)
     onnx.save(made, path)
+
+
+def _integers(source, target, metadata):
+    """Writes an integer .tflite file as ONNX, whose float operators are between QuantizeLinear and DequantizeLinear."""
+    import onnx
+    import tf2onnx.convert
+
+    made, _ = tf2onnx.convert.from_tflite(source, opset=OPSET)
+    onnx.helper.set_model_props(made, export_judge.to_texts(metadata))
+    onnx.checker.check_model(made)
+    onnx.save(made, target)
 
 
 def _rename(graph, place, name):

@@ -22,10 +22,12 @@ import numpy as np
 
 from keras_vision.files import export_packages
 from keras_vision.quantization.c_array import write_c_array
+from keras_vision.quantization.checking import LARGEST_STEPS, SCORE_STEP
 from keras_vision.quantization.metadata import Metadata, input_range
 from keras_vision.quantization.plain_model import plain_model
+from keras_vision.quantization.runtime import Runner
 from keras_vision.quantization.tflite import Child, ends_in_scores
-from keras_vision.recipe import EXPORTS, InputError, first_line
+from keras_vision.recipe import EXPORTS, INTEGER_EXPORTS, InputError, first_line
 
 # Largest difference of a score; of logits, as a share of the largest where that is more than 1.
 BOUND = 1e-4
@@ -46,7 +48,7 @@ class Exported:
         same_answer: Share of them with the same answer as the model's.
         largest_difference: Between a score and the model's.
         bytes: Of everything that belongs to it.
-        milliseconds: For one image, one thread.
+        milliseconds: For one image on one thread, the fastest call.
     """
 
     format: str
@@ -111,7 +113,7 @@ def export(
     return Exported(format, EXPORTS[format][0], writer=f"Keras on {backend}", bytes=size, **result)
 
 
-WRITTEN_BY_KERAS = tuple(name for name in EXPORTS if export_packages.WRITERS[name])
+WRITTEN_BY_KERAS = tuple(name for name in EXPORTS if name not in INTEGER_EXPORTS)
 
 
 def keep(place: Path, format: str, folder: Path) -> int:
@@ -155,6 +157,19 @@ def _about(metadata, model, logits):
     }
 
 
+def _about_integers(metadata, runner):
+    """What an integer file says of itself."""
+    scale, zero_point = runner.interpreter.get_output_details()[0]["quantization"]
+    kind = runner.input_type
+    return {
+        **{name: getattr(metadata, name) for name in ("name", "description", "version", "licence")},
+        "class_names": list(metadata.labels),
+        "input": f"{kind}, channels last; pixels from 0 to 255{', less 128' if kind == 'int8' else ''}",
+        "input_shape": [1, *runner.image_shape],
+        "output": f"score = {scale:.9g} * (value - {zero_point})" if scale else "a score for each class",
+    }
+
+
 def _written(model, backend, format, target, about):
     """Has a child process write a model; returns the reason where that fails, else None."""
     source = target.with_name("source.keras")
@@ -162,6 +177,10 @@ def _written(model, backend, format, target, about):
         model.save(source)
     except Exception as error:  # Layers of users raise anything where they cannot be saved.
         return f"it cannot be saved: {first_line(error)}"
+    return _asked(backend, source, format, target, about)
+
+
+def _asked(backend, source, format, target, about):
     request = {"source": str(source), "target": str(target), "format": format, "metadata": about}
     reason = _writer(backend).ask(request)
     return reason or (None if target.exists() else "it wrote nothing")
@@ -176,15 +195,8 @@ def _writer(backend):
 
 def _judged(model, format, target, about, images):
     """What running the file on images shows; refuses one that computes something else than the model."""
-    pixels, scores = target.with_name("images.npy"), target.with_name("scores.npy")
-    np.save(pixels, np.asarray(images))
-    found = _judge(format, target, pixels, scores)
-    if found.returncode != 0:
-        raise InputError(f"The {format} file of {model.name!r} cannot be run: {_last_line(found)}")
-    answer = json.loads(found.stdout.splitlines()[-1])
-    if answer["metadata"] != about:
-        raise InputError(f"The {format} file of {model.name!r} has lost metadata: {answer['metadata']}.")
-    expected, computed = _scores(model, images), np.load(scores).astype(np.float64)
+    answer, computed = _run(model.name, format, target, about, images)
+    expected = _scores(model, images)
     judge, count = answer["judge"], len(expected)
     if computed.shape != expected.shape:
         raise InputError(
@@ -204,6 +216,19 @@ def _judged(model, format, target, about, images):
         "largest_difference": difference,
         "milliseconds": answer["milliseconds"],
     }
+
+
+def _run(name, format, target, about, images):
+    """What the judge says, and the file's own outputs; refuses a file that cannot be run, or has lost metadata."""
+    pixels, scores = target.with_name("images.npy"), target.with_name("scores.npy")
+    np.save(pixels, np.asarray(images))
+    found = _judge(format, target, pixels, scores)
+    if found.returncode != 0:
+        raise InputError(f"The {format} file of {name!r} cannot be run: {_last_line(found)}")
+    answer = json.loads(found.stdout.splitlines()[-1])
+    if answer["metadata"] != about:
+        raise InputError(f"The {format} file of {name!r} has lost metadata: {answer['metadata']}.")
+    return answer, np.load(scores).astype(np.float64)
 
 
 def _answers(scores, expected):
@@ -256,3 +281,53 @@ def export_c_array(content: bytes, folder: str | os.PathLike, metadata: Metadata
         write_c_array(content, Path(place), metadata.labels)
         size = keep(Path(place), "c_array", folder)
     return Exported("c_array", EXPORTS["c_array"][0], writer="keras-vision", judge="read back, every byte", bytes=size)
+
+
+def export_integers(content: bytes, folder: str | os.PathLike, images: Any, metadata: Metadata) -> Exported:
+    """Writes an integer .tflite file as ONNX with the same integers, and compares the two programs.
+
+    Args:
+        content: The file's bytes.
+        folder: Where `model_int8.onnx` goes; a file that is there is replaced.
+        images: Pixels from 0 to 255 to compare on, shape `(N, H, W, C)`.
+        metadata: What the file shall say of itself.
+
+    Raises:
+        InputError: If a package is missing, tf2onnx cannot write the file, or its scores are further from the .tflite
+            file's than rounding explains. The folder is then as before.
+    """
+    kind = "onnx_int8"
+    backend: Any = export_packages.writer(kind, keras.backend.backend())
+    runner, folder = Runner(content), Path(folder)
+    about = _about_integers(metadata, runner)
+    with tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder) as place:
+        target = Path(place) / EXPORTS[kind][0]
+        source = target.with_name("source.tflite")
+        source.write_bytes(content)
+        if reason := _asked(backend, source, kind, target, about):
+            raise InputError(f"tf2onnx cannot write {metadata.name!r} as {kind}: {reason}")
+        answer, computed = _run(metadata.name, kind, target, about, images)
+        scale, zero_point = runner.interpreter.get_output_details()[0]["quantization"]
+        if scale:
+            computed = (computed - zero_point) * scale
+        expected = np.asarray(runner(np.asarray(images)), np.float64)
+        if computed.shape != expected.shape:
+            raise InputError(f"The {kind} file gives scores of shape {computed.shape}, not {expected.shape}.")
+        error, allowed = float(np.sqrt(np.mean((computed - expected) ** 2))), LARGEST_STEPS * (scale or SCORE_STEP)
+        if not error <= allowed:
+            raise InputError(
+                f"The {kind} file of {metadata.name!r} does not compute what the .tflite file does: run by "
+                f"{answer['judge']}, its scores are off by {error:.2g} (root mean square); {allowed:.2g} is allowed."
+            )
+        size = keep(target.parent, kind, folder)
+    return Exported(
+        kind,
+        EXPORTS[kind][0],
+        writer="tf2onnx",
+        judge=answer["judge"],
+        images=len(expected),
+        same_answer=float(np.mean(_answers(computed, expected) == _answers(expected, expected))),
+        largest_difference=float(np.abs(computed - expected).max()),
+        bytes=size,
+        milliseconds=answer["milliseconds"],
+    )

@@ -27,6 +27,7 @@ def installed(monkeypatch):
         ("onnx", "torch", "torch"),
         ("onnx", "tensorflow", "tensorflow"),
         ("onnx", "jax", "tensorflow"),
+        ("onnx_int8", "torch", "tensorflow"),
         ("openvino", "torch", "torch"),
         ("torch", "jax", "torch"),
         ("saved_model", "torch", "tensorflow"),

@@ -103,6 +103,6 @@ def test_a_run_exports_its_model_once_and_says_what_was_refused(smoke_recipe, tm
 
 
 def test_a_c_array_needs_an_integer_file():
-    with pytest.raises(InputError, match="add --tflite or --qat"):
+    with pytest.raises(InputError, match="--export c_array is made of the integer .tflite file: add --tflite or --qat"):
         override(Recipe(), export="c_array")
     assert override(Recipe(), export="onnx").quantization.export == ("onnx",)

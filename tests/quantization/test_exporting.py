@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from keras_vision import quantization
 from keras_vision.quantization import exporting
 from keras_vision.recipe import InputError
 
+FILES = Path(__file__).parents[2] / "tflite_exports"
 METADATA = quantization.Metadata("it", "[A test] of a net.", "1.2", "CC0-1.0", ("[a", 'b "c"', "grün", "d", "e"))
 ABOUT = {
     "name": "it",
@@ -143,3 +145,27 @@ def test_answers_of_several_sigmoids_are_compared_label_by_label():
     expected = np.array([[0.9, 0.8], [0.1, 0.2]])
     answers = exporting._answers(expected, expected)
     assert (answers == exporting._answers(np.array([[0.9, 0.4], [0.1, 0.2]]), expected)).tolist() == [False, True]
+
+
+@pytest.mark.slow
+def test_onnxruntime_computes_with_the_integers_of_a_tflite_file(tmp_path, monkeypatch, lesions):
+    import onnx
+
+    best, other = ((FILES / name / "int8.tflite").read_bytes() for name in ("derma-best", "derma-baseline-augment"))
+    images = lesions.test.images[:24]
+    found = exporting.export_integers(best, tmp_path, images, METADATA)
+    assert found.largest_difference is not None
+    assert found.largest_difference < 4 / 256
+    operators = [node.op_type for node in onnx.load(tmp_path / "model_int8.onnx").graph.node]
+    assert operators.count("QuantizeLinear") > 10
+    signed = quantization.convert(small(), "int8", np.zeros((2, 20, 20, 3), "uint8"), "int8")
+    random = np.random.default_rng(0).integers(0, 256, (24, 20, 20, 3), dtype=np.uint8)
+    assert exporting.export_integers(signed, tmp_path, random, METADATA).same_answer == 1
+    # A file whose scores are not those of the .tflite file is refused.
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    runner = quantization.Runner(other)
+    monkeypatch.setattr(exporting, "Runner", lambda content: runner)
+    with pytest.raises(InputError, match="does not compute what the .tflite file does: run by onnxruntime"):
+        exporting.export_integers(best, empty, images, METADATA)
+    assert list(empty.iterdir()) == []
