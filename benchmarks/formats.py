@@ -7,7 +7,7 @@ and EfficientNet-Lite0 at 224 pixels with its ImageNet weights and a new head: w
 matter here. Each is saved once and exported on JAX, whose models Keras writes on TensorFlow and torch, and on torch,
 where that differs. Each file is run by its own program on 32 drawn images that the network has not seen,
 beside the model on that backend; a file whose scores differ by more than 0.0001 would not be kept. Milliseconds are the
-fastest of 20 calls with one image on one thread; LiteRT's float32 file is there for comparison.
+fastest of 20 calls with one image on one thread.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def make(network, folder, quick):
 
 
 def export(path):
-    """Exports a saved network on this process's backend: a row for each format, and LiteRT's for comparison."""
+    """Exports a saved network on this process's backend: a row for each format."""
     import keras
     import numpy as np
 
@@ -83,33 +83,7 @@ def export(path):
                 row = {"refusal": str(error)}
             rows[name] = row | {"seconds": time.perf_counter() - start}
             print(path.stem, keras.backend.backend(), name, row, file=sys.stderr, flush=True)
-    if keras.backend.backend() != "jax":
-        return rows
-    try:
-        flat = quantization.lower_3d(model) if images.ndim == 5 else model
-        content = quantization.convert(flat, "float32")
-        scores = quantization.Runner(content)(images)
-        found = model.predict(images.astype("float32"), verbose=0)
-        exponents = np.exp(found - found.max(axis=1, keepdims=True))
-        rows["tflite"] = {
-            "judge": "LiteRT",
-            "largest_difference": float(np.abs(scores - exponents / exponents.sum(axis=1, keepdims=True)).max()),
-            "bytes": len(content),
-            "milliseconds": fastest(quantization.Runner(content), images[:1]),
-        }
-    except InputError as error:
-        rows["tflite"] = {"refusal": str(error)}
     return rows
-
-
-def fastest(run, image):
-    """Milliseconds of the fastest of 20 calls, as `export_judge` measures them."""
-    times = []
-    for _ in range(20):
-        start = time.perf_counter()
-        run(image)
-        times.append(1000 * (time.perf_counter() - start))
-    return min(times)
 
 
 def child(backend, *arguments):
@@ -150,9 +124,8 @@ def main():
                 if row.get("refusal"):
                     print(f"{start}refused: {row['refusal']}")
                     continue
-                writer = row.get("writer", "TensorFlow's converter")
                 print(
-                    f"{start}{writer:<21}{row['largest_difference']:>11.1e}{row['bytes']:>13,}{row['milliseconds']:>9.2f}"
+                    f"{start}{row['writer']:<21}{row['largest_difference']:>11.1e}{row['bytes']:>13,}{row['milliseconds']:>9.2f}"
                 )
     largest = {
         name: max(
@@ -164,7 +137,7 @@ def main():
             ),
             default=None,
         )
-        for name in (*FORMATS, "tflite")
+        for name in FORMATS
     }
     refused = [
         f"{network}, {backend}, {name}"

@@ -31,15 +31,15 @@ EXTRAS = {"onnx_int8": "onnx"}
 NAMES = {"torch": "torch", "tensorflow": "TensorFlow"}
 
 
-def writer(format: str, own: str) -> str | None:
-    """The backend on which a format is written: a run's own, if that can, because layers differ between backends.
+def writers(format: str, own: str) -> list[str]:
+    """The backends on which a format can be written: a run's own first, because layers differ between backends.
 
     Args:
         format: One of `recipe.EXPORTS`.
         own: The run's backend.
 
     Returns:
-        The backend's name; None for formats that this package writes itself.
+        Names of backends; none for a format that this package writes itself.
 
     Raises:
         InputError: If a package is missing, with the command that installs it.
@@ -51,26 +51,24 @@ def writer(format: str, own: str) -> str | None:
         what = " and ".join(NAMES[name] for name in backends)
         can = "backend that writes such files is" if len(backends) == 1 else "backends that write such files are"
         raise InputError(f"--export {format}: the {can} not installed, {what}: pip install {order[0]}.")
-    for name in there:
-        if not _missing([*backends[name], *JUDGES[format]]):
-            return name
+    able = [name for name in there if not _missing([*backends[name], *JUDGES[format]])]
     missing = _missing([*(backends[there[0]] if there else ()), *JUDGES[format]])
-    if missing:
+    if missing and not able:
         raise InputError(
             f"--export {format} needs {' and '.join(missing)}, not installed here: "
             f"pip install 'keras-vision[{EXTRAS.get(format, format)}]'."
         )
-    return None
+    return able
 
 
 def require(formats: Iterable[str], own: str) -> None:
     """Refuses formats that cannot be written here, before hours of work.
 
     Raises:
-        InputError: As `writer` does.
+        InputError: As `writers` does.
     """
     for name in formats:
-        writer(name, own)
+        writers(name, own)
 
 
 def _missing(modules):

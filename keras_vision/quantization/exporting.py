@@ -95,19 +95,21 @@ def export(
     """
     if format not in WRITTEN_BY_KERAS:
         raise InputError(f"A format is one of {', '.join(WRITTEN_BY_KERAS)}. Received: {format!r}.")
-    backend = export_packages.writer(format, keras.backend.backend())
+    backends = export_packages.writers(format, keras.backend.backend())
     whole = _with_scores(model, logits)
     about = _about(metadata, whole, logits)
     folder = Path(folder)
     with tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder) as place:
         target = Path(place) / EXPORTS[format][0]
-        reason = _written(whole, backend, format, target, about)
+        backend, reason = _by_one_of(backends, whole, format, target, about)
         if reason is not None:
             # Somebody's own layers and functions are not known there; what they compute may be.
             with contextlib.suppress(InputError):
-                reason = _written(plain_model(whole), backend, format, target, about) and reason
+                plain = plain_model(whole)
+                backend, other = _by_one_of(backends, plain, format, target, about)
+                reason = other and reason
         if reason is not None:
-            raise InputError(f"Keras cannot write {model.name!r} as {format} on {backend}: {reason}")
+            raise InputError(f"Keras cannot write {model.name!r} as {format} on {' or '.join(backends)}: {reason}")
         result = _judged(whole, format, target, about, images)
         size = keep(target.parent, format, folder)
     return Exported(format, EXPORTS[format][0], writer=f"Keras on {backend}", bytes=size, **result)
@@ -168,6 +170,17 @@ def _about_integers(metadata, runner):
         "input_shape": [1, *runner.image_shape],
         "output": f"score = {scale:.9g} * (value - {zero_point})" if scale else "a score for each class",
     }
+
+
+def _by_one_of(backends, model, format, target, about):
+    """The first backend that can write a model, and None; else the last one, and why the first cannot."""
+    reasons = []
+    for backend in backends:
+        reason = _written(model, backend, format, target, about)
+        if reason is None:
+            return backend, None
+        reasons.append(reason)
+    return backends[-1], reasons[0]
 
 
 def _written(model, backend, format, target, about):
@@ -297,7 +310,7 @@ def export_integers(content: bytes, folder: str | os.PathLike, images: Any, meta
             file's than rounding explains. The folder is then as before.
     """
     kind = "onnx_int8"
-    backend: Any = export_packages.writer(kind, keras.backend.backend())
+    (backend,) = export_packages.writers(kind, keras.backend.backend())
     runner, folder = Runner(content), Path(folder)
     about = _about_integers(metadata, runner)
     with tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder) as place:

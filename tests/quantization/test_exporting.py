@@ -11,6 +11,7 @@ import pytest
 from keras import layers
 
 from keras_vision import quantization
+from keras_vision.files import export_packages
 from keras_vision.quantization import exporting
 from keras_vision.recipe import InputError
 
@@ -131,8 +132,9 @@ def test_a_layer_that_the_writer_does_not_know_is_written_as_what_it_computes(tm
     model = keras.Model(images, layers.Dense(2)(layers.Flatten()(Doubled()(layers.Rescaling(1 / 255)(images)))))
     with pytest.raises(InputError, match="Keras cannot write .* as onnx on .*: Could not locate class 'Doubled'"):
         quantization.export(model, "onnx", tmp_path, np.zeros((2, 8, 8, 3)), METADATA)
-    assert len(tried) == 2
-    assert "Doubled" not in tried[1]
+    backends = len(export_packages.writers("onnx", keras.backend.backend()))
+    assert len(tried) == 2 * backends
+    assert "Doubled" not in tried[-1]
     assert list(tmp_path.iterdir()) == []
 
 
