@@ -41,7 +41,7 @@ def choose_backend(backend: str | None = None) -> None:
 
 
 def chosen() -> str:
-    """The backend that Keras will take, once `choose_backend` was called."""
+    """The backend that Keras has, or will have when it is imported."""
     return os.environ.get("KERAS_BACKEND") or _keras_choice()
 
 

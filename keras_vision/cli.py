@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from keras_vision import backend
-from keras_vision.files import packages
+from keras_vision.files import export_packages, packages
 from keras_vision.files.packaged_weights import packaged_weights
 from keras_vision.recipe import LITES, SCHEMES, InputError, Recipe, flag, override, smoke, specs, unread
 
@@ -83,6 +83,7 @@ def run_track(
             recipe_part = {} if find_rate else {"recipe": dataclasses.asdict(recipe)}
             unfinished.check(out, {"kind": record, **recipe_part})
         backend.choose_backend(options.backend)
+        export_packages.require(recipe.quantization.export or (), backend.chosen())
 
         if find_rate:
             steps = SMOKE_STEPS if options.smoke else STEPS

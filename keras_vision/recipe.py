@@ -29,6 +29,17 @@ MAX_LINE = 400  # Characters; Keras quotes whole configurations.
 # The .tflite files of a model, and the types of input and output of the two integer ones.
 SCHEMES = ("float32", "dynamic", "int8", "qat")
 IO_TYPES = ("uint8", "int8", "float32")
+# Formats for other runtimes than LiteRT, and the files of each; the first is the one that is opened.
+EXPORTS = {
+    "onnx": ("model.onnx",),
+    "onnx_int8": ("model_int8.onnx",),
+    "openvino": ("model.xml", "model.bin"),
+    "torch": ("model.pt2",),
+    "saved_model": ("saved_model",),
+    "c_array": ("model.h", "model.c"),
+}
+# Those that are made of an integer .tflite file.
+INTEGER_EXPORTS = ("onnx_int8", "c_array")
 
 
 # Suffixes of tables with labels.
@@ -689,6 +700,25 @@ class QuantizationSpec(_Checked):
     representative_images: int = knob(256, "training images that set the ranges of integer files", low=1)
     tflite_io: str = knob("uint8", "type of input and output of the integer files", choices=IO_TYPES)
     tflite_logits: bool = knob(False, "write files that return logits instead of probabilities")
+    export: tuple[str, ...] | None = knob(
+        None,
+        f"also write the model for other runtimes, in these formats: {', '.join(EXPORTS)}; "
+        f"{' and '.join(INTEGER_EXPORTS)} are made of the integer file that --tflite or --qat writes",
+        type=str,
+        choices=tuple(EXPORTS),
+        nargs="+",
+        metavar="NAME",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.export, str):
+            object.__setattr__(self, "export", (self.export,))
+        made_of_integers = [name for name in self.export or () if name in INTEGER_EXPORTS]
+        if made_of_integers and not (self.tflite or self.qat):
+            raise InputError(
+                f"--export {' '.join(made_of_integers)} is made of the integer .tflite file: add --tflite or --qat."
+            )
 
 
 @dataclass(frozen=True)
@@ -848,6 +878,7 @@ def unread(recipe: Recipe) -> dict[str, str]:
             "--explain with a method",
         ),
         ("qat_epochs qat_frozen_share qat_learning_rate", files.qat, "--qat"),
-        ("representative_images tflite_io tflite_logits", files.tflite or files.qat, "--tflite or --qat"),
+        ("representative_images tflite_io", files.tflite or files.qat, "--tflite or --qat"),
+        ("tflite_logits", files.tflite or files.qat or files.export, "--tflite, --qat or --export"),
     ]
     return {name: reader for names, is_read, reader in rules if not is_read for name in names.split()}

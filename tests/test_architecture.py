@@ -24,6 +24,8 @@ LIGHT = sorted({*TOP - {"classifier.py"}, "pipeline/__init__.py", "pipeline/fold
 FRAMEWORKS = {
     "explanation/gradients.py": {"tensorflow", "jax", "torch"},
     "models/state_dict.py": {"torch"},
+    "quantization/export_judge.py": {"tensorflow", "torch"},
+    "quantization/export_writer.py": {"torch"},
     "quantization/tflite.py": {"tensorflow"},
     "training/direct_batches.py": {"tensorflow"},
     "training/native_operations.py": {"tensorflow", "torch"},

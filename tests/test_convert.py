@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from keras_vision import convert, explain, predict, quantization
-from keras_vision.quantization import auditing, conversion, tflite
+from keras_vision.quantization import auditing, c_array, conversion, exporting, tflite
 from keras_vision.recipe import InputError
 
 SHAPE = (20, 20, 3)
@@ -299,3 +299,44 @@ def test_without_tensorflow_there_are_integer_files_or_one_sentence(
     assert "and it is not installed: pip install tensorflow." in (error if typed else output)
     assert (tmp_path / "out" / "int8.tflite").exists() != bool(typed)
     assert not (tmp_path / "out" / "float32.tflite").exists()
+
+
+@pytest.mark.slow
+def test_exports_are_of_the_model_that_takes_pixels(tmp_path, photos, capsys):
+    import onnxruntime
+
+    model = saved(tmp_path / "my.keras", ending="softmax")
+    out = tmp_path / "out"
+    common = (tmp_path / "my.keras", "--images", photos, "--input-range", 0, 1, "--schemes", "int8", "--out", out)
+    status, text, _ = run(capsys, *common, "--export", "c_array", "onnx")
+    assert status == 0
+    assert re.search(r"onnx +model.onnx +onnxruntime [\d.]+ +12 +100.00%", text)
+    pixels = np.random.default_rng(1).integers(0, 256, (4, *SHAPE)).astype("float32")
+    session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
+    expected = model.predict(pixels / 255, verbose=0)
+    np.testing.assert_allclose(session.run(None, {"images": pixels})[0], expected, atol=1e-5)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["class_names"]) == list(COLOURS)
+    assert c_array.bytes_of((out / "model.c").read_text()) == (out / "int8.tflite").read_bytes()
+    rows = json.loads((out / "exports.json").read_text())
+    assert [row["format"] for row in rows] == ["onnx", "c_array"]
+    status, _, error = run(capsys, *common[:-1], tmp_path, "--schemes", "float32", "--export", "c_array")
+    assert (status, "they need int8 or qat in --schemes" in error) == (2, True)
+    (out / "int8.tflite").unlink()
+    (out / "int8.json").unlink()
+    status, _, error = run(capsys, *common, "--export", "c_array")
+    assert (status, "model.h exists. Choose another folder" in error) == (2, True)
+
+
+def test_a_format_that_is_refused_leaves_the_others(tmp_path, photos, capsys, monkeypatch):
+    def refused(*args, **kwargs):
+        raise InputError("It computes something else.")
+
+    monkeypatch.setattr(exporting, "export", refused)
+    saved(tmp_path / "my.keras", scale=1 / 255)
+    out = tmp_path / "out"
+    flags = ("--schemes", "int8", "--export", "onnx", "c_array", "--out", out)
+    status, text, _ = run(capsys, tmp_path / "my.keras", "--images", photos, *flags)
+    assert status == 1
+    assert "No onnx file: It computes something else." in text
+    assert {path.name for path in out.iterdir()} >= {"int8.tflite", "model.c", "model.h"}
+    assert not (out / "model.onnx").exists()

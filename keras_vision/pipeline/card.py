@@ -135,6 +135,11 @@ def _text(report: Report) -> Iterator[str]:
         for file in report.files:
             place, value = run_folder.tflite_names(file.scheme)[0], file.agreement.judgement.metrics[report.main]
             yield f"| {place} | {file.audit.bytes:,} | {shown(value)} |"
+    if kept := [one for one in report.exports if one.file]:
+        yield "\n## Files for other runtimes\n\n| file | bytes | largest difference from the model |\n|---|---|---|"
+        for one in kept:
+            difference = "-" if one.largest_difference is None else f"{one.largest_difference:.1e}"
+            yield f"| {run_folder.EXPORTS}/{one.file} | {one.bytes:,} | {difference} |"
     yield "\n## Training\n"
     versions = ", ".join(f"{name} {report.environment.get(name, 'unknown')}" for name in ("keras-vision", "keras"))
     epochs, used = counted(len(report.epochs), "epoch"), report.environment["backend"]

@@ -30,13 +30,14 @@ PAGE = "report.html"
 CARD = "README.md"  # Where model hubs look for it.
 PLOTS = "plots"
 TFLITE = "tflite"
+EXPORTS = "exports"
 TENSORBOARD = "tensorboard"
 # The file written last: its presence marks a finished training, or a finished learning-rate range test.
 REPORT = "report.json"
 RANGE_TEST = "learning_rates.json"
 RANGE_TEST_CURVE = "learning_rates.csv"
 RANGE_TEST_PLOT = "learning_rates.png"
-# What shows no image of the data and names no file of it, besides what is in `TFLITE`.
+# What shows no image of the data and names no file of it, besides what is in `TFLITE` and `EXPORTS`.
 OPEN_PLOTS = ("class_balance", "confusion_matrix", "labels", "learning_curves", "profile", "reliability", "roc_curve")
 OPEN_FILES = {
     *(CARD, MODEL, LABELS, THRESHOLDS, UNSURE, HISTORY, RECIPE, ENVIRONMENT),
@@ -110,7 +111,8 @@ def to_publish(run: str | os.PathLike, *, images: bool = False) -> tuple[list[st
             raise InputError(f"{run} is not a finished run with a model card: it has no {needed}.")
     files = [path for path in sorted(run.rglob("*")) if path.is_file() and not path.is_symlink()]
     names = [path.relative_to(run).as_posix() for path in files]
-    chosen = [name for name in names if images or name in OPEN_FILES or name.startswith(f"{TFLITE}/")]
+    open_folders = (f"{TFLITE}/", f"{EXPORTS}/")
+    chosen = [name for name in names if images or name in OPEN_FILES or name.startswith(open_folders)]
     return chosen, [name for name in names if name not in chosen]
 
 

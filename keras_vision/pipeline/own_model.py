@@ -15,8 +15,8 @@ from keras_vision import __version__, backend, data, evaluation, quantization, t
 from keras_vision.data import npz
 from keras_vision.files import image_files, pixel_values
 from keras_vision.keras_internals.graph import ends_in_sigmoids, read_graph
+from keras_vision.pipeline import exports, record, tables
 from keras_vision.pipeline import folder as run_folder
-from keras_vision.pipeline import record, tables
 from keras_vision.quantization import tflite
 from keras_vision.quantization.plain_model import plain_model
 from keras_vision.recipe import InputError, TrainingSpec
@@ -93,14 +93,7 @@ def convert(
     cards = {}
     print("Running the files on the images that judge...", flush=True)
     for scheme, content in contents.items():
-        metadata = quantization.Metadata(
-            f"{name}, {scheme}",
-            f"{name}, {scheme}, {len(names)} classes, converted from a Keras model"
-            f"{pixel_values.scaling(classifier.intensity_range)}.",
-            __version__,
-            options.licence,
-            names,
-        )
+        metadata = _metadata(name, scheme, options, classifier, names)
         contents[scheme] = quantization.add_metadata(content, metadata)
         cards[scheme] = _card(options, scheme, contents[scheme], classifier, judged, expected, names, progress)
     with backend.native_noise_held():
@@ -112,6 +105,16 @@ def convert(
         run_folder.write_json(out / f"{scheme}.json", cards[scheme])
     run_folder.write_labels(out, names)
     print(tables.text_table(*_table(cards)))
+    if options.export:
+        integer = contents.get("qat", contents.get("int8"))
+        metadata = _metadata(name, "float32", options, classifier, names)
+        made = [
+            exports.export(kind, out, pixels, judged.images, metadata, integer)
+            for kind in exports.ordered(options.export)
+        ]
+        run_folder.write_json(out / f"{run_folder.EXPORTS}.json", [one.to_dict() for one in made])
+        print(tables.text_table(*exports.exports_table(made)))
+        refusals |= {one.format: one.refusal for one in made if one.refusal is not None}
     if "qat" in cards and "int8" in cards:
         before, after = (cards[scheme]["same_class"]["value"] for scheme in ("int8", "qat"))
         print(f"Fine-tuning: {before:.1%} of the images get the model's class by int8, {after:.1%} by qat.")
@@ -121,6 +124,17 @@ def convert(
     if best is not None:
         print(f"Next: keras-vision predict {out / best}.tflite {options.images}")
     return 1 if refusals else 0
+
+
+def _metadata(name, scheme, options, classifier, names):
+    return quantization.Metadata(
+        f"{name}, {scheme}",
+        f"{name}, {scheme}, {len(names)} classes, converted from a Keras model"
+        f"{pixel_values.scaling(classifier.intensity_range)}.",
+        __version__,
+        options.licence,
+        names,
+    )
 
 
 # Images.

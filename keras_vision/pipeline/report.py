@@ -21,10 +21,12 @@ from keras_vision.evaluation import (
     agreement,
 )
 from keras_vision.pipeline import fonts, plots, unsure
+from keras_vision.pipeline.exports import exports_table, refusals
 from keras_vision.pipeline.heatmaps import MethodResult
 from keras_vision.pipeline.progress import Interruption
 from keras_vision.pipeline.tables import counted, duration, intervals, shown, text_table, words
 from keras_vision.pipeline.tflite_files import FileResult, short_files_table
+from keras_vision.quantization.exporting import Exported
 from keras_vision.training import Profile
 
 MOST_INTERRUPTIONS = 3  # Of those that the report names one by one.
@@ -68,6 +70,7 @@ class Report:
         faithfulness: How far each method's heatmaps can be trusted.
         data_report: What was found in the data; None where nobody looked.
         files: The .tflite files and how they compare with the model.
+        exports: The files for other runtimes, and how they compare with the model.
         profile: Where the time of an epoch goes; None where it was not measured.
         interruptions: Where the run was interrupted.
         checkpoints: How many checkpoints the last session wrote, and the seconds that this took.
@@ -101,6 +104,7 @@ class Report:
     heatmap_plots: dict[str, bytes] = field(default_factory=dict)
     faithfulness: tuple[MethodResult, ...] = ()
     files: tuple[FileResult, ...] = ()
+    exports: tuple[Exported, ...] = ()
     data_report: DataReport | None = None
     profile: Profile | None = None
     interruptions: tuple[Interruption, ...] = ()
@@ -369,6 +373,7 @@ class Report:
             "heatmaps": self.heatmaps,
             "faithfulness": [row.to_dict() for row in self.faithfulness],
             "tflite": [row.to_dict(self.class_names) for row in self.files],
+            "exports": [row.to_dict() for row in self.exports],
             "data_report": None if self.data_report is None else self.data_report.to_dict(),
             "recipe": self.recipe,
             "environment": self.environment,
@@ -413,6 +418,9 @@ class Report:
         if self.files:
             lines += ["", "Files for phones, compared with the float model on the same images"]
             lines.append(text_table(*short_files_table(self.files)))
+        if self.exports:
+            lines += ["", "Files for other runtimes, compared with the model on the same images"]
+            lines += [text_table(*exports_table(self.exports)), *refusals(self.exports)]
         return "\n".join(lines)
 
     def plots(self) -> dict[str, Figure]:

@@ -6,6 +6,7 @@ from keras_vision.data.data_report import DataReport
 from keras_vision.evaluation import confused_pairs
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import fonts, plots, unsure
+from keras_vision.pipeline.exports import exports_table, refusals
 from keras_vision.pipeline.html import contents, folded, page, picture, section, side_by_side, table, text
 from keras_vision.pipeline.report import Report, likeness
 from keras_vision.pipeline.tables import counted, duration, intervals, shown, transposed, words
@@ -46,6 +47,7 @@ def report_page(report: Report, pngs: dict[str, bytes]) -> str:
         ("calibration", "Calibration", _calibration(report, pngs)),
         ("unsure", "Where it is unsure", _unsure(report)),
         ("files", "Files for phones", _files(report)),
+        ("exports", "Files for other runtimes", _exports(report)),
         ("data", "Data", _data(report, pngs)),
         ("settings", "Recipe and environment", _settings(report)),
     ]
@@ -358,6 +360,16 @@ Grad-CAM its network with fake quantization. Times are of this machine, one imag
 {table(("class", *schemes), classes)}
 {_left_out(len(report.class_names), len(classes), "class")}
 {"".join(traced)}"""
+
+
+def _exports(report):
+    if not report.exports:
+        return ""
+    reasons = "".join(f"<p>{text(sentence)}</p>" for sentence in refusals(report.exports))
+    return f"""<p>Each file in <code>exports/</code> was run by a program that is not Keras, on images of the
+{text(report.split)} split beside the model. A file whose scores differ by more than 0.0001 is not kept. It takes pixels
+from 0 to 255 as float32, and has the class names in it.</p>
+{table(*exports_table(report.exports))}{reasons}"""
 
 
 def _lost_and_won(file, label):

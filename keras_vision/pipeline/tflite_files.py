@@ -126,7 +126,7 @@ def write_files(
             content = quantization.convert(twin(scheme), "qat", io=spec.tflite_io, logits=spec.tflite_logits)
         else:
             content = quantization.convert(model, scheme, logits=spec.tflite_logits)
-        return quantization.add_metadata(content, _metadata(name, scheme, splits))
+        return quantization.add_metadata(content, metadata(recipe, scheme, splits))
 
     def speeds():
         """Milliseconds an image by threads and scheme."""
@@ -218,7 +218,9 @@ def _fine_tuning(recipe, epochs, rate):
     )
 
 
-def _metadata(name, scheme, splits):
+def metadata(recipe: Recipe, scheme: str, splits: data.Splits) -> quantization.Metadata:
+    """What a file of a run says of itself."""
+    name = f"{recipe.track}-{recipe.name}"
     description = f"{name}, {scheme}, {splits.num_classes} classes, trained on {splits.source.name}"
     description += f"{pixel_values.scaling(splits.source.intensity_range)}."
     return quantization.Metadata(name, description, __version__, splits.source.licence, splits.class_names)

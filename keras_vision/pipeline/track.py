@@ -12,8 +12,19 @@ import numpy as np
 
 from keras_vision import backend, data, evaluation, models, training
 from keras_vision.data import split_file
+from keras_vision.files import export_packages
 from keras_vision.keras_internals import names
-from keras_vision.pipeline import features, heatmaps, predictions, record, tflite_files, trackers, unfinished, unsure
+from keras_vision.pipeline import (
+    exports,
+    features,
+    heatmaps,
+    predictions,
+    record,
+    tflite_files,
+    trackers,
+    unfinished,
+    unsure,
+)
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline.card import write_card
 from keras_vision.pipeline.labels_report import LabelsReport
@@ -75,6 +86,7 @@ def run(
         Interrupted: After Ctrl-C or SIGTERM, a `KeyboardInterrupt`; the training is saved up to its last step.
     """
     names.require()
+    export_packages.require(recipe.quantization.export or (), keras.backend.backend())
     torch_state.flush_denormals()  # Before the first computation.
     started = time.perf_counter()
     with (
@@ -116,6 +128,10 @@ def run(
         if recipe.quantization.tflite or recipe.quantization.qat:
             files = tflite_files.write_files(folder, recipe, splits, model, train, val, judged, report, progress)
             report = dataclasses.replace(report, files=files)
+        if recipe.quantization.export:
+            metadata = tflite_files.metadata(recipe, "float32", splits)
+            made = exports.write_exports(folder, recipe, splits, model, judged, metadata, progress)
+            report = dataclasses.replace(report, exports=made)
         report = dataclasses.replace(
             report, interruptions=progress.interruptions, checkpoints=progress.cost(), exact=is_exact(model)
         )

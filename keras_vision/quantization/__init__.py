@@ -15,6 +15,8 @@ _PLACES = {
     "up_to_logits": "conversion",
     "SimulationAgreement": "conversion",
     "simulation_agreement": "conversion",
+    "Exported": "exporting",
+    "export": "exporting",
     "audit": "auditing",
     "card_differences": "auditing",
     "fold": "folding",

@@ -1,4 +1,4 @@
-"""TensorFlow's converter, for float files of layers that `float_file` does not know. The only file that imports it.
+"""TensorFlow's converter, for float files of layers that `float_file` does not know.
 
 On another backend it runs in a child process on a saved copy of the model, so the caller sees one function. The child
 stays for a minute, because importing TensorFlow takes longer than most conversions.
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,15 +91,21 @@ def _advice(model):
     return f" It runs in a process of its own, which does not know {names}: use KERAS_BACKEND=tensorflow for this file."
 
 
-class _Converter:
-    """The child process, started when it is needed and again when it has ended."""
+class Child:
+    """A child process with a backend of its own, started when it is needed and again when it has ended.
 
-    def __init__(self):
+    Args:
+        module: What it runs; that calls `serve`.
+        backend: Its Keras backend.
+    """
+
+    def __init__(self, module: str, backend: str) -> None:
+        self.module, self.backend = module, backend
         self.lock = threading.Lock()
         self.process: Any = None
         self.errors: Any = None
 
-    def ask(self, request):
+    def ask(self, request: dict[str, Any]) -> str | None:
         """Has a model converted; returns the reason where that fails, else None."""
         with self.lock:
             try:
@@ -121,13 +128,13 @@ class _Converter:
             self.close()
             environment = {
                 **os.environ,
-                "KERAS_BACKEND": "tensorflow",
+                "KERAS_BACKEND": self.backend,
                 "TF_CPP_MIN_LOG_LEVEL": "3",
                 "CUDA_VISIBLE_DEVICES": "-1",  # TensorFlow would take all of an accelerator's memory.
             }
             self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the process)
             self.process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
+                [sys.executable, "-m", self.module],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -136,7 +143,7 @@ class _Converter:
             )
         return self.process
 
-    def close(self, *, kill=False):
+    def close(self, *, kill: bool = False) -> str:
         """Ends the process; returns the last line that it wrote to standard error."""
         if self.process is None:
             return ""
@@ -153,7 +160,7 @@ class _Converter:
         return lines[-1] if lines else ""
 
 
-_CONVERTER: Any = _Converter()
+_CONVERTER: Any = Child("keras_vision.quantization.tflite", "tensorflow")
 # Killed, because a forked process may hold its standard input open.
 atexit.register(_CONVERTER.close, kill=True)
 
@@ -187,7 +194,16 @@ def _convert(model, dynamic, adds_scores):
 
 
 def main() -> int:
-    """The child process: a request per line on standard input, the answer of each on standard output."""
+    """The child process."""
+    return serve(_convert_file)
+
+
+def serve(function: Callable[..., str | None]) -> int:
+    """What a child process does: a request per line on standard input, the answer of each on standard output.
+
+    Args:
+        function: Takes a request's values by name, and returns the reason where it fails, else None.
+    """
     # Their layers are registered when they are imported, and a saved model may have them.
     from keras_vision.quantization import lowering, plain_calls, quantized_layers  # noqa: F401
 
@@ -197,7 +213,7 @@ def main() -> int:
     idle = _after_idling()
     for line in sys.stdin:
         idle.cancel()
-        print(json.dumps({"reason": _convert_file(**json.loads(line))}), file=answers, flush=True)
+        print(json.dumps({"reason": function(**json.loads(line))}), file=answers, flush=True)
         idle = _after_idling()
     idle.cancel()
     return 0
@@ -216,13 +232,13 @@ def _convert_file(source, target, dynamic, adds_scores):
         model: Any = keras.saving.load_model(source, compile=False)
         Path(target).write_bytes(_convert(model, dynamic, adds_scores))
     except Exception as error:  # Said by the parent; this process goes on.
-        return _reason(error.__cause__ or error)
+        return reason_of(error.__cause__ or error)
     finally:
         keras.backend.clear_session()
     return None
 
 
-def _reason(error):
+def reason_of(error: BaseException) -> str:
     """An exception's message without the model's configuration, in which Keras wraps the real cause."""
     message = str(error).rpartition("Exception encountered: ")[2].partition(" Full object config")[0]
     return message.strip().partition("\n")[0] or type(error).__name__

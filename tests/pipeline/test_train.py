@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from keras_vision import data, derma, evaluation
-from keras_vision.pipeline import track
-from keras_vision.quantization import conversion, tflite
-from keras_vision.recipe import InputError, override
+from keras_vision.pipeline import folder, track
+from keras_vision.quantization import c_array, conversion, exporting, tflite
+from keras_vision.recipe import InputError, Recipe, override
 
 
 @pytest.mark.backend
@@ -74,3 +74,39 @@ def test_a_run_has_quadratic_kappa_where_classes_are_named_in_their_order(tmp_pa
     assert {"value", "low", "high"} == set(found["metrics"]["quadratic_kappa"])
     assert "quadratic_kappa" in found["validation_metrics"]
     assert (out / "labels.txt").read_text("utf-8").split() == ["none", "mild"]
+
+
+@pytest.mark.slow
+def test_a_run_exports_its_model_once_and_says_what_was_refused(smoke_recipe, tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def export(model, format, folder, images, metadata, *, logits):
+        asked.append((format, images.shape, metadata.labels, logits))
+        if format == "openvino":
+            raise InputError("A score differs by <0.5>.")
+        (folder / "model.onnx").write_bytes(b"it")
+        return exporting.Exported("onnx", "model.onnx", None, "Keras", "onnxruntime", 12, 1.0, 3e-7, 2, 0.5)
+
+    monkeypatch.setattr(exporting, "export", export)
+    recipe = override(smoke_recipe, epochs=1, tflite=True, export=("openvino", "onnx", "c_array"))
+    found = track.run(recipe, tmp_path / "run").report
+    assert [row[0] for row in asked] == ["onnx", "openvino"]
+    assert asked[0][1:] == ((len(found.labels), 28, 28, 3), found.class_names, False)
+    assert "No openvino file: A score differs by <0.5>." in capsys.readouterr().out
+    rows = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))["exports"]
+    assert [(row["format"], row["file"]) for row in rows] == [
+        *(("onnx", "model.onnx"), ("openvino", None), ("c_array", "model.h")),
+    ]
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "No openvino file: A score differs by &lt;0.5&gt;." in page
+    assert "3.0e-07" in page
+    assert "| exports/model.onnx | 2 | 3.0e-07 |" in (tmp_path / "run" / "README.md").read_text("utf-8")
+    content = (tmp_path / "run" / "tflite" / "int8.tflite").read_bytes()
+    assert c_array.bytes_of((tmp_path / "run" / "exports" / "model.c").read_text()) == content
+    assert "exports/model.c" in folder.to_publish(tmp_path / "run")[0]
+
+
+def test_a_c_array_needs_an_integer_file():
+    with pytest.raises(InputError, match="--export c_array is made of the integer .tflite file: add --tflite or --qat"):
+        override(Recipe(), export="c_array")
+    assert override(Recipe(), export="onnx").quantization.export == ("onnx",)
