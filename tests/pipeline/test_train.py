@@ -82,23 +82,23 @@ def test_a_run_exports_its_model_once_and_says_what_was_refused(smoke_recipe, tm
 
     def export(model, format, folder, images, metadata, *, logits):
         asked.append((format, images.shape, metadata.labels, logits))
-        if format == "openvino":
+        if format == "saved_model":
             raise InputError("A score differs by <0.5>.")
         (folder / "model.onnx").write_bytes(b"it")
         return exporting.Exported("onnx", "model.onnx", None, "Keras", "onnxruntime", 12, 1.0, 3e-7, 2, 0.5)
 
     monkeypatch.setattr(exporting, "export", export)
-    recipe = override(smoke_recipe, epochs=1, tflite=True, export=("openvino", "onnx", "c_array"))
+    recipe = override(smoke_recipe, epochs=1, tflite=True, export=("saved_model", "onnx", "c_array"))
     found = track.run(recipe, tmp_path / "run").report
-    assert [row[0] for row in asked] == ["onnx", "openvino"]
+    assert [row[0] for row in asked] == ["onnx", "saved_model"]
     assert asked[0][1:] == ((len(found.labels), 28, 28, 3), found.class_names, False)
-    assert "No openvino file: A score differs by <0.5>." in capsys.readouterr().out
+    assert "No saved_model file: A score differs by <0.5>." in capsys.readouterr().out
     rows = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))["exports"]
     assert [(row["format"], row["file"]) for row in rows] == [
-        *(("onnx", "model.onnx"), ("openvino", None), ("c_array", "model.h")),
+        *(("onnx", "model.onnx"), ("saved_model", None), ("c_array", "model.h")),
     ]
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
-    assert "No openvino file: A score differs by &lt;0.5&gt;." in page
+    assert "No saved_model file: A score differs by &lt;0.5&gt;." in page
     assert "3.0e-07" in page
     assert "| exports/model.onnx | 2 | 3.0e-07 |" in (tmp_path / "run" / "README.md").read_text("utf-8")
     content = (tmp_path / "run" / "tflite" / "int8.tflite").read_bytes()
