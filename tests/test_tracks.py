@@ -57,6 +57,7 @@ def test_a_run_leaves_its_files(finished):
         "report.json",
         "report.html",
         "README.md",
+        "unsure.json",
         *(f"plots/{name}.png" for name in plots),
     }
 
