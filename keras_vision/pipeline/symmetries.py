@@ -125,7 +125,7 @@ def mean(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, symmet
 
 
 def words(symmetries: Sequence[Symmetry]) -> str:
-    """How many versions of an image there are and of which kinds, such as `2 versions of each image (itself, 1 mirrored)`."""
+    """How many versions of an image there are and which, such as `2 versions of each image (itself, 1 mirrored)`."""
     mirrored = sum(one.mirrors for one in symmetries)
     turned = len(symmetries) - 1 - mirrored
     kinds = ["itself", *[f"{turned} turned"] * (turned > 0), *[f"{mirrored} mirrored"] * (mirrored > 0)]
