@@ -5,6 +5,7 @@
 
 import math
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ import numpy as np
 from keras_vision import backend
 from keras_vision.files import image_files, outside
 from keras_vision.pipeline import folder as run_folder
-from keras_vision.recipe import InputError, first_line
+from keras_vision.pipeline import symmetries
+from keras_vision.recipe import TTA, InputError, first_line, from_dict
 
 DECODERS = 4
 # Images at once, and values of images at once: feature maps of large images are what needs memory.
@@ -44,7 +46,9 @@ class Classifier:
         thresholds: Where an image can have several labels, or none, the score from which on each is a yes, shape
             `(K,)`: those recorded beside the model, else one half. None where the classes exclude each other.
         unsure_below: The probability of the predicted class below which it is unsure, recorded beside the model; None
-            where it answers every image.
+            where it answers every image, or where predictions are averaged, to whose scores it does not apply.
+        versions: The flips and turns of an image over which predictions are averaged; the first changes nothing, and
+            without averaging there is no other.
         model: The `keras.Model`, or the `quantization.Runner` of a .tflite file.
     """
 
@@ -71,6 +75,7 @@ class Classifier:
         self.remarks: dict[Path, str] = {}
         self.thresholds: np.ndarray | None = None
         self.unsure_below: float | None = None
+        self.versions = symmetries.plain(image_shape)
 
     @classmethod
     def open(
@@ -85,6 +90,7 @@ class Classifier:
         output: str | None = None,
         threads: int = 1,
         keep_tensors: bool = False,
+        tta: str = "none",
     ) -> "Classifier":
         """Opens a classifier.
 
@@ -103,14 +109,18 @@ class Classifier:
             output: Which output of a .keras model with several, by the name of its layer or its key.
             threads: Threads of LiteRT, for a .tflite file.
             keep_tensors: Whether the feature maps of a .tflite file can be read, for Score-CAM; slower.
+            tta: Averages the predictions over an image and its `flip` (left and right), `flips` (of every axis),
+                `turns` (quarters) or `all` these; `auto` for those of the run's report, else of its augmentation.
 
         Raises:
-            InputError: If there is no such model, it is damaged, it does not classify images, or its input range is
-                not known.
+            InputError: If there is no such model, it is damaged, it does not classify images, its input range is not
+                known, or `auto` finds no flips or turns.
         """
         path = Path(os.path.expanduser(path))
         if resize not in (None, *RESIZES):
             raise InputError(f"resize is one of {', '.join(RESIZES)}. Received: {resize!r}.")
+        if tta not in TTA:
+            raise InputError(f"--tta takes one of {', '.join(TTA)}. Received: {tta!r}.")
         if intensity_range is not None and not _is_range(intensity_range):
             raise InputError(f"--intensity-range takes the lower value first. Received: {_words(intensity_range)}.")
         recorded = run_folder.data_of(path)
@@ -127,8 +137,10 @@ class Classifier:
             recorded = list(run_folder.thresholds_of(path).values())  # By place: a user may give other names.
             count = len(found.class_names)
             found.thresholds = np.array(recorded if len(recorded) == count else [HALF] * count)
-        else:
+        elif tta == "none":
             found.unsure_below = run_folder.unsure_below(path)
+        if tta != "none":
+            found.versions = _versions(path, tta, found.image_shape)
         return found
 
     @property
@@ -189,8 +201,32 @@ class Classifier:
             raise InputError(
                 f"{self.path} takes images of shape {('N', *self.image_shape)}. Received: shape {images.shape}."
             )
-        found = [self._of_batch(images[start : start + self.batch]) for start in range(0, len(images), self.batch)]
+        found = [self._averaged(images[start : start + self.batch]) for start in range(0, len(images), self.batch)]
         return np.concatenate(found) if found else np.zeros((0, len(self.class_names)))
+
+    def _averaged(self, images):
+        return (
+            self._of_batch(images)
+            if len(self.versions) == 1
+            else symmetries.mean(self._of_batch, images, self.versions)
+        )
+
+    def milliseconds(self, images: np.ndarray) -> tuple[float, float]:
+        """What a prediction costs per image on this machine, without and with averaging: the best of three.
+
+        Args:
+            images: A few images as `read` gives them, at most `batch`.
+        """
+        found = []
+        for predict in (self._of_batch, self._averaged):
+            predict(images)  # Compiled now, on some backends.
+            seconds = []
+            for _ in range(3):
+                started = time.perf_counter()
+                predict(images)
+                seconds.append(time.perf_counter() - started)
+            found.append(1000 * min(seconds) / len(images))
+        return found[0], found[1]
 
     def _of_batch(self, images):
         if self.is_tflite:
@@ -264,6 +300,21 @@ class Classifier:
                 )
                 for path, image in zip(part, images, strict=True):
                     yield path, None if image is None else next(found)
+
+
+def _versions(path, tta, image_shape):
+    """The flips and turns that `tta` names, for a model."""
+    if tta != "auto":
+        return symmetries.named(tta, image_shape)
+    values = run_folder.recipe_of(path)
+    if not values:
+        raise InputError(
+            f"--tta auto asks a run's recipe, and {path} has none beside it. Name the flips and turns that keep every "
+            f"class: --tta {', '.join(symmetries.NAMED)}."
+        )
+    recipe = from_dict(values)
+    recorded = recipe.evaluation.tta
+    return symmetries.chosen("auto" if recorded == "none" else recorded, recipe.augmentation, image_shape)
 
 
 def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 from keras_vision import backend, cli
 from keras_vision.files import image_files
 from keras_vision.files.walk import files_under
-from keras_vision.recipe import InputError, first_line, printable
+from keras_vision.recipe import TTA, InputError, first_line, printable
 
 if TYPE_CHECKING:
     from keras_vision.classifier import Classifier
 
 
+TIMED = 8  # Images on which the cost of averaging is measured.
 # Flags that are used with --shards.
 SHARD_FLAGS = ("out", "processes", "format", "no_scores", "ray")
 
@@ -107,7 +108,7 @@ def add_model_flags(parser: cli.Parser) -> None:
     )
 
 
-def open_model(options: Any, *, threads: int = 1, keep_tensors: bool = False) -> "Classifier":
+def open_model(options: Any, *, threads: int = 1, keep_tensors: bool = False, tta: str = "none") -> "Classifier":
     """The `Classifier` that a command's flags name.
 
     Raises:
@@ -130,6 +131,7 @@ def open_model(options: Any, *, threads: int = 1, keep_tensors: bool = False) ->
         output=options.output,
         threads=threads,
         keep_tensors=keep_tensors,
+        tta=tta,
     )
     if complaint := found.complaint():
         raise InputError(complaint)
@@ -184,7 +186,8 @@ def progress(count: int, total: int, what: str = "images") -> None:
 def _as_json(model, path, labels, unsure, answers):
     named = {"label": labels[0]} if model.thresholds is None else {"labels": labels}
     marked = {} if model.unsure_below is None else {"unsure": unsure}
-    return {"file": str(path), **named, **marked, "scores": dict(answers)}
+    averaged = {} if len(model.versions) == 1 else {"averaged_over": len(model.versions)}
+    return {"file": str(path), **named, **marked, **averaged, "scores": dict(answers)}
 
 
 def _print_table(rows, top, several):
@@ -197,13 +200,34 @@ def _print_table(rows, top, several):
         print(f"{path!s:<{width}}  {'unsure, ' if unsure else '' if labels else 'no label, '}{shown}")
 
 
-def _write_csv(rows, marked):
+def _write_csv(rows, model):
+    marked, versions = model.unsure_below is not None, len(model.versions)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     names = sorted(label for label, _ in rows[0][3]) if rows else []
-    writer.writerow(["file", "label", *["unsure"] * marked, *names])
+    writer.writerow(["file", "label", *["unsure"] * marked, *["averaged_over"] * (versions > 1), *names])
     for path, labels, unsure, answers in rows:
-        scores, mark = dict(answers), ["yes" if unsure else "no"] * marked
+        scores, mark = dict(answers), ["yes" if unsure else "no"] * marked + [versions] * (versions > 1)
         writer.writerow([path, "|".join(labels), *mark, *(f"{scores[name]:.6g}" for name in names)])
+
+
+def _averaging(model, paths):
+    """What the answers are averaged over, what that costs, and which of the run's numbers do not apply to them."""
+    import numpy as np
+
+    from keras_vision.pipeline import folder as run_folder
+    from keras_vision.pipeline import symmetries
+
+    parts = [f"averaged over {symmetries.words(model.versions)}"]
+    known = [image for image in map(model.read, paths) if image is not None]
+    if known:
+        plain, averaged = model.milliseconds(np.stack(known))
+        parts.append(f"; {averaged:.3g} ms per image, without --tta {plain:.3g}")
+    parts.append(".")
+    if model.thresholds is not None:
+        parts.append(" The labels' thresholds were chosen without averaging.")
+    elif run_folder.unsure_below(model.path) is not None:
+        parts.append(" No answer is marked unsure: the confidence for that was chosen without averaging.")
+    return "".join(parts)
 
 
 def _add_shard_flags(parser):
@@ -232,6 +256,8 @@ def _predict_shards(options):
         raise InputError("--json, --csv and --top have no effect with --shards, which writes files.")
     if options.size or options.output or options.modules:
         raise InputError("--size, --output and --import are for .keras models.")
+    if options.tta != "none":
+        raise InputError("--tta has no effect with --shards, which predicts every image once.")
     if len(options.images) != 1:
         raise InputError("--shards takes one folder, or one text file with a path a line.")
     from keras_vision.classifier import read_class_names
@@ -272,6 +298,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="K",
         help="how many classes to show (default: 1, or every label that an image has)",
     )
+    parser.add_argument(
+        "--tta",
+        choices=TTA,
+        default="none",
+        metavar="NAME",
+        help="average over each image and its flip (left and right), flips (of every axis), turns (quarters) or all "
+        "these; auto: those of the run",
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of LiteRT (default: 1)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", default=False, help="print JSON, all classes and probabilities")
@@ -288,7 +322,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if unread_flags := [name for name in SHARD_FLAGS if getattr(options, name) is not None]:
             raise InputError(f"--{unread_flags[0].replace('_', '-')} is used with --shards N.")
         images = find_images(options.images)
-        model = open_model(options, threads=options.threads)
+        model = open_model(options, threads=options.threads, tta=options.tta)
         rows, unread = [], []
         for count, (path, scores) in enumerate(model.predict(images), 1):
             if scores is None:
@@ -302,9 +336,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             answers = [_as_json(model, *row) for row in rows]
             print(json.dumps(answers, indent=2, ensure_ascii=False))
         elif options.csv:
-            _write_csv(rows, model.unsure_below is not None)
+            _write_csv(rows, model)
         else:
             _print_table(rows, options.top, model.thresholds is not None)
+        if len(model.versions) > 1:
+            print(f"note: {_averaging(model, [path for path, *_ in rows[:TIMED]])}", file=sys.stderr)
         status.code = name_unread(model, unread)
     return status.code
 

@@ -41,6 +41,10 @@ EXPORTS = {
 # Those that are made of an integer .tflite file.
 INTEGER_EXPORTS = ("onnx_int8", "c_array")
 
+# What probabilities are averaged over: nothing; what the recipe's augmentation has; an image and its mirror image;
+# flips of every axis; quarter turns, of volumes about each axis; flips and turns.
+TTA = ("none", "auto", "flip", "flips", "turns", "all")
+
 
 # Suffixes of tables with labels.
 TABLES = (".csv", ".tsv")
@@ -647,6 +651,12 @@ class EvaluationSpec(_Checked):
         low=0.0,
         high=0.5,
         metavar="SHARE",
+    )
+    tta: str = knob(
+        "none",
+        "test-time augmentation: a section on the mean of the probabilities of an image and of its flip (left and "
+        "right), flips (of every axis), turns (quarters) or all these; auto: those of the augmentation",
+        choices=TTA,
     )
     link_mistakes: bool = knob(
         False, "also write mistakes/, links to the misclassified files of a folder by true and predicted class"

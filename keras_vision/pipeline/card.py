@@ -128,6 +128,8 @@ def _text(report: Report) -> Iterator[str]:
     yield f"\n## Metrics\n\nOn the {report.split} split, {len(report.labels):,} {what}, with 95 % intervals.\n"
     yield "| metric | value |\n|---|---|"
     yield from (f"| {words(name)} | {shown(report.judgement.metrics[name])} |" for name in report.judgement.metrics)
+    if report.averaged:
+        yield f"\n{report.averaged.sentence(report.split, report.main)} The table is without averaging."
     if not several:
         yield f"\n![Confusion matrix]({run_folder.PLOTS}/confusion_matrix.png)"
     if report.files:

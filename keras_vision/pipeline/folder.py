@@ -166,6 +166,18 @@ def data_of(path: str | os.PathLike) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+def recipe_of(path: str | os.PathLike) -> dict[str, Any]:
+    """The recipe of the run that a model is in; empty where there is none.
+
+    Args:
+        path: A run's folder, or the model in one; a .tflite file has none.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    return {} if Path(path).suffix == ".tflite" else _beside(path, RECIPE)
+
+
 def _beside(path, name):
     """The card of a .tflite file, or the JSON object of that name beside a model; empty where there is none."""
     path = Path(path)

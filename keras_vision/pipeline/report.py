@@ -21,6 +21,7 @@ from keras_vision.evaluation import (
     agreement,
 )
 from keras_vision.pipeline import fonts, plots, unsure
+from keras_vision.pipeline.averaging import Averaged
 from keras_vision.pipeline.exports import exports_table, refusals
 from keras_vision.pipeline.heatmaps import MethodResult
 from keras_vision.pipeline.progress import Interruption
@@ -65,6 +66,7 @@ class Report:
         operating_point: For two classes, sensitivity and specificity.
         temperature: What dividing the logits by a temperature did to the scores; None where they are as trained.
         selective: Where the model is unsure; None where nobody asked, or images can have several labels.
+        averaged: The model with probabilities averaged over flips and turns; None where nobody asked.
         heatmaps: What the heatmaps show, a sentence; None where there are none.
         heatmap_plots: `{name: PNG file}`; one called `surest_mistakes` replaces the plain one.
         faithfulness: How far each method's heatmaps can be trusted.
@@ -100,6 +102,7 @@ class Report:
     operating_point: OperatingPoint | None = None
     temperature: Temperature | None = None
     selective: Selective | None = None
+    averaged: Averaged | None = None
     heatmaps: str | None = None
     heatmap_plots: dict[str, bytes] = field(default_factory=dict)
     faithfulness: tuple[MethodResult, ...] = ()
@@ -354,6 +357,7 @@ class Report:
             "operating_point": self.operating_point and self.operating_point.to_dict(self.class_names),
             "temperature": self.temperature and self.temperature.to_dict(),
             "unsure": self.selective and self.selective.to_dict(),
+            "averaged": self.averaged and self.averaged.to_dict(self.class_names),
             "reliability": {
                 "confidence": calibration.confidence.tolist(),
                 "accuracy": calibration.accuracy.tolist(),
@@ -410,6 +414,8 @@ class Report:
             lines += [f"  {rate:<18} {shown(values)}" for rate, values in point.chosen.items()]
         if self.selective and self.selective.threshold.value is not None:
             lines.append(unsure.sentence(self.selective, self.split))
+        if self.averaged:
+            lines.append(f"{self.averaged.sentence(self.split, self.main)} The other metrics are without averaging.")
         lines += self.findings()
         if resumption := self.resumption():
             lines.append(resumption)

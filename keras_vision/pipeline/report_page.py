@@ -39,6 +39,7 @@ def report_page(report: Report, pngs: dict[str, bytes]) -> str:
     """
     parts = [
         ("metrics", "Metrics", _metrics(report)),
+        ("averaged", "Averaged over flips and turns", _averaged(report)),
         ("training", "Training and confusion", _training(report, pngs)),
         ("classes", "Classes", _classes(report)),
         ("detection", "Detection", _detection(report, pngs)),
@@ -116,6 +117,19 @@ def _metrics(report):
             "worth. McNemar's test takes every image as independent.</p>"
         )
     return intro + table(("metric", *heads), rows) + notes
+
+
+def _averaged(report):
+    """The metrics of averaged probabilities beside the plain ones, and what averaging costs."""
+    found = report.averaged
+    if found is None:
+        return ""
+    at = "the thresholds of the labels" if report.labels.ndim == 2 else "the confidence below which it is unsure"
+    return f"""<p>{text(found.sentence(report.split, report.main))}</p>
+{table(*found.table(report.judgement))}
+<p class="note">Only here and in <code>predict --tta auto</code> the probabilities are averaged. Everything else in this
+report is of the model without averaging, {at} included, and so are the files: a phone does not average. Times
+are of this machine, in batches.</p>"""
 
 
 def _in_groups(judgement):

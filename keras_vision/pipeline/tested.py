@@ -24,7 +24,8 @@ def judge(run: str | Path, split: str = "test") -> dict[str, Any]:
         split: Name of the split.
 
     Returns:
-        The metrics as a report has them, with the split's name and its number of images, JSON-ready.
+        The metrics as a report has them, with the split's name and its number of images, JSON-ready; those with
+        averaging, too, where the recipe has `tta`.
 
     Raises:
         InputError: If the run's files are damaged, or its data is not what it was trained on.
@@ -42,7 +43,11 @@ def judge(run: str | Path, split: str = "test") -> dict[str, Any]:
     batches = data.Batches(splits.named()[split], splits.num_classes, features.predict_batch(splits.image_shape))
     order = np.array([thresholds[name] for name in splits.class_names]) if splits.several_labels else None
     _, judgement = track.judge(recipe, splits, model, batches, split, order)
-    return {"split": split, "images": len(batches.split), "metrics": judgement.to_dict()}
+    found = {"split": split, "images": len(batches.split), "metrics": judgement.to_dict()}
+    if recipe.evaluation.tta != "none":
+        averaged = track.judge_averaged(recipe, splits, model, batches, split, order)
+        found["averaged_metrics"] = averaged.to_dict()
+    return found
 
 
 def main(run: str, file: str) -> int:

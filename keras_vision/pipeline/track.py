@@ -15,11 +15,13 @@ from keras_vision.data import split_file
 from keras_vision.files import export_packages
 from keras_vision.keras_internals import names
 from keras_vision.pipeline import (
+    averaging,
     exports,
     features,
     heatmaps,
     predictions,
     record,
+    symmetries,
     tflite_files,
     trackers,
     unfinished,
@@ -99,7 +101,10 @@ def run(
         unfinished.require_same(folder, "data", record.data_identity(splits))
         announce(splits)
         recipe = _without_lost_class(recipe, splits)
-        splits.positive_label(recipe.evaluation.positive_class)  # Refused now, not after the training.
+        # Refused now, not after the training.
+        splits.positive_label(recipe.evaluation.positive_class)
+        if recipe.evaluation.tta != "none":
+            symmetries.chosen(recipe.evaluation.tta, recipe.augmentation, splits.image_shape)
         augmented = ", augmented" if recipe.augment else ""
         epochs = counted(recipe.training.epochs, "epoch")
         print(f"Recipe {recipe.name}{augmented} on {keras.backend.backend()}, at most {epochs}.", flush=True)
@@ -119,6 +124,8 @@ def run(
         if splits.several_labels:
             model = models.with_scores(model)
         report = dataclasses.replace(_report(recipe, splits, model, history, val, judged, temperature), profile=profile)
+        if recipe.evaluation.tta != "none":
+            report = dataclasses.replace(report, averaged=_averaged(recipe, splits, model, judged, report))
         # Before the heatmaps and files, which can take minutes: a training that is interrupted there is not lost.
         _write_training(folder, recipe, model, splits, history, report)
         shown = progress.once("heatmaps", heatmaps.Heatmaps, lambda: heatmaps.explain(recipe, model, report, progress))
@@ -370,15 +377,43 @@ def judge(
         name: The split's name.
         thresholds: Of each label, where images can have several; else None.
     """
-    probabilities, labels = _probabilities(model, batches), batches.split.labels
+    probabilities = _probabilities(model, batches)
+    return probabilities, _judgement(recipe, splits, batches.split.labels, probabilities, name, thresholds)
+
+
+def judge_averaged(
+    recipe: Recipe, splits: data.Splits, model: keras.Model, batches: data.Batches, name: str, thresholds: Any
+) -> Any:
+    """The metrics of probabilities averaged over the versions of an image that the recipe's `tta` names; see `judge`.
+
+    Args:
+        thresholds: Those of the plain probabilities.
+    """
+    every = symmetries.chosen(recipe.evaluation.tta, recipe.augmentation, splits.image_shape)
+    found, _, _ = averaging.probabilities(lambda part: _probabilities(model, part), batches, splits.num_classes, every)
+    return _judgement(recipe, splits, batches.split.labels, found, name, thresholds)
+
+
+def _averaged(recipe, splits, model, judged, report):
+    """The same for a report, beside the plain predictions, with the cost."""
+    spec = recipe.evaluation
+    every = symmetries.chosen(spec.tta, recipe.augmentation, splits.image_shape)
+    kinds = symmetries.words(every)
+    print(f"Averaging over {kinds}.", flush=True)
+    found, *cost = averaging.probabilities(lambda part: _probabilities(model, part), judged, splits.num_classes, every)
+    compared = report.agreement(found, resamples=spec.bootstrap, seed=recipe.seed)
+    return averaging.Averaged(spec.tta, len(every), kinds, compared, *cost)
+
+
+def _judgement(recipe, splits, labels, probabilities, name, thresholds):
     how = {
         "groups": splits.report.groups.get(name) if splits.report else None,
         "resamples": recipe.evaluation.bootstrap,
         "seed": recipe.seed,
     }
     if thresholds is None:
-        return probabilities, evaluation.judge(labels, probabilities, ordered=splits.ordered, **how)
-    return probabilities, evaluation.judge_labels(labels, probabilities, thresholds, **how)
+        return evaluation.judge(labels, probabilities, ordered=splits.ordered, **how)
+    return evaluation.judge_labels(labels, probabilities, thresholds, **how)
 
 
 def _correct(model, split, num_classes, thresholds):
