@@ -147,9 +147,8 @@ def plan(track: str, module: ModuleType, options: Any, flags: Sequence[str]) -> 
             "With --folds the runs of a setting differ by their fold, and --seeds takes one seed. Repeat the "
             "cross-validation with another seed in another folder."
         )
-    if (count := len(seeds) * len(named) * len(folds)) * _product(
-        len(values) for _, values in grid
-    ) > MOST_RUNS or not count:
+    count = len(seeds) * len(named) * len(folds)
+    if count * _product(len(values) for _, values in grid) > MOST_RUNS or not count:
         raise InputError(f"A sweep has at most {MOST_RUNS:,} runs.")
     choices = list(itertools.product(named, *([(name, value) for value in values] for name, values in grid)))
     judged = () if any(word.partition("=")[0] == "--judge-on" for word in flags) else ("--judge-on", "val")
@@ -179,8 +178,8 @@ def _refuse(options, flags):
             raise InputError(f"{name} is not for a sweep. {REFUSED[name]}.")
         if options.folds is not None and name in ("--judge-on", "--fold"):
             raise InputError(f"With --folds each run is judged on the fold that it holds out. Leave out {name}.")
-    if options.folds is not None and options.folds < 2:
-        raise InputError(f"--folds takes a number of at least 2. Received: {options.folds}.")
+    if options.folds is not None and not 2 <= options.folds <= MOST_RUNS:
+        raise InputError(f"--folds takes a number from 2 to {MOST_RUNS:,}. Received: {options.folds}.")
     if options.folds is not None and options.test:
         raise InputError(
             "--folds judges every image but those of the test split, which stays unread. Leave out --test; to read it, "

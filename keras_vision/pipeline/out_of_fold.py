@@ -18,7 +18,7 @@ from keras_vision.files import outside
 from keras_vision.pipeline import folder as run_folder
 from keras_vision.pipeline import plots
 from keras_vision.pipeline.seeds import SHOWN
-from keras_vision.pipeline.tables import Table, counted, from_json, intervals, shown, words
+from keras_vision.pipeline.tables import Row, Table, counted, from_json, intervals, shown, words
 from keras_vision.recipe import InputError, Recipe
 
 MOST_CLASSES = 50  # Rows of the page's table.
@@ -100,7 +100,7 @@ class OutOfFold:
     def class_table(self) -> Table:
         """Head and rows: a row per class, the lowest F1 first."""
         pairs = sorted(zip(self.class_names, self.judgement.classes, strict=True), key=lambda pair: pair[1].f1.value)
-        rows = [
+        rows: list[Row] = [
             [name, row.support, *map(shown, (row.precision, row.recall, row.f1, row.auc))]
             for name, row in pairs[:MOST_CLASSES]
         ]

@@ -334,9 +334,8 @@ def _page(sweep):
         parts.append(html.section("test", "The test split", body))
     if 0 < len(sweep.begun) <= MOST_CURVES:
         curves = plots.learning_curves({one.name: next(iter(one.runs.values())).epochs for one in sweep.begun})
-        body = f"<p>Of the first {sweep.unit[:-1]} of each setting.</p>" + html.picture(
-            "learning_curves", plots.png(curves)
-        )
+        picture = html.picture("learning_curves", plots.png(curves))
+        body = f"<p>Of the first {sweep.unit[:-1]} of each setting.</p>{picture}"
         parts.append(html.section("curves", "Learning curves", body))
     parts.append(html.section("runs", "Runs", _links(sweep)))
     return html.page(sweep.title, "\n".join(parts))
