@@ -98,7 +98,6 @@ def test_names_are_folders_and_differ_where_settings_do():
         (["--folds", "5", "--fold=1/5"], "Leave out --fold."),
         (["--set", "fold=1/5,2/5"], "pass --folds K"),
         (["--fold", "6/5"], "--fold takes a part and the number of parts"),
-        (["--folds", "900"], "--folds 900 is too many for synthetic: class"),
         (["--ray", "local", "--jobs", "2"], "Leave out --jobs"),
     ],
 )
@@ -112,6 +111,20 @@ def test_a_mistake_is_one_sentence_before_anything_starts(words, message, tmp_pa
     assert message in error
     assert error.count("\n") == 1
     assert not any(tmp_path.iterdir())
+
+
+def test_too_many_folds_are_refused_before_anything_starts(tmp_path, capsys):
+    labels = np.arange(40) % 2 + 2 * (np.arange(40) < 4)
+    for_split = {f"{split}_images": np.zeros((40, 8, 8), np.uint8) for split in ("train", "val", "test")}
+    np.savez(tmp_path / "toy.npz", **for_split, **{f"{split}_labels": labels for split in ("train", "val", "test")})
+    command = ["derma", "--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "x"), "--dry-run", "--folds"]
+    assert sweep.main([*command, "5"]) == 2
+    error = capsys.readouterr().err
+    assert "--folds 5 is too many for" in error
+    assert "class 'class_2' has only 4 of the 80 images" in error
+    assert error.count("\n") == 1
+    assert sweep.main([*command, "4"]) == 0
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_sweep_needs_a_track_and_a_folder(capsys):
