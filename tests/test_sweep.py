@@ -272,7 +272,7 @@ def test_the_page_of_folds_counts_folds_and_shows_the_joined_predictions(tmp_pat
     judgement = evaluation.judge(labels, np.eye(2)[[0, 1, 1, 1]], resamples=10)
     means = {"accuracy": evaluation.Interval(0.75, 0.5, 1.0), "auc": evaluation.Interval(0.5, 0.4, 0.6)}
     joined = out_of_fold.OutOfFold(
-        "out-of-fold/slow.csv", ("a", "<b>"), ["row", "fold"], [["0", "1"]], judgement, means, {2: ["<b>"]}
+        "out-of-fold/slow.csv", ("a", "<b>"), ["row", "fold"], [["0", "1"]], judgement, means, {2: ["<b>"]}, 30
     )
     found = {("fast", 1): 0.5, ("fast", 2): 0.7, ("slow", 1): 0.8, ("slow", 2): 0.9}
     rows = [
@@ -294,9 +294,11 @@ def test_the_page_of_folds_counts_folds_and_shows_the_joined_predictions(tmp_pat
     assert "folds" in text
     assert "seeds" not in text
     assert "mean over folds  0.750" in text
+    assert "Best accuracy on validation: slow, 0.850  (0.215 to 1.485). Out of fold, 4 images: 0.750" in text
     sweep_page.write(both, tmp_path)
     page = (tmp_path / "sweep.html").read_text()
     assert 'href="out-of-fold/slow.csv"' in page
+    assert "own test split, 30 images, was not read" in page
     assert "Some folds (2) have no image of a class, such as fold 2 of &lt;b&gt;" in page
     assert (tmp_path / "out-of-fold" / "slow.csv").read_text() == "row,fold\n0,1\n"
     content = json.loads((tmp_path / "summary.json").read_text())

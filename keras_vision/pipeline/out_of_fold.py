@@ -49,6 +49,7 @@ class OutOfFold:
         judgement: The metrics over all images; the intervals are over images, or over groups.
         by_fold: Mean of each metric over the folds, with its t interval.
         absent: `{fold: names of the classes that it has no image of}`.
+        unused: Images of the data's own test split, which no run used.
     """
 
     file: str
@@ -58,6 +59,7 @@ class OutOfFold:
     judgement: Any
     by_fold: dict[str, Interval]
     absent: dict[int, list[str]]
+    unused: int = 0
 
     def to_csv(self) -> str:
         """The table as text."""
@@ -140,6 +142,7 @@ def join(file: str, runs: Mapping[int, Path]) -> OutOfFold:
         judgement,
         {name: mean_interval(values) for name, values in metrics.items()},
         {number: one["absent_classes"] for number, one in reports.items() if one["absent_classes"]},
+        first["fold"]["unused"],
     )
 
 
@@ -247,7 +250,9 @@ def table(joined: Mapping[str, OutOfFold]) -> Table:
 
 def note(joined: Mapping[str, OutOfFold]) -> str:
     """How the predictions were made and how to read the table."""
-    one = next(iter(joined.values())).judgement
+    first = next(iter(joined.values()))
+    one = first.judgement
+    own = f" The data's own test split, {counted(first.unused, 'image')}, was not read." if first.unused else ""
     chosen = (
         " Nothing was chosen by these metrics; a setting that is chosen by them looks a little better than it is."
         if len(joined) > 1
@@ -258,5 +263,5 @@ def note(joined: Mapping[str, OutOfFold]) -> str:
         "training nor the choice of an epoch, a threshold or a temperature used that fold. Over all images: "
         f"{intervals(one)}, which cover the choice of the images. Mean over folds: 95 % t intervals, which also cover "
         "how trainings vary; the folds share training images, so these are approximate. AUC over all images compares "
-        f"scores of different models.{chosen}"
+        f"scores of different models.{own}{chosen}"
     )

@@ -16,7 +16,7 @@ from keras_vision.pipeline import html, out_of_fold, plots, seeds, sweep_folder
 from keras_vision.pipeline.folder import FinishedRun
 from keras_vision.pipeline.out_of_fold import OutOfFold
 from keras_vision.pipeline.seeds import VALIDATION, Setting
-from keras_vision.pipeline.tables import Table, from_json, shown, text_table, words
+from keras_vision.pipeline.tables import Table, counted, from_json, shown, text_table, words
 from keras_vision.recipe import InputError
 
 MOST_CURVES = 6  # Settings whose learning curves can be told apart.
@@ -154,9 +154,17 @@ class Sweep:
             return f"No setting has all its {self.unit} yet.{rest}"
         value = shown(self.best.mean(self.by, VALIDATION))
         if len(self.settings) == 1:
-            return f"{self.best.name}: {words(self.by)} {value} on validation.{rest}"
+            return f"{self.best.name}: {words(self.by)} {value} on validation.{self._out_of_fold()}{rest}"
         among = f" The choice is among the settings that have all their {self.unit}." if lacking else ""
-        return f"Best {words(self.by)} on validation: {self.best.name}, {value}.{rest}{among}"
+        return f"Best {words(self.by)} on validation: {self.best.name}, {value}.{self._out_of_fold()}{rest}{among}"
+
+    def _out_of_fold(self):
+        """What the predictions of the best setting's folds give, a sentence; empty without folds."""
+        joined = self.joined.get(self.best.name) if self.best else None
+        if joined is None:
+            return ""
+        found = joined.judgement
+        return f" Out of fold, {counted(found.images, 'image')}: {shown(found.metrics[self.by])}."
 
     def difference(self) -> Table | None:
         """The best setting compared with the others, seed by seed; None where there is nothing to compare."""
