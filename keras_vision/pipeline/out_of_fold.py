@@ -129,6 +129,8 @@ def join(file: str, runs: Mapping[int, Path]) -> OutOfFold:
         _check_rows(rows, next(iter(reports.values()))["fold"]["images"], file)
         judgement = _judge(rows, reports)
         _check_metrics(tables, reports, runs)
+    except InputError:
+        raise
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise run_folder.damaged(next(iter(runs.values())).parent, error) from error
     first = next(iter(reports.values()))

@@ -84,8 +84,9 @@ def with_rows(number, *rows):
     ],
 )
 def test_predictions_that_do_not_fit_are_refused(rows, message, tmp_path):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         out_of_fold.join("x.csv", written(tmp_path, rows))
+    assert "InputError" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
