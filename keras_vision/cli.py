@@ -411,6 +411,8 @@ def run_name(
         parts.append("augment" if recipe.augment else "plain")
     if recipe.quantization.qat != named_recipes[recipe.name].quantization.qat:
         parts.append("qat" if recipe.quantization.qat else "noqat")
+    if recipe.data.fold_of is not None:
+        parts.append("fold{}of{}".format(*recipe.data.fold_of))
     if recipe.seed != default.seed:
         parts.append(f"seed{recipe.seed}")
     if smoke:

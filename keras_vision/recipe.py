@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,13 @@ class DataSpec(_Checked):
     test_share: float = knob(
         0.2, "share of the images used for the test, for folders without a test split", low=0.001, high=0.9
     )
+    fold: str | None = knob(
+        None,
+        "cross-validation: hold out part I of K, such as 1/5, of the images that are not of a test split, and use it "
+        "as the test split; sweep --folds K does all of them",
+        type=str,
+        metavar="I/K",
+    )
     strict: bool = knob(False, "stop at the first file of a folder that cannot be read, instead of leaving it out")
     audit_leaks: bool | None = knob(
         None, "look for images that appear, exactly or nearly, in two splits (default: for folders only)", type=bool
@@ -240,6 +248,16 @@ class DataSpec(_Checked):
         super().__post_init__()
         if self.intensity_range is not None and self.intensity_range[0] >= self.intensity_range[1]:
             raise InputError(f"--intensity-range takes the lower value first. Received: {self.intensity_range}.")
+        if self.fold is not None:
+            number, count = self.fold_of or (0, 0)
+            if not 1 <= number <= count or count < 2:
+                raise InputError(f"--fold takes a part and the number of parts, such as 1/5. Received: {self.fold!r}.")
+
+    @property
+    def fold_of(self) -> tuple[int, int] | None:
+        """Number, from 1, and count of `fold`; None without one."""
+        match = re.fullmatch(r"([1-9]\d{0,4})/([1-9]\d{0,4})", self.fold or "", re.ASCII)
+        return (int(match[1]), int(match[2])) if match else None
 
     @property
     def path(self) -> Path | None:
@@ -847,13 +865,22 @@ def unread(recipe: Recipe) -> dict[str, str]:
     rules = [
         # Fields, whether something reads them, and what does.
         (
-            "color resize intensity_range strict test_share group_by splits labels_csv link_mistakes",
+            "color resize intensity_range strict group_by splits labels_csv link_mistakes",
             data.kind in ("folder", "unknown"),
             "--data FOLDER",
         ),
         ("classes_at", data.kind in ("folder", "unknown") and not has_table, "--data FOLDER without a table of labels"),
         ("file_column label_column label_separator split_column", has_table, "--labels-csv, or a table as --data"),
-        ("val_share", data.kind not in ("medmnist", "synthetic"), "--data with a folder, an .npz or cifar10"),
+        (
+            "val_share",
+            data.kind not in ("medmnist", "synthetic") or data.fold is not None,
+            "--data with a folder, an .npz or cifar10, and with --fold",
+        ),
+        (
+            "test_share",
+            data.kind in ("folder", "unknown") and data.fold is None,
+            "--data FOLDER without --fold, which divides all its images",
+        ),
         ("size", data.kind not in ("npz", "cifar10"), "--data with a folder, a MedMNIST name or synthetic images"),
         (
             "width",

@@ -3,7 +3,8 @@
 Run:     python -m keras_vision.sweep derma --seeds 0-4 --recipe baseline best --jobs 2 --out sweeps/x
          python -m keras_vision.sweep derma --seeds 0-4 --set learning_rate=0.001,0.002 --augment --out sweeps/y
          ... --dry-run    only lists the runs;    ... --test    also reads the test split of the best setting, once
-Writes:  runs/, sweep.html, runs.csv and summary.json in the sweep's folder
+         ... --folds 5    cross-validation: five runs, each judged on the fifth of the images that it did not see
+Writes:  runs/, sweep.html, runs.csv and summary.json in the sweep's folder; with --folds out-of-fold/
 Settings are compared on the validation split. Finished runs are skipped, interrupted ones go on.
 """
 
@@ -26,7 +27,8 @@ from keras_vision.recipe import InputError, Recipe, flag, specs
 
 if TYPE_CHECKING:
     from keras_vision.pipeline.claimed_runs import Job, Outcome, Workers
-    from keras_vision.pipeline.sweep_page import Sweep
+    from keras_vision.pipeline.out_of_fold import OutOfFold
+    from keras_vision.pipeline.sweep_page import Sweep, SweepRun
 
 MOST_RUNS = 10_000
 MOST_NAME = 100  # Characters of a run's folder.
@@ -43,13 +45,14 @@ THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
 
 @dataclass(frozen=True)
 class Planned:
-    """A run to be: its name, its setting, its seed, the flags of its track and the recipe that they make."""
+    """A run to be: name, setting, seed, fold, the flags of its track and the recipe that they make."""
 
     name: str
     setting: str
     seed: int
     flags: tuple[str, ...]
     recipe: Recipe
+    fold: int | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,6 +80,13 @@ def _parser():
     )
     parser.add_argument(
         "--seeds", nargs="+", default=["0"], metavar="N", help="such as 0-4, or 0 7 12 (default: 0 alone)"
+    )
+    parser.add_argument(
+        "--folds",
+        type=int,
+        default=None,
+        metavar="K",
+        help="cross-validation: K runs, each judged on the part of the images that it held out",
     )
     parser.add_argument("--recipe", nargs="+", default=None, metavar="NAME", help="recipes of the track")
     parser.add_argument(
@@ -131,22 +141,33 @@ def plan(track: str, module: ModuleType, options: Any, flags: Sequence[str]) -> 
     if len({name for name, _ in grid}) < len(grid):
         raise InputError("--set takes each knob once, with all its values: learning_rate=0.001,0.002.")
     seeds = _seeds(options.seeds)
-    if (count := len(seeds) * len(named)) * _product(len(values) for _, values in grid) > MOST_RUNS or not count:
+    folds = [None] if options.folds is None else list(range(1, options.folds + 1))
+    if options.folds is not None and len(seeds) > 1:
+        raise InputError(
+            "With --folds the runs of a setting differ by their fold, and --seeds takes one seed. Repeat the "
+            "cross-validation with another seed in another folder."
+        )
+    count = len(seeds) * len(named) * len(folds)
+    if count * _product(len(values) for _, values in grid) > MOST_RUNS or not count:
         raise InputError(f"A sweep has at most {MOST_RUNS:,} runs.")
     choices = list(itertools.product(named, *([(name, value) for value in values] for name, values in grid)))
     judged = () if any(word.partition("=")[0] == "--judge-on" for word in flags) else ("--judge-on", "val")
+    judged = judged if options.folds is None else ("--judge-on", "test")
     own = getattr(module, "FLAGS", {})
     backend_name, runs = None, []
-    for seed, (recipe_name, *values) in itertools.product(seeds, choices):
+    for seed, fold, (recipe_name, *values) in itertools.product(seeds, folds, choices):
         changed = [word for name, value in values for word in _typed(knobs[name], value)]
+        changed += [] if fold is None else ["--fold", f"{fold}/{options.folds}"]
         typed = (*flags, "--recipe", recipe_name, *judged, *changed, "--seed", str(seed))
         parsed, recipe = cli.parse(track, module.RECIPES, module.__doc__, typed, own)
         cli.find_data(recipe) if own else cli.find_files(recipe)
         backend_name = parsed.backend
         setting = " ".join([recipe_name, *(f"{name}={value}" for name, value in values)])
-        runs.append(Planned(_folder_name(setting, seed), setting, seed, typed, recipe))
+        place = _folder_name(setting, seed) + ("" if fold is None else f"-fold{fold}of{options.folds}")
+        runs.append(Planned(place, setting, seed, typed, recipe, fold))
     _refuse_equal(runs)
-    _refuse_choice_on_test(runs)
+    if options.folds is None:
+        _refuse_choice_on_test(runs)
     return runs, backend_name
 
 
@@ -155,6 +176,15 @@ def _refuse(options, flags):
         name = word.partition("=")[0]
         if name in REFUSED:
             raise InputError(f"{name} is not for a sweep. {REFUSED[name]}.")
+        if options.folds is not None and name in ("--judge-on", "--fold"):
+            raise InputError(f"With --folds each run is judged on the fold that it holds out. Leave out {name}.")
+    if options.folds is not None and not 2 <= options.folds <= MOST_RUNS:
+        raise InputError(f"--folds takes a number from 2 to {MOST_RUNS:,}. Received: {options.folds}.")
+    if options.folds is not None and options.test:
+        raise InputError(
+            "--folds judges every image but those of the test split, which stays unread. Leave out --test; to read it, "
+            "train the setting once without folds."
+        )
     if options.out is None:
         raise InputError("A sweep needs the folder of its runs: --out DIR.")
     if options.ray is None and (options.cpus, options.gpus) != (None, None):
@@ -187,6 +217,8 @@ def _values(text: str, knobs: Mapping[str, dataclasses.Field], flags: Sequence[s
         raise InputError(f"There is no knob {name!r}. {hint}")
     if knobs[name].metadata["nargs"] is not None:
         raise InputError(f"{flag(name)} takes several values at once, so it cannot be swept. Pass it as a flag.")
+    if name == "fold":
+        raise InputError("--set fold: pass --folds K, which makes a run for each fold.")
     if name == "judge_on":
         raise InputError("--judge-on is the same for all runs of a sweep. Pass it as a flag.")
     for word in flags:
@@ -252,7 +284,10 @@ def _sweep(track, options, flags, runs, backend_name) -> int:
     out = Path(options.out).resolve()
     backend.choose_backend(backend_name)
     what = {"track": track, "flags": list(flags), "backend": backend.chosen(), "keras-vision": __version__}
+    what["folds"] = options.folds
     sweep_folder.check(out, what)
+    if options.folds is not None:
+        backend.import_quietly("keras_vision.pipeline.out_of_fold").check({run.recipe for run in runs}, options.folds)
     jobs = [_job(track, run, out, options) for run in runs]
     if options.dry_run:
         _list(jobs, out)
@@ -378,10 +413,26 @@ def _written(track, options, runs, outcomes, out) -> "Sweep":
     states = {
         name: f"{one.state.value}: {one.reason}" if one.reason else one.state.value for name, one in outcomes.items()
     }
-    rows = pages.read(out, [(run.name, run.setting, run.seed) for run in runs], states)
-    sweep = pages.Sweep(f"Sweep of {track}", rows, options.by)
+    rows = pages.read(out, [(run.name, run.setting, run.seed, run.fold) for run in runs], states)
+    joined = {} if options.folds is None else _joined(rows, out)
+    title = f"Sweep of {track}" if options.folds is None else f"Cross-validation of {track}, {options.folds} folds"
+    sweep = pages.Sweep(title, rows, options.by, joined)
     pages.write(sweep, out)
     return sweep
+
+
+def _joined(rows: Sequence["SweepRun"], out: Path) -> dict[str, "OutOfFold"]:
+    """The out-of-fold predictions of each setting that has all its folds, by name."""
+    from keras_vision.pipeline import out_of_fold, sweep_folder
+
+    found = {}
+    for setting in dict.fromkeys(row.setting for row in rows):
+        runs = [row for row in rows if row.setting == setting]
+        if all(row.run is not None for row in runs):
+            folders = {row.fold or 0: out / sweep_folder.RUNS / row.name for row in runs}
+            name = re.sub(r"-fold\d+of\d+$", "", runs[0].name)
+            found[setting] = out_of_fold.join(f"{sweep_folder.OUT_OF_FOLD}/{name}.csv", folders)
+    return found
 
 
 def _tests(sweep: "Sweep", out: Path, options: Any) -> list["Job"]:

@@ -5,11 +5,13 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 
-from keras_vision import compare, derma, sweep, train
-from keras_vision.pipeline import seeds, sweep_folder, sweep_page
+from keras_vision import compare, derma, evaluation, sweep, train
+from keras_vision.pipeline import out_of_fold, seeds, sweep_folder, sweep_page
 from keras_vision.pipeline.folder import FinishedRun
+from keras_vision.recipe import unread
 
 TINY = [
     *("--data", "synthetic", "--limit", "40", "--epochs", "2", "--width", "4", "--batch-size", "16"),
@@ -38,6 +40,16 @@ def test_a_grid_of_recipes_knobs_and_seeds():
 def test_runs_are_judged_on_validation_unless_there_is_nothing_to_choose():
     assert planned()[0].recipe.evaluation.judge_on == "val"
     assert planned("--judge-on", "test")[0].recipe.evaluation.judge_on == "test"
+
+
+def test_folds_are_runs_that_are_judged_on_what_they_hold_out():
+    runs = planned("--folds", "3", "--seeds", "7", "--set", "learning_rate=0.001,0.002")
+    assert [run.fold for run in runs] == [1, 1, 2, 2, 3, 3]
+    assert runs[5].name == "baseline-learning_rate=0.002-seed7-fold3of3"
+    assert [run.recipe.data.fold_of for run in runs[::2]] == [(1, 3), (2, 3), (3, 3)]
+    assert {run.recipe.evaluation.judge_on for run in runs} == {"test"}
+    assert len({run.setting for run in runs}) == 2
+    assert "val_share" not in unread(dataclasses.replace(runs[0].recipe))
 
 
 def test_the_track_that_chooses_for_its_data_is_planned_too(write_folder):
@@ -79,6 +91,13 @@ def test_names_are_folders_and_differ_where_settings_do():
         (["--recipe", "baseline", "best", "--judge-on", "test"], "the choice is made on validation"),
         (["--jobs", "0"], "--jobs takes a number of at least 1"),
         (["--cpus", "2"], "used with --ray"),
+        (["--folds", "1"], "--folds takes a number from 2"),
+        (["--folds", "5", "--seeds", "0-1"], "--seeds takes one seed"),
+        (["--folds", "5", "--test"], "Leave out --test"),
+        (["--folds", "5", "--judge-on", "val"], "Leave out --judge-on"),
+        (["--folds", "5", "--fold=1/5"], "Leave out --fold."),
+        (["--set", "fold=1/5,2/5"], "pass --folds K"),
+        (["--fold", "6/5"], "--fold takes a part and the number of parts"),
         (["--ray", "local", "--jobs", "2"], "Leave out --jobs"),
     ],
 )
@@ -92,6 +111,20 @@ def test_a_mistake_is_one_sentence_before_anything_starts(words, message, tmp_pa
     assert message in error
     assert error.count("\n") == 1
     assert not any(tmp_path.iterdir())
+
+
+def test_too_many_folds_are_refused_before_anything_starts(tmp_path, capsys):
+    labels = np.arange(40) % 2 + 2 * (np.arange(40) < 4)
+    for_split = {f"{split}_images": np.zeros((40, 8, 8), np.uint8) for split in ("train", "val", "test")}
+    np.savez(tmp_path / "toy.npz", **for_split, **{f"{split}_labels": labels for split in ("train", "val", "test")})
+    command = ["derma", "--data", str(tmp_path / "toy.npz"), "--out", str(tmp_path / "x"), "--dry-run", "--folds"]
+    assert sweep.main([*command, "5"]) == 2
+    error = capsys.readouterr().err
+    assert "--folds 5 is too many for" in error
+    assert "class 'class_2' has only 4 of the 80 images" in error
+    assert error.count("\n") == 1
+    assert sweep.main([*command, "4"]) == 0
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_sweep_needs_a_track_and_a_folder(capsys):
@@ -232,6 +265,45 @@ def test_runs_that_differ_by_their_seed_alone_are_one_setting():
     assert means[1][0][:4] == ["a", 2, "1.0", "0.600  (-0.671 to 1.871)"]
     assert [row[:2] for row in pairs[1]] == [["a", "b"]]
     assert compare.seeds_tables(runs[1:3]) is None
+
+
+def test_the_page_of_folds_counts_folds_and_shows_the_joined_predictions(tmp_path):
+    labels = np.array([0, 1, 0, 1])
+    judgement = evaluation.judge(labels, np.eye(2)[[0, 1, 1, 1]], resamples=10)
+    means = {"accuracy": evaluation.Interval(0.75, 0.5, 1.0), "auc": evaluation.Interval(0.5, 0.4, 0.6)}
+    joined = out_of_fold.OutOfFold(
+        "out-of-fold/slow.csv", ("a", "<b>"), ["row", "fold"], [["0", "1"]], judgement, means, {2: ["<b>"]}, 30
+    )
+    found = {("fast", 1): 0.5, ("fast", 2): 0.7, ("slow", 1): 0.8, ("slow", 2): 0.9}
+    rows = [
+        sweep_page.SweepRun(
+            f"{setting}-fold{fold}", setting, 0, "finished", run("x", 0, value, split="test"), None, fold
+        )
+        for (setting, fold), value in found.items()
+    ]
+    rows[1].run.answers.clear()
+    rows[1].run.answers.update(dict.fromkeys("efgh", False))
+    rows[3].run.answers.clear()
+    rows[3].run.answers.update(dict.fromkeys("efgh", True))
+    both = sweep_page.Sweep("Folds", rows, joined={"slow": joined})
+    assert both.folds == 2
+    assert both.best.runs.keys() == {1, 2}
+    # On the images of both folds together fast is wrong on four that slow is right on: p = 2 / 2 ** 4.
+    assert both.difference()[1][0][-1] == "0.12"
+    text = sweep_page.summary(both)
+    assert "folds" in text
+    assert "seeds" not in text
+    assert "mean over folds  0.750" in text
+    assert "Best accuracy on validation: slow, 0.850  (0.215 to 1.485). Out of fold, 4 images: 0.750" in text
+    sweep_page.write(both, tmp_path)
+    page = (tmp_path / "sweep.html").read_text()
+    assert 'href="out-of-fold/slow.csv"' in page
+    assert "own test split, 30 images, was not read" in page
+    assert "Some folds (2) have no image of a class, such as fold 2 of &lt;b&gt;" in page
+    assert (tmp_path / "out-of-fold" / "slow.csv").read_text() == "row,fold\n0,1\n"
+    content = json.loads((tmp_path / "summary.json").read_text())
+    assert content["out_of_fold"]["slow"]["metrics"]["accuracy"]["value"] == 0.75
+    assert (tmp_path / "runs.csv").read_text().splitlines()[0].startswith("run,setting,seed,fold,state")
 
 
 @pytest.mark.slow

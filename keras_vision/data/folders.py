@@ -230,13 +230,15 @@ def _decoded(root, files, spec, description, listing):
         names=found["names"],
         groups=found["groups"],
         digests=found["digests"],
-        notes=(*listing.notes, *_volume_notes(shape, spec, found), *_group_notes(found), *_changed(listing, cache)),
+        notes=(*listing.notes, *_volume_notes(shape, spec), *_changed(listing, cache)),
     )
-    return Splits(splits["train"], splits["val"], splits["test"], files.class_names, source, report)
+    report = dataclasses.replace(report, notes=(*report.notes, *split_notes(report, volumes=len(shape) == 4)))
+    own_test = "test" in listing.splits
+    return Splits(splits["train"], splits["val"], splits["test"], files.class_names, source, report, own_test=own_test)
 
 
-def _volume_notes(shape, spec, found):
-    """How volumes became images, and which files are in two splits; images are compared by their content instead."""
+def _volume_notes(shape, spec):
+    """How volumes became images."""
     if len(shape) == 3:
         return
     yield "Volumes are turned to RAS: slices from feet to head, the front at the top, the left side at the left."
@@ -245,23 +247,31 @@ def _volume_notes(shape, spec, found):
             "Each volume's least value is black and its largest white, so equal tissues may differ in brightness; "
             "--intensity-range LOW HIGH gives all volumes one scale, such as -1000 1000 for CT."
         )
-    twice = groups.shared({split: list(digests) for split, digests in found["digests"].items()})
+
+
+def split_notes(report: DataReport, *, volumes: bool) -> list[str]:
+    """What is in two splits: groups of images, and of volumes, whose content is not compared, equal files."""
+    return [*(_copies(report) if volumes else []), *_group_notes(report)]
+
+
+def _copies(report):
+    twice = groups.shared({split: list(digests) for split, digests in report.digests.items()})
     if twice:
         names = [
             f"{name} ({split})"
-            for split, digests in found["digests"].items()
-            for name in found["names"][split][digests == twice[0]]
+            for split, digests in report.digests.items()
+            for name in report.names[split][digests == twice[0]]
         ]
         yield f"{len(twice):,} files are in two splits, byte for byte, such as {' and '.join(names[:2])}."
 
 
-def _group_notes(found):
+def _group_notes(report):
     """What is known about images that belong together."""
-    if not found["groups"]:
-        note = groups.series(found["names"])
+    if not report.groups:
+        note = groups.series(report.names)
         return [note] if note else []
-    count = len({name for names in found["groups"].values() for name in names})
-    torn = groups.shared(found["groups"])
+    count = len({name for names in report.groups.values() for name in names})
+    torn = groups.shared(report.groups)
     if not torn:
         return [f"{count:,} groups of images, none of them in two splits."]
     return [

@@ -51,6 +51,13 @@ class Rows:
         """The rows at an index, still on disk."""
         return Rows(self._stored, self._rows[index], self._prints, self._forget)
 
+    def joined(self, others: "Sequence[Rows]") -> "Rows":
+        """These rows and then others of the same array."""
+        rows = [part._rows for part in (self, *others) if part._stored is self._stored]
+        if len(rows) <= len(others):
+            raise ValueError("Rows of different arrays cannot be joined.")
+        return Rows(self._stored, np.concatenate(rows), self._prints, self._forget)
+
     @property
     def prints(self) -> np.ndarray | None:
         """Fingerprints of these rows, in memory; None if there are none."""
@@ -60,3 +67,11 @@ class Rows:
 def select(images: np.ndarray | Rows, index: Any) -> np.ndarray | Rows:
     """Some of a split's images: `Rows` stay on disk, an array is indexed."""
     return images.select(index) if isinstance(images, Rows) else images[index]
+
+
+def joined(parts: Sequence[np.ndarray | Rows]) -> np.ndarray | Rows:
+    """The images of several splits of the same data, one after the other."""
+    first, *others = parts
+    if isinstance(first, Rows):
+        return first.joined([part for part in others if isinstance(part, Rows)])
+    return np.concatenate([np.asarray(part) for part in parts])

@@ -5,7 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_vision.data import cifar10, folders, known_folders, label_table, medmnist, npz, synthetic, synthetic_folders
+from keras_vision.data import (
+    cifar10,
+    folders,
+    folds,
+    known_folders,
+    label_table,
+    medmnist,
+    npz,
+    synthetic,
+    synthetic_folders,
+)
 from keras_vision.data.leak_audit import audited
 from keras_vision.data.splits import Splits, check_splits
 from keras_vision.recipe import DataSpec
@@ -15,7 +25,7 @@ def load_splits(spec: DataSpec, seed: int = 0) -> Splits:
     """The splits that a `DataSpec` names.
 
     Args:
-        spec: Name or path of the data, image size, limit, audit.
+        spec: Name or path of the data, image size, limit, fold, audit.
         seed: Seed of synthetic data, and of the choice of images for a split that a file or folder does not have.
 
     Raises:
@@ -34,6 +44,9 @@ def load_splits(spec: DataSpec, seed: int = 0) -> Splits:
     stated = {"description": spec.data_description, "licence": spec.data_licence}
     source = dataclasses.replace(splits.source, **{name: text for name, text in stated.items() if text})
     splits = dataclasses.replace(splits, source=source)
+    if spec.fold_of is not None:
+        splits = folds.held_out(splits, *spec.fold_of, share=spec.val_share, seed=seed, where=spec.data)
+        check_splits(splits, f"{spec.data}, fold {spec.fold}")
     # Duplicates across splits are common in folders that were filled by hand.
     wanted = (is_folder and splits.train.images.ndim == 4) if spec.audit_leaks is None else spec.audit_leaks
     return audited(splits, drop=spec.drop_leaks, where=spec.data) if wanted or spec.drop_leaks else splits

@@ -69,11 +69,44 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """The part of the data that a run of cross-validation holds out: its test split.
+
+    Attributes:
+        number: Which part, from 1.
+        count: Number of parts.
+        rows: Int array, shape `(N,)`: the test split's images, as numbers among all that are divided.
+        images: How many images are divided.
+        unused: Images of the data's own test split, which no fold uses.
+    """
+
+    number: int
+    count: int
+    rows: np.ndarray
+    images: int
+    unused: int
+
+    def sentence(self) -> str:
+        """What the run's test split is."""
+        own = f" The data's own test split, {self.unused:,} images, is not used." if self.unused else ""
+        return (
+            f"The test split of this run is fold {self.number} of {self.count}: {len(self.rows):,} of {self.images:,} "
+            f"images, which neither the training nor a choice used.{own}"
+        )
+
+    def to_dict(self) -> dict[str, int]:
+        """JSON-ready numbers."""
+        return {"number": self.number, "count": self.count, "images": self.images, "unused": self.unused}
+
+
+@dataclass(frozen=True)
 class Splits:
     """Train, validation and test split of one data set, and the findings about it, if any.
 
     Attributes:
         ordered: Whether the classes are grades, labelled from the lowest to the highest.
+        own_test: Whether the data came with its test split, instead of one taken from its other images.
+        fold: Which part of cross-validation the test split is; None where it is the data's.
     """
 
     train: Split
@@ -83,6 +116,8 @@ class Splits:
     source: Source
     report: DataReport | None = None
     ordered: bool = False
+    own_test: bool = True
+    fold: Fold | None = None
 
     def named(self) -> dict[str, Split]:
         """The splits by name, in the order train, val, test."""

@@ -33,7 +33,7 @@ class LabelMetrics:
         auc: Area under the ROC curve.
         average_precision: Mean precision over the thresholds that each find one more image that has the label.
         precision, recall, specificity, f1: At the threshold; recall is also called sensitivity.
-        threshold: Smallest score that counts as a yes.
+        threshold: Smallest score that counts as a yes; their mean over the images where models differ.
         support: Number of images that have the label.
     """
 
@@ -139,7 +139,7 @@ def judge_labels(
     Args:
         labels: Array of 0 and 1, shape `(N, K)`.
         scores: Float array, shape `(N, K)`, from 0 to 1.
-        thresholds: Shape `(K,)`.
+        thresholds: Shape `(K,)`; or `(N, K)` where images were judged by models that differ.
         groups: The group of each image; None where every image is independent.
         resamples: Number of bootstrap resamples.
         seed: Seed of the resamples.
@@ -162,7 +162,7 @@ def judge_labels(
         classes=[
             LabelMetrics(
                 **{name: Interval(*(float(part[k]) for part in intervals[f"label {name}"])) for name in rows},
-                threshold=float(thresholds[k]),
+                threshold=float(np.mean(thresholds[..., k])),
                 support=int(labels[:, k].sum()),
             )
             for k in range(labels.shape[1])

@@ -265,12 +265,21 @@ def read_run(folder: str | os.PathLike) -> FinishedRun:
     try:
         report = outside.read_json(folder / REPORT)
         epochs = [{name: float(value) for name, value in row.items()} for row in _rows(folder / HISTORY)]
-        answers = {row["image_sha256"]: row["label"] == row["predicted"] for row in _rows(folder / PREDICTIONS)}
+        answers = {row["image_sha256"]: row["label"] == row["predicted"] for row in predictions(folder)}
         return FinishedRun(folder.resolve().name, report, epochs, answers)
     except InputError as error:
         raise InputError(f"{folder} is not a complete run: {error}") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, csv.Error) as error:
         raise damaged(folder, error) from error
+
+
+def predictions(folder: str | os.PathLike) -> Iterator[dict[str, str]]:
+    """A run's answers image by image.
+
+    Raises:
+        InputError: If they cannot be read.
+    """
+    return _rows(Path(folder) / PREDICTIONS)
 
 
 def _rows(file: Path) -> Iterator[dict[str, str]]:

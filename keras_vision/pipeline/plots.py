@@ -80,12 +80,16 @@ def last_epochs(runs: dict[float, Sequence[dict[str, float]]], hyperparameter: s
     return figure
 
 
-def over_seeds(settings: dict[str, dict[int, float]], metric: str) -> Figure:
-    """A metric of each setting: a dot for each seed, and the mean with its 95 % t interval.
+def over_seeds(
+    settings: dict[str, dict[int, float]], metric: str, where: str = "validation", unit: str = "seeds"
+) -> Figure:
+    """A metric of each setting: a dot for each seed or fold, and the mean with its 95 % t interval.
 
     Args:
         settings: `{name: {seed: value}}`, drawn from top to bottom.
         metric: Name of the metric.
+        where: What the metric is of.
+        unit: What the dots are.
     """
     figure = Figure(figsize=(PAGE_WIDTH, 0.4 * len(settings) + 1.2), layout="constrained")
     axes = figure.subplots()
@@ -98,7 +102,7 @@ def over_seeds(settings: dict[str, dict[int, float]], metric: str) -> Figure:
         around = [[mean - low], [high - mean]] if np.isfinite(low) else None
         axes.errorbar([mean], [place + 0.22], xerr=around, fmt="D", color="C1", markersize=5, capsize=3)
     axes.set_yticks(range(len(settings)), [literal(shorten(name, 60)) for name in settings])
-    axes.set(ylim=(len(settings) - 0.4, -0.6), xlabel=f"{metric} on validation; dots are seeds, with mean and interval")
+    axes.set(ylim=(len(settings) - 0.4, -0.6), xlabel=f"{metric} on {where}; dots are {unit}, with mean and interval")
     axes.grid(alpha=0.25, axis="x")
     return fonts.fit(figure)
 

@@ -19,19 +19,25 @@ def write(report: Report, file: TextIO) -> None:
     """Writes each evaluated image by its file, if it has one, and by the hash of its pixels, as CSV text.
 
     Two runs can be compared image by image although their files differ in order. Of more than 100 classes only the
-    probabilities of the true and of the predicted one are written.
+    probabilities of the true and of the predicted one are written. Those of a fold, which are joined with the other
+    folds', have all, every digit, and the image's number and group.
     """
     writer = csv.writer(file, lineterminator="\n")
     names, classes = report.names, report.probabilities.shape[1]
-    every = classes <= MOST_PROBABILITIES or report.labels.ndim == 2
+    rows = report.fold.rows if report.fold is not None and report.split == "test" else None
+    groups = None if rows is None else report.groups
+    every = classes <= MOST_PROBABILITIES or report.labels.ndim == 2 or rows is not None
+    digits = 6 if rows is None else 9  # Of float32.
+    placed = [*["row"] * (rows is not None), *["group"] * (groups is not None)]
     columns = [f"p_{label}" for label in range(classes)] if every else ["p_label", "p_predicted"]
-    writer.writerow([*["file"] * (names is not None), "image_sha256", "label", "predicted", *columns])
+    writer.writerow([*placed, *["file"] * (names is not None), "image_sha256", "label", "predicted", *columns])
     for number, (image, row) in enumerate(zip(report.images, report.probabilities, strict=True)):
         digest, answers = hashlib.sha256(image.tobytes()).hexdigest(), report.decisions(number)
-        shown = [] if names is None else [Path(names[number]).as_posix()]
+        shown = [part[number] for part in (rows, groups) if part is not None]
+        shown += [] if names is None else [Path(names[number]).as_posix()]
         values = row if every else row[[*answers[0], *answers[1]]]
         written = ("|".join(map(str, labels)) for labels in answers)  # Several, or none, where images can have them.
-        writer.writerow([*shown, digest, *written, *(f"{value:.6g}" for value in values)])
+        writer.writerow([*shown, digest, *written, *(f"{value:.{digits}g}" for value in values)])
 
 
 def link_mistakes(folder: Path, report: Report) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_vision.data.data_report import DataReport
+from keras_vision.data.splits import Fold
 from keras_vision.evaluation import (
     Agreement,
     Gap,
@@ -78,6 +79,7 @@ class Report:
         checkpoints: How many checkpoints the last session wrote, and the seconds that this took.
         exact: Whether an interrupted training has the numbers of an uninterrupted one on this backend.
         true_statistics: Whether the normalizations' statistics were re-estimated before each validation.
+        fold: The part of cross-validation that is the test split; None where that is the data's.
     """
 
     track: str
@@ -114,6 +116,7 @@ class Report:
     checkpoints: tuple[int, float] = (0, 0.0)
     exact: bool = True
     true_statistics: bool = False
+    fold: Fold | None = None
 
     @property
     def title(self) -> str:
@@ -196,6 +199,7 @@ class Report:
 
     def _findings(self):
         yield self.caution
+        yield self.fold and self.fold.sentence()
         name, share = self.majority
         accuracy, count, called = self.judgement.metrics[self.main], len(self.labels), words(self.main)
         yield self._few_groups()
@@ -342,6 +346,7 @@ class Report:
             "findings": self.findings(),
             "class_names": list(self.class_names),
             "split": self.split,
+            "fold": self.fold and self.fold.to_dict(),
             "images": len(self.labels),
             "main_metric": self.main,
             "groups": self.judgement.groups,

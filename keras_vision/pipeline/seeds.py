@@ -1,5 +1,6 @@
-"""Runs that differ by their seed alone: means with intervals over seeds, and settings compared seed by seed."""
+"""Runs that differ by their seed or fold alone: means with intervals over them, and settings compared pair by pair."""
 
+import itertools
 import json
 import math
 import re
@@ -20,22 +21,22 @@ SHOWN = (
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs that differ by their seed alone.
+    """Runs that differ by their seed alone, or by their fold.
 
     Attributes:
         name: What they have in common.
-        runs: The runs by their seeds.
+        runs: The runs by their seeds, or by the numbers of their folds.
     """
 
     name: str
     runs: dict[int, FinishedRun]
 
     def values(self, metric: str, part: str = JUDGED) -> dict[int, float]:
-        """A metric of each run by its seed; NaN where it is not defined."""
+        """A metric of each run by its seed or fold; NaN where it is not defined."""
         return {seed: from_json(run.report[part].get(metric)).value for seed, run in self.runs.items()}
 
     def mean(self, metric: str, part: str = JUDGED) -> Interval:
-        """Mean over seeds with its t interval; NaN without a run."""
+        """Mean over seeds or folds with its t interval; NaN without a run."""
         values = [*self.values(metric, part).values()]
         return mean_interval(values) if values else Interval(math.nan, math.nan, math.nan)
 
@@ -66,12 +67,13 @@ def _without_seed(run):
     return json.dumps([same, backend, data.get("name"), data.get("files"), run.report.get("split")]), recipe["seed"]
 
 
-def mean_table(settings: Sequence[Setting], part: str = JUDGED) -> Table:
+def mean_table(settings: Sequence[Setting], part: str = JUDGED, unit: str = "seeds") -> Table:
     """Head and rows: a row per setting, the number of its seeds, its minutes, and means with t intervals.
 
     Args:
         settings: With a run each, at least.
         part: Of a report: `metrics`, or `validation_metrics`.
+        unit: What its runs differ by: `seeds` or `folds`.
     """
     known = {name for one in settings for run in one.runs.values() for name in run.report[part]}
     names = [name for name in SHOWN if name in known]
@@ -80,28 +82,35 @@ def mean_table(settings: Sequence[Setting], part: str = JUDGED) -> Table:
         minutes = [run.report["training"]["seconds"] / 60 for run in one.runs.values()]
         spent = f"{sum(minutes) / len(minutes):.1f}" if minutes else ""
         rows.append([one.name, len(one.runs), spent, *(shown(one.mean(name, part)) for name in names)])
-    return ["setting", "seeds", "minutes", *map(words, names)], rows
+    return ["setting", unit, "minutes", *map(words, names)], rows
 
 
-def paired_table(first: Setting, others: Sequence[Setting], metric: str, part: str = JUDGED) -> Table:
-    """Head and rows: one setting compared with each other one, on the seeds that both have.
+def paired_table(
+    first: Setting, others: Sequence[Setting], metric: str, part: str = JUDGED, folds: int | None = None
+) -> Table:
+    """Head and rows: one setting compared with each other one, on the seeds or folds that both have.
 
     Args:
         first: The setting.
         others: The others.
         metric: The metric whose difference is tested.
         part: See `mean_table`. McNemar's test is on the images of `predictions.csv`, whatever split that is of.
+        folds: Number of folds of the data, whose images are tested together; None for seeds, tested one by one.
     """
-    head = ["first", "second", "seeds", f"{words(metric)}, first minus second", "p, paired t", "McNemar's p by seed"]
+    unit, tested = ("seeds", "McNemar's p by seed") if folds is None else ("folds", "McNemar's p, out of fold")
+    head = ["first", "second", unit, f"{words(metric)}, first minus second", "p, paired t", tested]
     rows = []
     for other in others:
         seeds = [seed for seed in first.runs if seed in other.runs]
         if not seeds:
-            rows.append([first.name, other.name, 0, "no seed in common", "", ""])
+            rows.append([first.name, other.name, 0, f"no {unit[:-1]} in common", "", ""])
             continue
         pair = [one.values(metric, part) for one in (first, other)]
-        difference, p = paired_difference(*([values[seed] for seed in seeds] for values in pair))
-        images = ", ".join(_mcnemar(first.runs[seed], other.runs[seed]) for seed in seeds)
+        difference, p = paired_difference(*([values[seed] for seed in seeds] for values in pair), folds=folds)
+        answers = [[one.runs[seed].answers for seed in seeds] for one in (first, other)]
+        if folds is not None:
+            answers = [[dict(itertools.chain.from_iterable(map(dict.items, parts)))] for parts in answers]
+        images = ", ".join(map(_mcnemar, *answers))
         rows.append([first.name, other.name, len(seeds), _signed(difference), "none" if math.isnan(p) else f"{p:.2g}"])
         rows[-1].append(images)
     return head, rows
@@ -110,10 +119,10 @@ def paired_table(first: Setting, others: Sequence[Setting], metric: str, part: s
 def _mcnemar(first, second):
     import numpy as np
 
-    shared = sorted(first.answers.keys() & second.answers.keys())
+    shared = sorted(first.keys() & second.keys())
     if not shared:
         return "no image in common"
-    return f"{mcnemar(*(np.array([run.answers[image] for image in shared]) for run in (first, second)))[2]:.2g}"
+    return f"{mcnemar(*(np.array([answers[image] for image in shared]) for answers in (first, second)))[2]:.2g}"
 
 
 def _signed(difference):

@@ -12,7 +12,7 @@ from keras_vision.files.lock import Lock
 from keras_vision.recipe import InputError
 
 WHAT = "sweep.json"
-RUNS, CLAIMS, LOGS, TESTED = "runs", "claims", "logs", "test"
+RUNS, CLAIMS, LOGS, TESTED, OUT_OF_FOLD = "runs", "claims", "logs", "test", "out-of-fold"
 PAGE, TABLE, SUMMARY = "sweep.html", "runs.csv", "summary.json"
 PATIENCE = 60  # Seconds: whoever holds one of the sweep's own locks writes a few small files.
 

@@ -353,6 +353,7 @@ def _report(recipe, splits, model, history, val, judged, temperature):
         temperature=calibration,
         selective=unsure.judged(recipe, splits, val_probabilities, probabilities),
         data_report=splits.report,
+        fold=splits.fold,
     )
 
 

@@ -32,6 +32,16 @@ def test_the_paired_test_is_that_of_scipy():
     assert difference.value > 0
 
 
+def test_folds_share_their_training_images_and_are_no_independent_draws():
+    # Five folds: the variance is that of the mean, 1 / 5, and 1 / 4 for what they share, as Nadeau and Bengio have it.
+    first, second = np.array([0.5, 0.7, 0.6, 0.8, 0.9]), np.array([0.45, 0.6, 0.58, 0.7, 0.89])
+    plain, folded = paired_difference(first, second), paired_difference(first, second, folds=5)
+    t = stats.ttest_rel(first, second).statistic / math.sqrt((1 / 5 + 1 / 4) * 5)
+    assert folded[1] == pytest.approx(2 * stats.t.sf(t, 4))
+    assert folded[0].value == plain[0].value
+    assert (folded[0].high - folded[0].low) / (plain[0].high - plain[0].low) == pytest.approx(1.5)
+
+
 def test_pairs_tell_what_means_alone_would_not():
     """Seeds vary by 0.1 and settings by 0.01: paired, that is clear."""
     first = np.array([0.5, 0.6, 0.7, 0.8])

@@ -41,7 +41,7 @@ def test_predictions_have_every_probability_of_few_classes_and_two_of_many(class
     probabilities[:, 2], probabilities[1, 0] = 0.75, 0.25
     images = np.arange(2 * 4, dtype=np.uint8).reshape(2, 2, 2, 1)
     labels = np.array([2, 0])
-    report = SimpleNamespace(images=images, labels=labels, probabilities=probabilities, names=None)
+    report = SimpleNamespace(images=images, labels=labels, probabilities=probabilities, names=None, fold=None)
     report.decisions = lambda row: ([labels[row]], [int(probabilities[row].argmax())])
     file = io.StringIO()
     predictions.write(report, file)
