@@ -4,9 +4,9 @@ Run:     python benchmarks/random_models.py [--quick] [--count 1000] [--first SE
 A seed decides a functional model of the layers, operators and functions that the 8-bit conversion supports, with shared
 layers, nested models, custom layers, branches, odd names and layers that do nothing in inference; its weights and
 statistics are random, and so are its images. Each goes through `quantization.convert`. A file is right if LiteRT gives
-for every image what the fake-quantized model gives, and if that is the float model's answer but for rounding: both
-are judged here, apart from the checks of `convert`. A refusal must be one sentence. Exit status 1 if a file is wrong,
-or anything but a sentence is raised.
+for every image what the fake-quantized model gives, and if that is the float model's answer but for rounding; and the
+file of floats if it gives the model's own scores. All are judged here, apart from the checks of `convert`. A refusal
+must be one sentence. Exit status 1 if a file is wrong, or anything but a sentence is raised.
 """
 
 import argparse
@@ -29,6 +29,7 @@ IMAGES = 12
 ODD_NAMES = ("images", "scores", "conv", "conv_relu", "a", "a_range", "a_gate", "images_int8", "x y", "é", "1")
 # Largest error (root mean square) of a file's scores, as a share of their spread over images or in steps.
 SPREAD, STEPS = 0.5, 3
+FLOAT_ERROR = 1e-3  # Largest difference of a score of the file of floats, as a share of the largest score.
 SIMULATED_SPREAD = 0.1  # The same against the simulation, which rounds halves of steps another way at times.
 
 
@@ -329,6 +330,7 @@ class Drawing:
 def judge(seed):
     """`(outcome, reason, model's kinds)` of one seed: right, refused or wrong."""
     from keras_vision import quantization
+    from keras_vision.quantization.float_file import write_float_file
     from keras_vision.recipe import InputError
 
     keras.utils.clear_session()
@@ -363,6 +365,10 @@ def judge(seed):
         reasons.append(f"{error:.3g} from the model")
     if reasons:
         reasons.append(f"spread {spread:.3g}, step {step:.3g}")
+    floats = write_float_file(model, adds_scores=not logits and not probabilities)
+    off = np.abs(quantization.Runner(floats)(np.asarray(images, "float32")) - expected).max()
+    if not off <= FLOAT_ERROR * max(np.abs(expected).max(), 1e-6):
+        reasons.append(f"the file of floats is off by {off:.3g}")
     return ("wrong" if reasons else "right"), "; ".join(reasons), drawing.kinds
 
 
