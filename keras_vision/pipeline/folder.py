@@ -188,6 +188,20 @@ def _beside(path, name):
     return found if isinstance(found, dict) else {}
 
 
+def _part_beside(path, name, key):
+    """What a .tflite file's card says under a key, or the JSON object of that name beside another model."""
+    found = _beside(path, name)
+    if Path(path).suffix == ".tflite":
+        found = found.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _score(value):
+    """A score of a file as a float; None where it is none."""
+    # A number of many digits is no float.
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None
+
+
 def read_card(path: str | os.PathLike) -> dict[str, Any] | None:
     """The card next to a .tflite file; None where there is none.
 
@@ -210,13 +224,9 @@ def thresholds_of(path: str | os.PathLike) -> dict[str, float]:
     Raises:
         InputError: If a file that says it is damaged.
     """
-    found = _beside(path, THRESHOLDS)
-    if Path(path).suffix == ".tflite":  # Whose card has more than these.
-        found = found.get("thresholds")
-    if not isinstance(found, dict):
-        return {}
-    # A number of many digits is no float.
-    return {name: float(value) for name, value in found.items() if isinstance(value, int | float) and 0 <= value <= 1}
+    found = _part_beside(path, THRESHOLDS, "thresholds")
+    scores = {name: _score(value) for name, value in found.items()}
+    return {name: value for name, value in scores.items() if value is not None}
 
 
 def unsure_below(path: str | os.PathLike) -> float | None:
@@ -228,12 +238,7 @@ def unsure_below(path: str | os.PathLike) -> float | None:
     Raises:
         InputError: If a file that says it is damaged.
     """
-    found = _beside(path, UNSURE)
-    if Path(path).suffix == ".tflite":  # Whose card has more than this.
-        found = found.get("unsure")
-    value = found.get("threshold") if isinstance(found, dict) else None
-    # A number of many digits is no float.
-    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None
+    return _score(_part_beside(path, UNSURE, "unsure").get("threshold"))
 
 
 @dataclass(frozen=True)

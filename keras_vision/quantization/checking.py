@@ -58,10 +58,7 @@ def check_copy(model: keras.Model, images: np.ndarray, found: np.ndarray) -> Non
     Raises:
         InputError: With the first layer that differs.
     """
-    try:
-        expected = np.asarray(model.predict_on_batch(images), np.float64)
-    except Exception as error:  # Whatever the layers of a model raise on this backend.
-        raise InputError(f"The model {model.name!r} cannot be run on the images: {first_line(error)}") from error
+    expected = _outputs(model, images)
     if not np.isfinite(expected).all():
         raise InputError(f"The model {model.name!r} gives values that are not finite on the representative images.")
     half = any(layer.compute_dtype not in ("float32", "float64") for layer in all_layers(model))
@@ -72,6 +69,13 @@ def check_copy(model: keras.Model, images: np.ndarray, found: np.ndarray) -> Non
             f"The layer {where!r} was copied wrongly: its values differ by {error:.1%} of the largest. {REPORT}. The "
             "schemes float32 and dynamic can still express the model."
         )
+
+
+def _outputs(model, images):
+    try:
+        return np.asarray(model.predict_on_batch(images), np.float64)
+    except Exception as error:  # Whatever the layers of a model raise on this backend.
+        raise InputError(f"The model {model.name!r} cannot be run on the images: {first_line(error)}") from error
 
 
 def _share(found, expected):
@@ -280,12 +284,7 @@ def check_float_file(
 def _model_scores(model, images, adds_scores):
     """What a file of a model shall give for images: shape `(N, K)`."""
     images = np.asarray(images, "float32")
-    outputs = np.concatenate(
-        [
-            np.asarray(model.predict_on_batch(images[start : start + 32]), np.float64)
-            for start in range(0, len(images), 32)
-        ]
-    )
+    outputs = np.concatenate([_outputs(model, images[start : start + 32]) for start in range(0, len(images), 32)])
     return as_probabilities(outputs) if adds_scores else outputs
 
 

@@ -3,17 +3,16 @@
 What `plain_model` cannot express is left to TensorFlow's converter, `tflite`.
 """
 
-from typing import Any
-
 import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 from keras_vision.quantization.flatbuffer import DYNAMIC_VERSIONS, FLOAT_VERSIONS
+from keras_vision.quantization.folding import folded_weights, normalizations
 from keras_vision.quantization.lowering import lower_3d
 from keras_vision.quantization.ranges import NARROW
-from keras_vision.quantization.rewriting import activation_of, normalization_parts, with_fake_quantization
+from keras_vision.quantization.rewriting import activation_of, with_fake_quantization
 from keras_vision.quantization.writer import Pending, Writer, as_stored
 
 KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # Those that LiteRT computes with from 8 bits.
@@ -48,9 +47,7 @@ class _Writer(Writer):
     def __init__(self, rewritten, dynamic, adds_scores, description):
         super().__init__(rewritten, description, DYNAMIC_VERSIONS if dynamic else FLOAT_VERSIONS)
         self.dynamic, self.adds_scores = dynamic, adds_scores
-        self.normalization = {
-            step.inputs[0]: step.layer for step in self.graph.steps if isinstance(step.layer, layers.BatchNormalization)
-        }
+        self.normalizations = normalizations(self.graph)
 
     def start(self, steps):
         images = self.file_model.tensor("images", (1, *self.graph.input_shape), np.float32)
@@ -60,11 +57,7 @@ class _Writer(Writer):
     def end(self, output):
         if not self.adds_scores:
             return output
-        # A single logit is that of the second of two classes.
-        several = output.shape[-1] > 1
-        operator, options = ("SOFTMAX", schema.SoftmaxOptionsT(beta=1.0)) if several else ("LOGISTIC", None)
-        scores = self.file_model.tensor("scores", output.shape, np.float32)
-        return self.file_model.operator(operator, [output], scores, options)
+        return self.probabilities(output, self.file_model.tensor("scores", output.shape, np.float32))
 
     def take(self, step):
         layer, value = step.layer, self.values[step.inputs[0]]
@@ -114,14 +107,7 @@ class _Writer(Writer):
         return None, None
 
     def weights_of(self, step):
-        layer: Any = step.layer
-        kernel = np.asarray(keras.ops.convert_to_numpy(layer.flat_kernel()), np.float64)
-        bias = np.zeros(kernel.shape[-1])
-        if layer.use_bias:
-            bias = np.asarray(keras.ops.convert_to_numpy(layer.bias), np.float64)
-        if step.output in self.normalization:
-            mean, factor, offset = normalization_parts(self.normalization[step.output])
-            kernel, bias = kernel * factor, (bias - mean) * factor + offset
+        kernel, bias = folded_weights(step.layer, self.normalizations.get(step.output))
         return kernel.astype(np.float32), bias.astype(np.float32)
 
     def constants(self, pending, name):
@@ -138,7 +124,7 @@ class _Writer(Writer):
         stored = self.file_model.tensor(
             f"{name}_kernel", kernel.shape, kernel.dtype, scales, zero, axis=axis, data=kernel
         )
-        return [stored, self.file_model.tensor(f"{name}_bias", bias.shape, np.float32, data=bias)]
+        return [stored, self.constant(f"{name}_bias", bias)]
 
     def joined(self, part, name, output):
         return part

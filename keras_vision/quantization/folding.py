@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_vision.keras_internals.graph import read_graph
+from keras_vision.keras_internals.graph import Graph, read_graph
 from keras_vision.quantization.quantized_layers import WEIGHTED, FakeQuantize, range_of
 from keras_vision.quantization.ranges import NARROW, weight_scales
 from keras_vision.quantization.rewriting import normalization_parts
@@ -27,9 +27,7 @@ def fold(quantized: keras.Model) -> keras.Model:
         A functional model.
     """
     graph = read_graph(quantized)
-    normalization = {
-        step.inputs[0]: step.layer for step in graph.steps if isinstance(step.layer, layers.BatchNormalization)
-    }
+    normalization = normalizations(graph)
     images = keras.Input(graph.input_shape, name="images")
     tensors: dict[int, Any] = {0: images}
     scales, copies = {}, {}
@@ -54,12 +52,23 @@ def fold(quantized: keras.Model) -> keras.Model:
     return keras.Model(images, tensors[graph.output], name=f"{quantized.name}_folded")
 
 
-def _folded_layer(layer, normalization, input_scale, tensor):
+def normalizations(graph: Graph) -> dict[int, layers.BatchNormalization]:
+    """The normalization of each layer that has one after it, by the number of the layer's output."""
+    return {step.inputs[0]: step.layer for step in graph.steps if isinstance(step.layer, layers.BatchNormalization)}
+
+
+def folded_weights(layer: Any, normalization: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel and bias of a layer and the normalization after it, or None; float64, output channels last."""
     kernel = np.asarray(ops.convert_to_numpy(layer.flat_kernel()), np.float64)
     bias = np.asarray(ops.convert_to_numpy(layer.bias), np.float64) if layer.use_bias else np.zeros(kernel.shape[-1])
     if normalization is not None:
         mean, factor, offset = normalization_parts(normalization)
         kernel, bias = kernel * factor, (bias - mean) * factor + offset
+    return kernel, bias
+
+
+def _folded_layer(layer, normalization, input_scale, tensor):
+    kernel, bias = folded_weights(layer, normalization)
     scales = weight_scales(kernel, bias, input_scale)
     copy = type(layer).from_config({**layer.get_config(), "use_bias": True, "input_scale": input_scale})
     output = copy(tensor)

@@ -127,10 +127,7 @@ class _Writer(Writer):
         if not self.logits and scoring_step(self.graph) is None:
             scale, zero_point = parameters(*SOFTMAX_RANGE)
             scores = self.file_model.tensor(f"{name}_int8", output.shape, np.int8, scale, zero_point)
-            # A single logit is that of the second of two classes.
-            several = output.shape[-1] > 1
-            operator, options = ("SOFTMAX", schema.SoftmaxOptionsT(beta=1.0)) if several else ("LOGISTIC", None)
-            output = self.file_model.operator(operator, [output], scores, options)
+            output = self.probabilities(output, scores)
         if self.io == "int8":
             return output
         if self.io == "float32":

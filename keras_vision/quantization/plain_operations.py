@@ -141,7 +141,7 @@ class Operations(Layers):
             if isinstance(part, slice):
                 places = range(*part.indices(side))
                 picked.append(places and range(places[0], places[-1] + places.step // abs(places.step), places.step))
-            elif isinstance(part, (int, np.integer)) and not isinstance(part, bool):
+            elif isinstance(part, (int, np.integer)) and -side <= part < side:
                 picked.append(range(part % side, part % side + 1))
             else:
                 raise call.refusal(" by something else than numbers and slices")
@@ -175,6 +175,7 @@ class Operations(Layers):
 
     def move_axes(self, call: Call) -> Any:
         rank = len(call.one.shape)
+        # Each side is its axis's number.
         order = np.moveaxis(np.empty(range(rank)), call.layer.source, call.layer.destination).shape
         if order[0] != 0:
             raise call.refusal(" of the batch")

@@ -88,6 +88,13 @@ class Writer:
         """The file's output."""
         raise NotImplementedError
 
+    def probabilities(self, logits: Tensor, scores: Tensor) -> Tensor:
+        """Adds the operator that makes probabilities of logits."""
+        # A single logit is that of the second of two classes.
+        several = logits.shape[-1] > 1
+        operator, options = ("SOFTMAX", schema.SoftmaxOptionsT(beta=1.0)) if several else ("LOGISTIC", None)
+        return self.file_model.operator(operator, [logits], scores, options)
+
     def range_of(self, mark: FakeQuantize) -> tuple[Any, Any]:
         """Scale and zero point of a tensor; two None for floats."""
         raise NotImplementedError

@@ -8,8 +8,9 @@ from keras import layers
 
 from keras_vision import quantization
 from keras_vision.quantization import conversion, folding, integer, plain_calls, plain_layers, tflite, writer
-from keras_vision.quantization.checking import check_integer_file
+from keras_vision.quantization.checking import check_float_file, check_integer_file
 from keras_vision.quantization.flatbuffer import FlatModel
+from keras_vision.quantization.float_file import write_float_file
 from keras_vision.recipe import InputError
 
 SHAPE = (12, 12, 3)
@@ -157,6 +158,17 @@ def test_a_file_that_litert_refuses_is_not_handed_out(model, monkeypatch):
     monkeypatch.setattr(*options("TransposeConvOptionsT", strideH=1))
     with pytest.raises(InputError, match="cannot be run"):
         quantization.convert(model, "int8", IMAGES)
+
+
+def test_a_model_that_cannot_be_run_is_refused_in_one_sentence(model, monkeypatch):
+    content = write_float_file(model)
+
+    def failing(images):
+        raise OSError("no such step")
+
+    monkeypatch.setattr(model, "predict_on_batch", failing)
+    with pytest.raises(InputError, match="'functional.*' cannot be run on the images: no such step"):
+        check_float_file(content, model, IMAGES, dynamic=False, adds_scores=False)
 
 
 def test_a_model_that_gives_no_numbers_is_refused():
