@@ -19,6 +19,8 @@ CERTAINTY = 0.95
 FIRST_SHARE = 0.2
 # Where images are in groups each test takes a pass over the images, so there are about as many tests.
 GROUPED_TESTS = 500
+# Scores of one image differ by 1e-6 or less between machines, numbers of threads and sizes of batches.
+SAME_DECIMALS = 5
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,10 @@ def choose_answer_threshold(
 
     How: from a fifth of the images, the most confident ones, on to all of them, each number in turn is tested with the
     exact binomial test of "the error is above the target", at 5 %, until one test does not reject it. As the order is
-    fixed, no correction for the number of tests is needed. Thresholds are scores that images have, and "above" excludes
-    these images: given such a score, the mistakes above it are binomial, also where many images have the same score, as
-    in 8-bit files.
+    fixed, no correction for the number of tests is needed. Each test is of the images above a score that images have:
+    given such a score, the mistakes above it are binomial, also where many images have the same score, as in 8-bit
+    files. Scores that agree in 5 decimals count as the same. The threshold is the middle between that score and the
+    next higher one, so that the last bits of a score, which differ between machines, do not decide.
 
     With `groups`, images count as the fewer independent ones that they are worth, see `effective_count`; the guarantee
     is approximate.
@@ -140,7 +143,7 @@ def choose_answer_threshold(
     confidence, wrong = confidence[order], wrong[order]
     members = None if groups is None else numbered(groups)[order]
     # Above each score, and at last above none: how many images there are, and how many groups they are of.
-    ends = np.append(np.flatnonzero(np.diff(confidence)) + 1, count)
+    ends = np.append(np.flatnonzero(np.diff(np.round(confidence, SAME_DECIMALS))) + 1, count)
     met = np.arange(1, count + 1)
     if members is not None:
         met = np.cumsum(np.isin(np.arange(count), np.unique(members, return_index=True)[1]))
@@ -155,8 +158,7 @@ def choose_answer_threshold(
         first = int(ends[0]) if len(ends) else count
         return AnswerThreshold(None, target_error, count, first, int(mistakes[first]), needed, int(met[-1]))
     passed = int(ends[tests - 1])
-    # The next larger number: images with exactly this score are not answered.
-    value = 0.0 if passed == count else float(np.nextafter(confidence[passed], 1.0))
+    value = 0.0 if passed == count else float((confidence[passed - 1] + confidence[passed]) / 2)
     return AnswerThreshold(value, target_error, count, passed, int(mistakes[passed]), needed, int(met[-1]))
 
 

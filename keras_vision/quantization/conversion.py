@@ -108,13 +108,14 @@ def _float_file(model, images, dynamic, logits):
         images = example_images(model.input_shape[1:])
         images = images if takes_pixels(model) else from_bytes(images, (0.0, 1.0))
     options = {"dynamic": dynamic, "adds_scores": adds_scores}
+    content = None
     try:
         content = write_float_file(model, **options)
         check_float_file(content, model, images, **options)
     except InputError as error:
         # TensorFlow's converter knows more layers.
         if not tflite.is_installed():
-            raise InputError(tflite.NEEDED) from error
+            raise error if content else InputError(tflite.NEEDED)
         content = tflite.convert_float(model, **options)
         check_float_file(content, model, images, **options)
     return content

@@ -29,7 +29,7 @@ def test_by_hand_the_search_ends_at_the_first_test_that_fails():
     found = evaluation.choose_answer_threshold(labels, probabilities, 0.05)
     assert (found.needed, found.answered, found.wrong, found.reason) == (59, 69, 0, None)
     assert probabilities[69, 0] < found.value < probabilities[68, 0]
-    assert found.value == np.nextafter(probabilities[69, 0], 1)
+    assert found.value == pytest.approx((probabilities[68, 0] + probabilities[69, 0]) / 2)
     judged = evaluation.judge_selective(found, labels, probabilities)
     assert judged.answered.value == pytest.approx(0.69)
     assert (judged.error.value, judged.error.low) == (0, 0)
@@ -74,6 +74,21 @@ def test_no_promise_is_made_without_enough_images_or_with_too_many_mistakes():
     assert judged.answered.value == 0
     assert math.isnan(judged.error.value)
     assert judged.to_dict()["error"] == {"value": None, "low": None, "high": None}
+
+
+def test_the_last_bits_of_a_score_do_not_decide():
+    # Half of the images share a score, but for what another number of threads changes in it.
+    rng = np.random.default_rng(0)
+    shared = np.concatenate([falling(200) / 4 + 0.75, np.full(200, 0.7)])
+    wrong = np.arange(400) >= 230
+    found, answered = [], []
+    for _ in range(5):
+        labels, probabilities = two_classes(shared + rng.uniform(-1e-7, 1e-7, 400), wrong)
+        found.append(evaluation.choose_answer_threshold(labels, probabilities, 0.1))
+        again = two_classes(shared + rng.uniform(-1e-7, 1e-7, 400), wrong)
+        answered.append(evaluation.judge_selective(found[-1], *again).answered.value)
+    assert [threshold.answered for threshold in found] == [200] * 5
+    assert answered == [0.5] * 5
 
 
 def test_a_float32_score_at_the_threshold_is_treated_as_in_float64():
