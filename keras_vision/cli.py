@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import math
 import os
+import re
 import shlex
 import signal
 import sys
@@ -29,6 +30,7 @@ STEPS, SMOKE_STEPS = 100, 12
 # Flags of a track that are not knobs of its recipe.
 OWN_FLAGS = (
     *("recipe", "backend", "out", "overwrite", "restart", "checkpoint_seconds", "smoke", "find_learning_rate"),
+    *("devices", "processes", "process_id", "coordinator"),
 )
 OFF = (0, None, "none")
 # Where the last halving of the maps begins, which ResNet18 calls layer4.
@@ -62,6 +64,7 @@ def run_track(
     """
     with exit_status() as status:
         options, recipe = parse(track, named_recipes, description, argv, flags)
+        _check_devices(options)
         if choose is not None and not options.smoke:
             find_data(recipe)
             backend.choose_backend(options.backend)
@@ -72,6 +75,9 @@ def run_track(
             recipe = choose(recipe, own)
             _refuse_unread(recipe, typed, find_rate=options.find_learning_rate)
         find_files(recipe)
+        if options.process_id:
+            _take_part(options, recipe)
+            return status.code
         from keras_vision.pipeline import folder as run_folder
         from keras_vision.pipeline import unfinished
 
@@ -90,7 +96,7 @@ def run_track(
             range_test = backend.import_quietly("keras_vision.pipeline.learning_rate")
             range_test.find(recipe, out, overwrite=options.overwrite, steps=steps)
         else:
-            with _told_how_to_go_on(out, argv):
+            with _told_how_to_go_on(out, argv), _devices(options):
                 result = backend.import_quietly("keras_vision.pipeline.track").run(
                     recipe,
                     out,
@@ -101,6 +107,59 @@ def run_track(
             volumes = result.report.images.ndim == 5
             print("\n".join(_next_commands(result.folder, recipe, volumes=volumes)))
     return status.code
+
+
+def _check_devices(options):
+    """Refuses flags of devices and processes that cannot be meant."""
+    divides = options.devices not in (None, 1) or options.processes > 1
+    received = f"--processes {options.processes} --process-id {options.process_id} --coordinator {options.coordinator}"
+    if options.find_learning_rate and divides:
+        raise InputError("--devices and --processes divide a training; leave out --find-learning-rate.")
+    if options.processes > 1 and (options.process_id is None or options.coordinator is None):
+        raise InputError(
+            "--processes needs --process-id, the number of this process from 0, and --coordinator, HOST:PORT of "
+            f"process 0. Received: {received}."
+        )
+    if options.processes == 1 and not (options.process_id is None and options.coordinator is None):
+        raise InputError(f"--process-id and --coordinator go with --processes. Received: {received}.")
+    if not 0 <= (options.process_id or 0) < options.processes:
+        raise InputError(f"--process-id goes from 0 to one less than --processes. Received: {received}.")
+    if options.coordinator and not re.fullmatch(r"\S+:[0-9]{1,5}", options.coordinator):
+        raise InputError(f"--coordinator takes HOST:PORT. Received: {options.coordinator}.")
+    if divides:
+        backend.choose_backend(options.backend)
+        if backend.chosen() != "jax":
+            raise InputError(
+                "A training is divided among devices on JAX only: add --backend jax, without --devices and --processes "
+                f"the other backends train on one. Received: the backend {backend.chosen()}."
+            )
+
+
+@contextlib.contextmanager
+def _devices(options):
+    """Divides trainings inside among the devices that the flags name."""
+    if options.devices is None and options.processes == 1:
+        yield
+        return
+    training = backend.import_quietly("keras_vision.training")
+    devices = None if options.devices == 0 else options.devices
+    many = {"processes": options.processes, "process": options.process_id or 0, "coordinator": options.coordinator}
+    with training.devices.using(devices, **many):
+        try:
+            yield
+        except training.ProcessLost as error:
+            # JAX would wait for the lost process before it ends.
+            print(f"error: another process of this training has ended. Saved: {error.saved or 'nothing'}.", file=sys.stderr)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
+
+
+def _take_part(options, recipe):
+    """Trains with the other processes; process 0 writes the run."""
+    backend.choose_backend(options.backend)
+    with _devices(options):
+        backend.import_quietly("keras_vision.pipeline.track").take_part(recipe)
 
 
 def find_data(recipe: Recipe) -> None:
@@ -321,6 +380,21 @@ def _parser(
         metavar="X",
         help="least time between two checkpoints (default: 30)" if show_all else argparse.SUPPRESS,
     )
+    def add_rare(name, text, **keywords):
+        parser.add_argument(name, help=text if show_all else argparse.SUPPRESS, **keywords)
+
+    add_rare(
+        "--devices",
+        "divide the training among so many devices of each process, with JAX (default: 1)",
+        type=_device_count,
+        default=None,
+        metavar="N|all",
+    )
+    add_rare(
+        "--processes", "so many processes train together, on one host or several", type=int, default=1, metavar="N"
+    )
+    add_rare("--process-id", "number of this process, from 0", type=int, default=None, metavar="I")
+    add_rare("--coordinator", "a free port of process 0's host", default=None, metavar="HOST:PORT")
     for own, text in flags.items():
         parser.add_argument(f"--{own}", action="store_true", default=False, help=text)
     parser.add_argument("--smoke", action="store_true", default=False, help="the whole run in seconds, on few images")
@@ -338,6 +412,15 @@ def _seconds(text: str) -> float:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"takes a number of seconds, 0 or more. Received: {text}")
     return value
+
+
+def _device_count(text: str) -> int:
+    """A number of devices; 0 for all."""
+    if text == "all":
+        return 0
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"takes a number from 1, or all. Received: {text}")
+    return int(text)
 
 
 def _knobs(spec: Any) -> list[dataclasses.Field]:

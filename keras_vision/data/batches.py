@@ -68,7 +68,21 @@ class Batches(keras.utils.PyDataset):
         return -(-len(self.split) // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._batch(self._order[index * self.batch_size : (index + 1) * self.batch_size])
+
+    def share(self, index: int, number: int, of: int) -> tuple[np.ndarray, np.ndarray]:
+        """One of so many equal parts of a batch, made without the other parts.
+
+        Args:
+            index: Number of the batch.
+            number: Number of the part, from 0.
+            of: How many parts; they divide the batch.
+        """
         rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        size = len(rows) // of
+        return self._batch(rows[number * size : (number + 1) * size])
+
+    def _batch(self, rows):
         augmentation = self.augmentation
         if augmentation is None:
             return self.split.images[rows].astype(np.float32), self._labels(rows)

@@ -1,6 +1,7 @@
 """A Keras model as a list of steps in execution order, with nested models expanded."""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,6 +9,8 @@ from typing import Any, Literal
 import keras
 
 from keras_vision.recipe import InputError
+
+PYTHONS_LIMIT, CALLS_PER_STEP = 1000, 8
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ def read_graph(model: keras.Model) -> Graph:
         )
     reading = _Reading(functional.inputs)
     steps = reading.steps_of(functional)
+    # Keras walks through a model from its end by recursion, and models that are made of this one are deeper.
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), PYTHONS_LIMIT + CALLS_PER_STEP * len(steps)))
     return Graph(tuple(functional.inputs[0].shape[1:]), steps, reading.number(keras.tree.flatten(reading.output)[0]))
 
 

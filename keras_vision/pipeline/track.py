@@ -1,6 +1,8 @@
 """How a recipe runs: through the stages, in order. The page of prose to read first."""
 
 import dataclasses
+import hashlib
+import json
 import os
 import time
 from dataclasses import dataclass
@@ -99,6 +101,7 @@ def run(
         seed_everything(recipe.seed)
         splits = data.load_splits(recipe.data, recipe.seed)
         unfinished.require_same(folder, "data", record.data_identity(splits))
+        _require_same_everywhere(recipe, splits)
         announce(splits)
         recipe = _without_lost_class(recipe, splits)
         # Refused now, not after the training.
@@ -115,7 +118,11 @@ def run(
             raise InputError("--tflite-logits is for one class an image; here a file needs a score for each label.")
         if splits.several_labels and recipe.training.calibrate:
             raise InputError("--calibrate is for one class an image; here each label has its threshold.")
+        divided = training.devices.current()
+        if divided.count > 1:
+            print(f"Divided among {divided}.", flush=True)
         history = _learn(recipe, splits, model, train, val, folder, progress, tracker)
+        training.devices.end()
         profile = None
         if recipe.training.profile:
             profile = progress.once("profile", training.Profile, lambda: _profile(recipe, model, train, val))
@@ -153,6 +160,37 @@ def run(
     print(f"{total}, {duration(history.seconds)} of it training; weights of epoch {history.best_epoch}")
     print(f"Report: {Path(out) / run_folder.PAGE}")
     return RunResult(Path(out), model, history, report)
+
+
+def take_part(recipe: Recipe) -> None:
+    """Takes part in the training of a `run` whose process 0 is another; leaves nothing.
+
+    Args:
+        recipe: The same recipe.
+
+    Raises:
+        InputError: If process 0 has another recipe, data or version.
+        Interrupted: If any of the processes was told to stop, or has ended.
+    """
+    names.require()
+    print(f"{training.devices.current()}; process 0 writes the run.", flush=True)
+    seed_everything(recipe.seed)
+    splits = data.load_splits(recipe.data, recipe.seed)
+    _require_same_everywhere(recipe, splits)
+    recipe = _without_lost_class(recipe, splits)
+    train, val, _ = _batches(recipe, splits)
+    _learn(recipe, splits, network(recipe, splits), train, val, None, None)
+    print("The training is finished.", flush=True)
+
+
+def _require_same_everywhere(recipe, splits):
+    if training.devices.current().processes == 1:
+        return
+    same = {"recipe": record.identity(recipe), "data": record.data_identity(splits)}
+    # Each host has its own paths, which do not matter.
+    same["recipe"]["recipe"]["data"].pop("data")
+    for name, part in (("the recipe or a version", same["recipe"]), ("the data", same["data"])):
+        training.devices.require_same(name, hashlib.sha256(json.dumps(part, sort_keys=True).encode()).digest())
 
 
 def _learn(recipe, splits, model, train, val, folder, progress, tracker=None):

@@ -36,6 +36,7 @@ class Checkpoints:
         written: How many were written.
         spent: Seconds that this took.
         last: What the last one holds, such as "epoch 3 of 20".
+        stopped_by: Number of the signal that ended the training; None where none did.
     """
 
     folder: Path  # A text is turned into one.
@@ -45,11 +46,21 @@ class Checkpoints:
     written: int = 0
     spent: float = 0.0
     last: str = ""
+    stopped_by: int | None = None
     _complained: bool = False
     _best_before: str | None = None
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
+
+    def told_to_stop(self, step: int | None = None) -> int | None:
+        """Number of the signal that asks the training to stop; None while it shall go on.
+
+        Args:
+            step: Completed steps of the epoch; None after its end.
+        """
+        self.stopped_by = self.interrupt.requested
+        return self.stopped_by
 
     def save(self, state: State, elapsed: float, epochs: int) -> None:
         """Writes a checkpoint. Where that fails, it says so once, and the training goes on.
@@ -60,7 +71,7 @@ class Checkpoints:
             epochs: Epochs of the whole training.
         """
         started = time.perf_counter()
-        facts = {"elapsed": elapsed, "epochs": epochs, **_without_arrays(state)}
+        facts = {"elapsed": elapsed, "epochs": epochs, **without_arrays(state)}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             facts["best_file"] = self._save_best(state)
@@ -160,6 +171,6 @@ class Checkpoints:
         return History(tuple(facts["epochs"]), facts["best_epoch"], facts["seconds"])
 
 
-def _without_arrays(state):
+def without_arrays(state):
     fields = dataclasses.fields(state)
     return {field.name: getattr(state, field.name) for field in fields if field.name not in ("arrays", "best")}

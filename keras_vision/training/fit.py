@@ -11,11 +11,13 @@ import keras
 import numpy as np
 
 from keras_vision.recipe import InputError, TrainingSpec
+from keras_vision.training import devices
 from keras_vision.training.checkpoint import Checkpoints
 from keras_vision.training.class_weights import class_weights
 from keras_vision.training.direct_batches import direct_batches
 from keras_vision.training.epoch_log import EpochLog
 from keras_vision.training.history import History
+from keras_vision.training.joint_checkpoints import joint, telling_of_lost_processes
 from keras_vision.training.native_operations import native_operations
 from keras_vision.training.resuming import FromStep, resumed
 from keras_vision.training.several_labels import LabelsCrossentropy, label_weights
@@ -36,7 +38,8 @@ def fit(
     """Trains a model in place and keeps the weights of its best epoch.
 
     The best epoch is the one with the lowest validation loss if early stopping is on, else the last. With checkpoints,
-    a training that was interrupted goes on where it was, and one that was finished is not repeated.
+    a training that was interrupted goes on where it was, and one that was finished is not repeated. Inside
+    `devices.using` it is divided among devices; the size of the batches is that of all devices together.
 
     Args:
         model: A `keras.Model` that returns logits.
@@ -51,10 +54,15 @@ def fit(
         checkpoints: Where checkpoints are; by default there are none.
 
     Raises:
-        Interrupted: If the program was told to stop; the last step is saved.
-        InputError: If the loss is no longer finite, the schedule does not fit into the epochs, or TensorBoard is on
-            and not installed.
+        Interrupted: If the program was told to stop, the last step is saved; or if another process of it has ended.
+        InputError: If the loss is no longer finite, the schedule does not fit into the epochs, the devices do not
+            divide the batches, or TensorBoard is on and not installed.
     """
+    with joint(checkpoints) as shared, telling_of_lost_processes(shared):
+        return _fit(model, train, val, spec, log_dir, callbacks, shared)
+
+
+def _fit(model, train, val, spec, log_dir, callbacks, checkpoints):
     flush_denormals()
     labels, num_classes = train.split.labels, model.output_shape[-1]
     several = labels.ndim == 2
@@ -64,11 +72,13 @@ def fit(
     if checkpoints is not None and (history := checkpoints.finished(model)) is not None:
         print(f"The training is finished: {len(history.epochs)} epochs.", flush=True)
         return history
-    log, feed = EpochLog(), FromStep(train)
-    # A progress bar on a terminal, elsewhere one line per epoch. Keras's annotation has only "auto".
-    verbose: Any = 1 if sys.stdout.isatty() else 2
     # After mixup, Keras uses the weight of the class with the larger share, see `data/mixup.py`.
     weights = None if several else class_weights(labels, num_classes, spec.class_weight)
+    log, feed = EpochLog(), FromStep(devices.shares(train, weights))
+    if devices.current().count > 1:
+        weights, val = None, devices.shares(devices.divisible(val))
+    # A progress bar on a terminal, elsewhere one line per epoch. Keras's annotation has only "auto".
+    verbose: Any = 0 if not devices.current().leads else 1 if sys.stdout.isatty() else 2
     native = spec.native_operations
     looked_at = train.split if reestimates_statistics(model, spec) else None
     remembering = [log, *_callbacks(spec, log_dir, looked_at), *callbacks]
@@ -85,7 +95,11 @@ def fit(
             shuffle=False,
         )
 
-    with native_operations(model, enabled=native), direct_batches(model, feed, weights, enabled=native):
+    with (
+        devices.divided(model),
+        native_operations(model, enabled=native),
+        direct_batches(model, feed, weights, enabled=native),
+    ):
         if checkpoints is None:
             train_from(0)
         else:

@@ -112,14 +112,14 @@ class Keeper(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         # After the last step of an epoch there is nothing to go on with but the validation, so it is waited for.
-        if self.checkpoints.interrupt.requested is not None and batch + 1 < len(self.feed):
-            step = self.feed.first + batch + 1
+        step = self.feed.first + batch + 1
+        if batch + 1 < len(self.feed) and self.checkpoints.told_to_stop(step) is not None:
             self._save(capture(self.model, self.callbacks, epoch=self.epoch, step=step))
             self._stop()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         model: Any = self.model
-        interrupted = self.checkpoints.interrupt.requested is not None
+        interrupted = self.checkpoints.told_to_stop() is not None
         due = interrupted or self._is_due()
         if due or self.one_epoch:
             self.state = capture(model, self.callbacks, epoch=epoch + 1)
@@ -138,6 +138,5 @@ class Keeper(keras.callbacks.Callback):
         self.saved_at = self.log.elapsed
 
     def _stop(self):
-        number = self.checkpoints.interrupt.requested
-        assert number is not None
-        raise Interrupted(number, self.checkpoints.last)
+        assert self.checkpoints.stopped_by is not None
+        raise Interrupted(self.checkpoints.stopped_by, self.checkpoints.last)

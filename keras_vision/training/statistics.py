@@ -19,6 +19,7 @@ from keras import layers, ops
 
 from keras_vision.keras_internals.graph import is_graph, read_graph
 from keras_vision.recipe import TrainingSpec
+from keras_vision.training.devices import on_one_device
 from keras_vision.training.torch_state import without_gradients
 
 # Images that are looked at: at most so many, and at most this share of the training images, since each costs about a
@@ -114,4 +115,5 @@ class TrueStatistics(keras.callbacks.Callback):
     def on_test_begin(self, logs: Any = None) -> None:
         if self._images is None:
             self._images = np.asarray(self._split.images[:])
-        reestimate_statistics(self.model, self._images)  # type: ignore[arg-type]
+        with on_one_device(self.model):  # type: ignore[arg-type]
+            reestimate_statistics(self.model, self._images)  # type: ignore[arg-type]

@@ -30,3 +30,13 @@ def test_a_model_that_is_not_functional_is_refused():
 
     with pytest.raises(InputError, match="must be functional or a built Sequential"):
         quantization.with_fake_quantization(Subclassed())
+
+
+def test_a_model_as_deep_as_keras_can_make_it_is_rewritten():
+    # A recursion of Keras for each layer from the end; the copy has twice as many.
+    x = images = keras.Input((2, 2, 1))
+    for _ in range(400):
+        x = keras.layers.ReLU(negative_slope=0.5)(keras.layers.Rescaling(1.01)(x))
+    model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+    quantized = quantization.with_fake_quantization(model)
+    assert len(quantized.layers) > 1200
