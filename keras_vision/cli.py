@@ -148,11 +148,9 @@ def _devices(options):
         try:
             yield
         except training.ProcessLost as error:
-            # JAX would wait for the lost process before it ends.
-            print(f"error: another process of this training has ended. Saved: {error.saved or 'nothing'}.", file=sys.stderr)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(1)
+            saved = error.saved or "nothing"
+            print(f"error: another process of this training has ended. Saved: {saved}.", file=sys.stderr)
+            training.devices.leave(1)
 
 
 def _take_part(options, recipe):
@@ -380,6 +378,7 @@ def _parser(
         metavar="X",
         help="least time between two checkpoints (default: 30)" if show_all else argparse.SUPPRESS,
     )
+
     def add_rare(name, text, **keywords):
         parser.add_argument(name, help=text if show_all else argparse.SUPPRESS, **keywords)
 

@@ -23,11 +23,13 @@ LIGHT = sorted({*TOP - {"classifier.py"}, "pipeline/__init__.py", "pipeline/fold
 # Where a framework is imported, inside functions: at most one file for each way in which a stage needs one.
 FRAMEWORKS = {
     "explanation/gradients.py": {"tensorflow", "jax", "torch"},
+    "keras_internals/placement.py": {"jax"},
     "models/state_dict.py": {"torch"},
     "quantization/export_judge.py": {"tensorflow", "torch"},
     "quantization/export_writer.py": {"torch"},
     "quantization/tflite.py": {"tensorflow"},
     "training/direct_batches.py": {"tensorflow"},
+    "training/devices.py": {"jax"},
     "training/native_operations.py": {"tensorflow", "torch"},
     "training/own_loop.py": {"tensorflow", "jax", "torch"},
     "training/torch_state.py": {"torch"},
@@ -35,6 +37,7 @@ FRAMEWORKS = {
 # Modules that may use a private name of a library other than Keras, and which.
 OTHER_PRIVATE_NAMES = {
     "cli.py": {"_actions"},  # argparse
+    "training/devices.py": {"_exit"},  # os
     "many_images/worker.py": {"_exit"},  # os
     "quantization/runtime.py": {"_get_ops_details"},  # LiteRT
     "quantization/tflite.py": {"_exit"},  # os

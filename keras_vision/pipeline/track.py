@@ -131,6 +131,8 @@ def run(
         if splits.several_labels:
             model = models.with_scores(model)
         report = dataclasses.replace(_report(recipe, splits, model, history, val, judged, temperature), profile=profile)
+        if divided.count > 1:
+            report = dataclasses.replace(report, environment={**report.environment, "devices": str(divided)})
         if recipe.evaluation.tta != "none":
             report = dataclasses.replace(report, averaged=_averaged(recipe, splits, model, judged, report))
         # Before the heatmaps and files, which can take minutes: a training that is interrupted there is not lost.

@@ -115,7 +115,9 @@ def _float_file(model, images, dynamic, logits):
     except InputError as error:
         # TensorFlow's converter knows more layers.
         if not tflite.is_installed():
-            raise error if content else InputError(tflite.NEEDED)
+            if content is not None:
+                raise
+            raise InputError(tflite.NEEDED) from error
         content = tflite.convert_float(model, **options)
         check_float_file(content, model, images, **options)
     return content

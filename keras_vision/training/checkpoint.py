@@ -171,6 +171,7 @@ class Checkpoints:
         return History(tuple(facts["epochs"]), facts["best_epoch"], facts["seconds"])
 
 
-def without_arrays(state):
+def without_arrays(state: State) -> dict[str, Any]:
+    """What JSON can hold of a state."""
     fields = dataclasses.fields(state)
     return {field.name: getattr(state, field.name) for field in fields if field.name not in ("arrays", "best")}

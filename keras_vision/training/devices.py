@@ -9,9 +9,11 @@ Nothing but the training is divided: before and after it, each process uses one 
 
 import contextlib
 import copy
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -102,6 +104,13 @@ def end() -> None:
         with contextlib.suppress(RuntimeError):  # Another process has ended without it.
             jax.distributed.shutdown()
     _current = _ALONE
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process after another one was lost, without waiting for it as JAX does."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _begin(devices, processes, process, coordinator):
@@ -232,15 +241,21 @@ def shares(batches: Any, class_weight: dict[int, float] | None = None) -> Any:
     Raises:
         InputError: If the devices do not divide the size of the batches.
     """
-    return batches if _current.count == 1 else _Shares(batches, class_weight, _current)
+    if _current.count == 1:
+        return batches
+    if batches.batch_size % _current.count:
+        raise InputError(
+            f"--batch-size, of all devices together, must be a multiple of their number. Received: "
+            f"{batches.batch_size} and {_current.count} devices."
+        )
+    return _Shares(batches, class_weight, _current)
 
 
 def divisible(batches: Any) -> Any:
-    """The same batches, a little smaller where the devices do not divide them, for what needs no certain size."""
-    if batches.batch_size % _current.count == 0 or batches.batch_size < _current.count:
-        return batches
+    """The same batches, of a size that the devices divide, for what needs no certain size."""
+    count = _current.count
     batches = copy.copy(batches)
-    batches.batch_size -= batches.batch_size % _current.count
+    batches.batch_size = max(count, batches.batch_size - batches.batch_size % count)
     return batches
 
 

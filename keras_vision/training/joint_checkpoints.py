@@ -95,7 +95,7 @@ def joint(checkpoints: Checkpoints | None) -> Iterator[Checkpoints | None]:
         yield JointCheckpoints(None, interrupt)
 
 
-class ProcessLost(Interrupted):  # noqa: N818 - It is no error of the program.
+class ProcessLost(Interrupted):
     """Another process of the training has ended, so this one cannot go on."""
 
 
