@@ -56,6 +56,11 @@ class Lock:
         self._file = file
         return True
 
+    @property
+    def held(self) -> bool:
+        """Whether this object has the lock."""
+        return self._file is not None
+
     def inherited(self) -> tuple[int, ...]:
         """What a child process must be passed, `pass_fds`, to hold the lock as well; nothing where that is unknown.
 

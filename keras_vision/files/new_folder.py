@@ -10,7 +10,7 @@ def put_in_place(partial: Path, place: Path) -> None:
     """Renames a complete folder to its final name, replacing an existing folder.
 
     Args:
-        partial: A folder of `tempfile.mkdtemp`, next to `place`.
+        partial: A folder on the file system of `place`.
         place: The final name. An existing folder is removed afterwards, and restored if renaming fails.
 
     Raises:

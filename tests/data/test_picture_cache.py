@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from keras_vision import data
-from keras_vision.data import folders, picture_cache
+from keras_vision.data import folders, picture_cache, shared_decoding
 from keras_vision.data.rows import Rows
 from keras_vision.data.splits import Split
 from keras_vision.files import image_files
-from keras_vision.files.lock import Lock
 from keras_vision.recipe import DataSpec, InputError
 
 
@@ -125,17 +124,17 @@ def test_a_changed_file_is_another_cache(change, root, decoded):
 
 def interrupt_decoding(root, monkeypatch, after):
     """Leaves a decoding after some files; the partial cache."""
-    progress = picture_cache._progress
+    progress = shared_decoding._progress
 
     def interrupt(done, *arguments):
         if done == after:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(picture_cache, "_progress", interrupt)
+        patch.setattr(shared_decoding, "_progress", interrupt)
         with pytest.raises(KeyboardInterrupt):
             load(root)
-    assert picture_cache._progress is progress
+    assert shared_decoding._progress is progress
     (partial,) = picture_cache.home().iterdir()
     assert partial.name.startswith(".partial-")
     return partial
@@ -150,13 +149,13 @@ def interrupt_decoding(root, monkeypatch, after):
     ],
 )
 def test_an_interrupted_decoding_goes_on(damage, again, root, decoded, monkeypatch, capsys):
-    monkeypatch.setattr(picture_cache, "CHUNK", 4)
-    partial = interrupt_decoding(root, monkeypatch, 12)
+    monkeypatch.setattr(shared_decoding, "CHUNK", 4)
+    whole = interrupt_decoding(root, monkeypatch, 12) / "whole"
     if damage == "images.bin":
-        (partial / damage).write_bytes(b"\0" * (partial / damage).stat().st_size)
+        (whole / damage).write_bytes(b"\0" * (whole / damage).stat().st_size)
     if damage == "journal.jsonl":
-        lines = (partial / damage).read_bytes().splitlines(keepends=True)
-        (partial / damage).write_bytes(b"".join(lines[:1]) + lines[1][:-9])
+        lines = (whole / damage).read_bytes().splitlines(keepends=True)
+        (whole / damage).write_bytes(b"".join(lines[:1]) + lines[1][:-9])
     decoded.clear()
     first = load(root)
     assert len(decoded) == again
@@ -170,30 +169,26 @@ def test_an_interrupted_decoding_goes_on(damage, again, root, decoded, monkeypat
     np.testing.assert_array_equal(first.train.images[:], second.train.images[:])
 
 
-def test_two_processes_may_decode_the_same_files(root, monkeypatch):
-    partial = interrupt_decoding(root, monkeypatch, 24)
-    other = Lock(partial / "lock")
-    assert other.acquire()
+def test_a_cache_that_lacks_only_its_name_is_not_decoded_again(root, decoded, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shared_decoding, "put_in_place", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            load(root)
     assert load(root).counts()["train"] == [9, 9]
-    other.release()
-    assert partial.exists()
+    assert len(decoded) == 24
 
 
-def test_a_cache_that_another_run_finished_first_is_used(root, monkeypatch):
-    write = picture_cache._write
-
-    def overtaken(partial, *arguments):
-        write(partial, *arguments)
-        (cache,) = [partial.with_name(name) for name in [f"{root.name}-{key}"]]
-        cache.mkdir()
-        for file in partial.iterdir():
-            (cache / file.name).write_bytes(file.read_bytes())
-
-    names = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
-    key = picture_cache._key(root, names, picture_cache._How((8, 8, 3), "crop", None))
-    monkeypatch.setattr(picture_cache, "_write", overtaken)
-    assert len(picture_cache.cached(root, names, (8, 8, 3), "crop").images) == 24
-    assert [path.name for path in picture_cache.home().iterdir()] == [f"{root.name}-{key}"]
+def test_a_cache_that_another_run_has_just_finished_is_used(root, decoded, monkeypatch):
+    load(root)
+    opened = picture_cache._open
+    answers = iter([None])
+    monkeypatch.setattr(picture_cache, "_open", lambda *arguments: next(answers, opened(*arguments)))
+    load(root)
+    assert len(decoded) == 24
+    assert len(list(picture_cache.home().iterdir())) == 1
 
 
 def test_a_cache_that_cannot_be_written_names_the_remedy(root, tmp_path, monkeypatch):
