@@ -61,6 +61,7 @@ RECIPES = {
             warmup_epochs=2,
             patience=0,
             class_weight="0.5",
+            true_statistics=False,  # Its figures were measured so.
         ),
     ),
 }

@@ -602,9 +602,9 @@ class TrainingSpec(_Checked):
         high=0.99999,
     )
     true_statistics: bool | None = knob(
-        False,
-        "before each validation, re-estimate the normalizations' means and variances with dropout off; None in Python: "
-        "where a network has dropout before a normalization",
+        None,
+        "before each validation, re-estimate the normalizations' means and variances with dropout off (default: where "
+        "a network has dropout before a normalization)",
         type=bool,
     )
     precision: str = knob(

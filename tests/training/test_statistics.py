@@ -94,8 +94,8 @@ def test_normalizations_that_do_not_learn_keep_theirs():
     ],
 )
 def test_networks_with_dropout_before_a_normalization_need_them(model, needed):
-    assert training.reestimates_statistics(model(), TrainingSpec(true_statistics=None)) == needed
-    assert not training.reestimates_statistics(model(), TrainingSpec())
+    assert training.reestimates_statistics(model(), TrainingSpec()) == needed
+    assert not training.reestimates_statistics(model(), TrainingSpec(true_statistics=False))
 
 
 @pytest.mark.parametrize(("chosen", "average"), [(None, 0.9), (False, 0.0)])
