@@ -75,7 +75,7 @@ def collect(batches):
     ],
     ids=["all", "whole pixels", "crop", "resized crop"],
 )
-def test_batch_size_and_order_change_no_image(spec):
+def test_batch_size_order_and_threads_change_no_image(spec, monkeypatch):
     split = Split(smooth_images(150), np.arange(150) % 2)
     kinds = [(64, False), (7, True), (150, True), (1, False)]
     results = []
@@ -83,6 +83,9 @@ def test_batch_size_and_order_change_no_image(spec):
         batches = Batches(split, 2, batch_size, augmentation=spec, shuffle=shuffle, seed=9)
         batches.start_epoch(4)
         results.append(collect(batches))
+    monkeypatch.setattr(augmentation, "THREADED_PIXELS", 0)
+    batches.batch_size = 150
+    results.append(collect(batches))
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
 
