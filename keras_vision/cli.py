@@ -24,7 +24,7 @@ from keras_vision.files.packaged_weights import packaged_weights
 from keras_vision.recipe import LITES, SCHEMES, InputError, Recipe, flag, override, smoke, specs, unread
 
 TRACKS = ("train", "derma", "fracture3d", "cifar", "imagenette", "bones", "plants")
-COMMANDS = ("predict", "explain", "convert", "page", "audit", "compare", "sweep", "push")
+COMMANDS = ("predict", "explain", "convert", "page", "audit", "compare", "sweep", "ensemble", "push")
 # Of a learning-rate range test: enough to read a curve.
 STEPS, SMOKE_STEPS = 100, 12
 # Flags of a track that are not knobs of its recipe.

@@ -61,8 +61,9 @@ def training_table(runs: Sequence["FinishedRun"]) -> "Table":
     head += ["validation loss", f"train {called} without augmentation", "train minus validation"]
     rows = []
     for run in runs:
-        fit, kept = run.report["training"], run.epochs[run.report["training"]["best_epoch"] - 1]
-        curves = [f"{kept[name]:.4f}" for name in ("accuracy", "val_accuracy", "loss", "val_loss")]
+        fit = run.report["training"]
+        kept = run.epochs[fit["best_epoch"] - 1] if run.epochs else None  # An ensemble was not trained.
+        curves = [f"{kept[name]:.4f}" if kept else "none" for name in ("accuracy", "val_accuracy", "loss", "val_loss")]
         main = run.report.get("main_metric", "accuracy")
         known, val = fit.get("accuracy"), run.report["validation_metrics"][main]["value"]
         gap = ["none", "none"] if known is None else [f"{known:.4f}", f"{known - val:+.4f}"]
@@ -113,7 +114,8 @@ def write_page(runs: Sequence["FinishedRun"], path: str) -> None:
 
     names = ", ".join(run.name for run in runs)
     over_seeds = seeds_tables(runs)
-    curves = plots.png(plots.learning_curves({run.name: run.epochs for run in runs}))
+    trained = {run.name: run.epochs for run in runs if run.epochs}
+    curves = html.picture("learning_curves", plots.png(plots.learning_curves(trained))) if trained else ""
     body = "\n".join(
         [
             f'<h1>Runs compared</h1>\n<p class="lead">{html.text(names)}</p>',
@@ -127,7 +129,7 @@ def write_page(runs: Sequence["FinishedRun"], path: str) -> None:
             html.section(
                 "training",
                 "Learning curves",
-                html.picture("learning_curves", curves) + html.table(*transposed(*training_table(runs))),
+                curves + html.table(*transposed(*training_table(runs))),
             ),
             html.section(
                 "difference",

@@ -595,6 +595,14 @@ class TrainingSpec(_Checked):
         "after training, divide the logits by the temperature that suits the validation split, in the last layer's "
         "weights: the scores then say how often they are right, and no answer changes",
     )
+    teachers: tuple[str, ...] | None = knob(
+        None,
+        "learn what these finished runs say of each image, the mean of their probabilities, beside the labels",
+        type=str,
+        nargs="+",
+        metavar="RUN",
+    )
+    teacher_share: float = knob(0.5, "share of the teachers in what is learned", low=0.01, high=1.0)
     ema_momentum: float = knob(
         0.0,
         "momentum of an exponential moving average of the weights, which is kept; 0 is off",
@@ -898,6 +906,7 @@ def unread(recipe: Recipe) -> dict[str, str]:
         ("step_epochs", training.schedule == "step", "--schedule step"),
         ("cut_factor", training.schedule in ("plateau", "step"), "--schedule plateau or step"),
         ("warmup_epochs", training.schedule in ("cosine", "linear"), "--schedule cosine or linear"),
+        ("teacher_share", training.teachers is not None, "--teachers"),
         ("keep_statistics", model.weights != "none" or model.init_from is not None, "--weights or --init-from"),
         ("head_epochs", model.unfreeze != "none", "--unfreeze all, or a layer: with none only the head learns anyway"),
         ("head_learning_rate", training.head_epochs > 0, "--head-epochs"),

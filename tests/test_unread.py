@@ -25,6 +25,7 @@ OTHER = {
     "nesterov": True,
     "weight_decay": 0.1,
     "keep_statistics": True,
+    "teacher_share": 0.3,
     "head_epochs": 2,
     "head_learning_rate": 0.1,
     "feature_copies": 3,

@@ -14,6 +14,7 @@ from keras_vision.models.application import application
 from keras_vision.models.basic_cnn import basic_cnn
 from keras_vision.models.efficientnet_lite import efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
 from keras_vision.models.ends import divide_logits, with_scores
+from keras_vision.models.ensemble import averaged
 from keras_vision.models.freezing import backbone_and_head, freeze, head_layers, keep_statistics
 from keras_vision.models.init_from import init_from
 from keras_vision.models.plain_cnn import plain_cnn
@@ -100,6 +101,7 @@ def _imagenet_file(spec) -> Path:
 __all__ = [
     "ARCHITECTURES",
     "application",
+    "averaged",
     "backbone_and_head",
     "basic_cnn",
     "build",

@@ -145,6 +145,8 @@ def _text(report: Report) -> Iterator[str]:
     yield "\n## Training\n"
     versions = ", ".join(f"{name} {report.environment.get(name, 'unknown')}" for name in ("keras-vision", "keras"))
     epochs, used = counted(len(report.epochs), "epoch"), report.environment["backend"]
+    if report.members:
+        epochs = f"The mean of the probabilities of {', '.join(report.members)}"
     yield f"{epochs}, {report.parameters:,} parameters, on {used}; {versions}."
     yield f"`{run_folder.RECIPE}` has every setting, `{run_folder.ENVIRONMENT}` every version.\n"
 

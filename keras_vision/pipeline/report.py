@@ -80,6 +80,7 @@ class Report:
         exact: Whether an interrupted training has the numbers of an uninterrupted one on this backend.
         true_statistics: Whether the normalizations' statistics were re-estimated before each validation.
         fold: The part of cross-validation that is the test split; None where that is the data's.
+        members: Names of the runs that it is an ensemble of; empty for a network that was trained.
     """
 
     track: str
@@ -117,6 +118,7 @@ class Report:
     exact: bool = True
     true_statistics: bool = False
     fold: Fold | None = None
+    members: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -377,6 +379,7 @@ class Report:
                 "checkpoints": dict(zip(("written", "seconds"), self.checkpoints, strict=True)),
                 "accuracy": self.training_accuracy,
             },
+            "members": list(self.members),
             "interruptions": [asdict(one) for one in self.interruptions],
             "profile": self.profile and self.profile.to_dict(),
             "heatmaps": self.heatmaps,
@@ -437,7 +440,7 @@ class Report:
     def plots(self) -> dict[str, Figure]:
         """Its plots by name, without those of the heatmaps."""
         drawn = {
-            "learning_curves": plots.learning_curves({"": list(self.epochs)}),
+            **({"learning_curves": plots.learning_curves({"": list(self.epochs)})} if self.epochs else {}),
             **self._class_plots(),
             "reliability": plots.reliability_curve(self.judgement.calibration),
             "class_balance": plots.class_balance(self.data["counts"], self.class_names),

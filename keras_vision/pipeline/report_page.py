@@ -70,10 +70,16 @@ def _first_screen(report):
     )
     findings = "".join(f"<li>{text(finding)}</li>" for finding in report.findings())
     advice = "".join(f"<li>{text(sentence)}</li>" for sentence in report.advice())
+    made = (
+        f"the mean of the probabilities of {', '.join(report.members)}"
+        if report.members
+        else f"{counted(len(report.epochs), 'epoch')} in {duration(report.train_seconds)} (weights of epoch "
+        f"{report.best_epoch})"
+    )
     return f"""<header>
 <h1>{text(report.title)}</h1>
 <p class="lead">{text(report.data["description"])}. Track {text(report.track)}: {report.parameters:,} parameters,
-{counted(len(report.epochs), "epoch")} in {duration(report.train_seconds)} (weights of epoch {report.best_epoch}),
+{text(made)},
 {text(report.environment["backend"])}.</p>
 <p>Evaluated on the {text(report.split)} split, {len(report.labels):,} images. The ranges are {_ranges(report)};
 another training would vary as well.</p>
@@ -143,10 +149,15 @@ def _training(report, pngs):
         if report.true_statistics
         else ""
     )
-    curves = f"""{picture("learning_curves", pngs["learning_curves"])}
+    while_trained = (
+        f"""{picture("learning_curves", pngs["learning_curves"])}
 <p class="note">Training metrics are measured while the weights change, with augmentation and dropout where the recipe
-has them. Without both, the finished model's {words(report.main)} is {report.training_accuracy:.3f} on training images
-and {accuracy:.3f} on the validation split.{statistics}</p>"""
+has them. Without both, the """
+        if report.epochs
+        else '<p class="note">The '
+    )
+    curves = f"""{while_trained}finished model's {words(report.main)} is {report.training_accuracy:.3f} on training
+images and {accuracy:.3f} on the validation split.{statistics}</p>"""
     if "labels" in pngs:
         return curves + _labels(report, pngs) + _interrupted(report) + _profile(report, pngs)
     few = len(report.class_names) <= plots.FEW_CLASSES

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from keras_vision.pipeline import (
     exports,
     features,
     heatmaps,
+    members,
     predictions,
     record,
     symmetries,
@@ -68,6 +70,8 @@ def run(
     overwrite: bool = False,
     restart: bool = False,
     checkpoint_seconds: float = SECONDS,
+    made: Callable[[data.Splits], keras.Model] | None = None,
+    member_names: tuple[str, ...] = (),
 ) -> RunResult:
     """Runs a recipe and leaves its folder.
 
@@ -80,6 +84,8 @@ def run(
         overwrite: Whether a finished run in `out` may be replaced.
         restart: Whether to delete the state of an interrupted run and begin anew.
         checkpoint_seconds: Least time between two checkpoints, which are written at the end of epochs.
+        made: Function from the data to a finished network, which is judged instead of training one.
+        member_names: Names of the runs that it is made of, for the report.
 
     Returns:
         A `RunResult`.
@@ -109,10 +115,11 @@ def run(
         if recipe.evaluation.tta != "none":
             symmetries.chosen(recipe.evaluation.tta, recipe.augmentation, splits.image_shape)
         augmented = ", augmented" if recipe.augment else ""
-        epochs = counted(recipe.training.epochs, "epoch")
-        print(f"Recipe {recipe.name}{augmented} on {keras.backend.backend()}, at most {epochs}.", flush=True)
         train, val, judged = _batches(recipe, splits)
-        model = network(recipe, splits)
+        if made is None:
+            epochs = counted(recipe.training.epochs, "epoch")
+            print(f"Recipe {recipe.name}{augmented} on {keras.backend.backend()}, at most {epochs}.", flush=True)
+        model = network(recipe, splits) if made is None else made(splits)
         heatmaps.check(recipe, model)
         if splits.several_labels and recipe.quantization.tflite_logits:
             raise InputError("--tflite-logits is for one class an image; here a file needs a score for each label.")
@@ -121,7 +128,9 @@ def run(
         divided = training.devices.current()
         if divided.count > 1:
             print(f"Divided among {divided}.", flush=True)
-        history = _learn(recipe, splits, model, train, val, folder, progress, tracker)
+        history = training.History((), 0, 0.0)
+        if made is None:
+            history = _learn(recipe, splits, model, train, val, folder, progress, tracker)
         training.devices.end()
         profile = None
         if recipe.training.profile:
@@ -131,6 +140,7 @@ def run(
         if splits.several_labels:
             model = models.with_scores(model)
         report = dataclasses.replace(_report(recipe, splits, model, history, val, judged, temperature), profile=profile)
+        report = dataclasses.replace(report, members=member_names)
         if divided.count > 1:
             report = dataclasses.replace(report, environment={**report.environment, "devices": str(divided)})
         if recipe.evaluation.tta != "none":
@@ -146,8 +156,8 @@ def run(
             report = dataclasses.replace(report, files=files)
         if recipe.quantization.export:
             metadata = tflite_files.metadata(recipe, "float32", splits)
-            made = exports.write_exports(folder, recipe, splits, model, judged, metadata, progress)
-            report = dataclasses.replace(report, exports=made)
+            exported = exports.write_exports(folder, recipe, splits, model, judged, metadata, progress)
+            report = dataclasses.replace(report, exports=exported)
         report = dataclasses.replace(
             report, interruptions=progress.interruptions, checkpoints=progress.cost(), exact=is_exact(model)
         )
@@ -159,7 +169,8 @@ def run(
     if linked:
         print(linked)
     total = duration(time.perf_counter() - started + progress.earlier_seconds)
-    print(f"{total}, {duration(history.seconds)} of it training; weights of epoch {history.best_epoch}")
+    trained = f", {duration(history.seconds)} of it training; weights of epoch {history.best_epoch}"
+    print(total + (trained if made is None else ""))
     print(f"Report: {Path(out) / run_folder.PAGE}")
     return RunResult(Path(out), model, history, report)
 
@@ -199,6 +210,12 @@ def _learn(recipe, splits, model, train, val, folder, progress, tracker=None):
     """The training: the head first, or alone, on features that are computed once, where the recipe says so."""
     spec = recipe.training
     log_dir = None if folder is None else folder / run_folder.TENSORBOARD
+    learner = model
+    if spec.teachers is not None:
+        if features.are_enough(recipe):
+            raise InputError("--teachers is for networks that learn more than their head. Received: --unfreeze none.")
+        teacher = members.network(spec.teachers, recipe, splits)
+        learner = training.student_of(teacher, model, share=spec.teacher_share)
     if features.are_enough(recipe):
         rate = spec.learning_rate
         history = features.fit_head(recipe, splits, model, progress, epochs=spec.epochs, rate=rate, log_dir=log_dir)
@@ -227,7 +244,7 @@ def _learn(recipe, splits, model, train, val, folder, progress, tracker=None):
     callbacks = [] if tracker is None else tracker.callbacks(len(before))
     if tracker is not None:
         tracker.epochs(before)
-    history = training.fit(model, train, val, spec, log_dir=log_dir, checkpoints=checkpoints, callbacks=callbacks)
+    history = training.fit(learner, train, val, spec, log_dir=log_dir, checkpoints=checkpoints, callbacks=callbacks)
     return history if first is None else history.after(first)
 
 

@@ -28,7 +28,9 @@ class History:
     def to_csv(self) -> str:
         """CSV text with one row per epoch."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=["epoch", *self.epochs[0]], lineterminator="\n")
+        writer = csv.DictWriter(
+            text, fieldnames=["epoch", *(self.epochs[0] if self.epochs else ())], lineterminator="\n"
+        )
         writer.writeheader()
         for number, metrics in enumerate(self.epochs, 1):
             writer.writerow({"epoch": number, **metrics})

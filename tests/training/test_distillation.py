@@ -47,3 +47,17 @@ def test_every_step_starts_from_cleared_gradients():
         changes.append(np.linalg.norm(model.get_layer("logits").get_weights()[1] - before))
     # Gradients that add up would make the fourth step four times the first.
     assert max(changes) < 1.2 * min(changes)
+
+
+def test_a_share_of_the_teacher_is_a_share_of_its_loss():
+    teacher, model = network(0), network(1)
+    inputs = np.random.default_rng(1).normal(size=(16, 4)).astype("float32")
+    labels = np.eye(3, dtype="float32")[np.arange(16) % 3]
+    losses = {}
+    for share in (0.25, 1.0):
+        student = training.student_of(teacher, model, share=share)
+        student.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+        losses[share] = student.test_on_batch(inputs, labels)
+    model.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    alone = model.test_on_batch(inputs, labels)
+    assert losses[0.25] == pytest.approx(0.25 * losses[1.0] + 0.75 * alone, rel=1e-5)
