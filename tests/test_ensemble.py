@@ -21,7 +21,7 @@ def runs(tmp_path_factory):
 
 
 def probabilities(run):
-    rows = list(csv.DictReader((run / "predictions.csv").open(encoding="utf-8", newline="")))
+    rows = list(csv.DictReader((run / "predictions.csv").read_text("utf-8").splitlines()))
     names = [name for name in rows[0] if name.startswith("p_")]
     return np.array([[float(row[name]) for name in names] for row in rows])
 

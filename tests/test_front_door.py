@@ -34,7 +34,7 @@ def test_recipes_by_name():
         assert kv.recipe(track).track == track
     with pytest.raises(kv.InputError, match="Tracks are train, derma.*Received: 'dermis'"):
         kv.recipe("dermis")
-    with pytest.raises(kv.InputError, match="Recipes of derma are baseline, best, vgg19. Received: 'worst'"):
+    with pytest.raises(kv.InputError, match="Recipes of derma are baseline, best, notebook, vgg19. Received: 'worst'"):
         kv.recipe("derma", "worst")
 
 
