@@ -116,6 +116,7 @@ def main():
     parser.add_argument("--size", type=int, default=96, help="side of the images (default: 96)")
     parser.add_argument("--quick", action="store_true", help=f"only {' and '.join(QUICK)}")
     parser.add_argument("--again", action="store_true", help="measure again what is known")
+    parser.add_argument("--table", action="store_true", help="measure nothing; print what is known as Markdown")
     parser.add_argument("--one", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -123,6 +124,9 @@ def main():
         return 0
     place = record.RESULTS / "applications.json"
     before = json.loads(place.read_text("utf-8")) if place.is_file() and not options.again else {}
+    if options.table:
+        print("\n".join(table(before["details"]["networks"])))
+        return 0
     rows = (
         before.get("details", {}).get("networks", {}) if before.get("details", {}).get("data") == options.data else {}
     )
@@ -141,6 +145,29 @@ def main():
         print(name, json.dumps(rows[name]), flush=True)
         record.finish("applications", summary(rows), {"networks": rows, "data": options.data, "size": options.size})
     return 0
+
+
+CONVERTERS = (OURS, "TensorFlow int8", "ai-edge-quantizer int8", "ai-edge-quantizer int8, widest ranges")
+
+
+def table(rows):
+    """Lines of a Markdown table: of each file its error, and whether it is not full-integer; of ours size and time."""
+    yield "| network | parameters | ours | TensorFlow | ai-edge-quantizer | the same, widest ranges | MB | ms |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for name in sorted(rows):
+        row = rows[name]
+        cells = [_cell(row.get(converter, {})) for converter in CONVERTERS]
+        ours = row[OURS]
+        yield (
+            f"| {name} | {row['float32']['parameters'] / 1e6:.1f} M | {' | '.join(cells)} | "
+            f"{ours['bytes'] / 1e6:.1f} | {ours['milliseconds']:.1f} |"
+        )
+
+
+def _cell(values):
+    if "error" not in values:
+        return "refused" if "refused" in values else "does not run" if "not run" in values else "none"
+    return f"{values['error']:.2f}" + ("" if values["kind"] == "full-integer" else f" {values['kind']}")
 
 
 def summary(rows):

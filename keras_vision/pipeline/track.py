@@ -186,14 +186,15 @@ def take_part(recipe: Recipe) -> None:
         Interrupted: If any of the processes was told to stop, or has ended.
     """
     names.require()
-    print(f"{training.devices.current()}; process 0 writes the run.", flush=True)
+    devices = training.devices.current()
+    print(f"Process {devices.process}: trains with {devices}; process 0 writes the run.", flush=True)
     seed_everything(recipe.seed)
     splits = data.load_splits(recipe.data, recipe.seed)
     _require_same_everywhere(recipe, splits)
     recipe = _without_lost_class(recipe, splits)
     train, val, _ = _batches(recipe, splits)
     _learn(recipe, splits, network(recipe, splits), train, val, None, None)
-    print("The training is finished.", flush=True)
+    print(f"Process {devices.process}: the training is finished.", flush=True)
 
 
 def _require_same_everywhere(recipe, splits):
