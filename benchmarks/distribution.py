@@ -1,9 +1,11 @@
 """One training on one device, on two devices of one process, and on two processes of this machine, with JAX.
 
 Run:     python benchmarks/distribution.py [--images 1500] [--epochs 3] [--quick]
-Recipes: derma baseline and best (normalization), fracture3d (volumes), and derma baseline without its normalizations,
-         on drawn images; the last batch of an epoch is one that two devices do not divide
+Recipes: derma baseline and best (normalization), fracture3d (volumes), and a network without normalization, on drawn
+         images; the last batch of an epoch is one that two devices do not divide
 Weights: the largest difference of any weight, as a share of the largest weight, from the training on one device
+Changed: the same training on one device, of which every first weight was multiplied by 1 + 1e-7: what rounding alone
+         becomes in these epochs, with which the other differences are to be compared
 Metrics: the largest difference of a loss or an accuracy of any epoch
 Communication: seconds of the sums over devices of as many numbers as the network has weights, by themselves, as a
          share of a step's. All three trainings have the same two cores: a second device gains nothing here, and the
@@ -22,7 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-WAYS = {"one device": (1, 1), "two devices": (2, 1), "two processes": (1, 2)}
+CHANGED = "one device, weights changed by 1e-7"
+WAYS = {"one device": (1, 1), CHANGED: (1, 1), "two devices": (2, 1), "two processes": (1, 2)}
 CASES = {
     "derma baseline": ("derma", "baseline", {}),
     "derma best": ("derma", "best", {}),
@@ -54,6 +57,8 @@ def train(case, options):
         batches = data.Batches(part, splits.num_classes, 32, shuffle=True, seed=0)
         track.seed_everything(0)
         model = track.network(made, splits)
+        if options.way == CHANGED:
+            model.set_weights([weight * np.float32(1 + 1e-7) for weight in model.get_weights()])
         times = _Times()
         spec = made.training
         history = training.fit(model, batches, data.Batches(val, splits.num_classes, 32), spec, callbacks=[times])
