@@ -29,7 +29,7 @@ WAYS = {"one device": (1, 1), CHANGED: (1, 1), "two devices": (2, 1), "two proce
 CASES = {
     "derma baseline": ("derma", "baseline", {}),
     "derma best": ("derma", "best", {}),
-    "fracture3d": ("fracture3d", None, {}),
+    "fracture3d": ("fracture3d", None, {"data": "synthetic3d"}),
     "no normalization": ("cifar", None, {"architecture": "basic_cnn"}),
 }
 QUICK = ("derma baseline",)
@@ -149,6 +149,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1500, help="training images (default: 1500)")
     parser.add_argument("--epochs", type=int, default=3, help="passes over them (default: 3)")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=None, help="only these; others' results are kept")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, on 100 images, 2 epochs")
     parser.add_argument("--child", default=None, help=argparse.SUPPRESS)
     parser.add_argument("--way", default=None, help=argparse.SUPPRESS)
@@ -163,15 +164,16 @@ def main():
 
     if options.quick:
         options.images, options.epochs = 100, 2
-    results = {}
+    place = record.RESULTS / "distribution.json"
+    results = json.loads(place.read_text("utf-8"))["results"] if options.cases and place.is_file() else {}
     with tempfile.TemporaryDirectory() as folder:
-        for case in QUICK if options.quick else CASES:
+        for case in QUICK if options.quick else options.cases or CASES:
             made = {way: run(case, way, folder, options) for way in WAYS}
             results[case] = {way: compare(found, made["one device"]) for way, found in made.items()}
             for way, values in results[case].items():
                 shown = ", ".join(f"{name} {value:.2g}" for name, value in values.items())
                 print(f"{case}, {way}: {shown}", flush=True)
-    record.finish("distribution", results, {"images": options.images, "epochs": options.epochs})
+            record.finish("distribution", results, {"images": options.images, "epochs": options.epochs})
     return 0
 
 
