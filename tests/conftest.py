@@ -35,15 +35,24 @@ def pytest_sessionfinish():
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(tmp_path_factory):
-    """Keeps what JAX compiles for the run: every model's functions are new to it, although most compile to the same."""
+    """Has JAX compile quickly, and keep it for the run: every model's functions are new, although most are the same.
+
+    Four fifths of a short training's time are LLVM's optimization: an initial kernel of one more shape takes 2.5 s.
+    """
     import keras
 
     if keras.backend.backend() == "jax":
         import jax
 
-        jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        settings = {
+            "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+            "jax_persistent_cache_min_compile_time_secs": 0.0,
+            "jax_persistent_cache_min_entry_size_bytes": -1,
+            "jax_disable_most_optimizations": True,
+        }
+        for name, value in settings.items():
+            jax.config.update(name, value)
+            os.environ[name.upper()] = str(value)  # Processes that tests start read these.
 
 
 @pytest.fixture
