@@ -7,7 +7,7 @@ TESTS := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(B
 TELL = { status=$$?; cat .pytest_cache/running-$(1) 2>/dev/null; exit $$status; }
 
 .PHONY: demo test test-quick lint types format clean help notebooks docs page
-.PHONY: test-once test-tensorflow test-jax test-torch test-jax-and-torch test-others
+.PHONY: test-once test-tensorflow test-jax test-torch
 
 help:
 	@echo "make demo        train, evaluate and report on drawn images; no network needed after the install"
@@ -32,20 +32,14 @@ help:
 demo: .venv/installed
 	$(BIN)/python -m keras_vision.derma --augment --data synthetic --epochs 30 --out runs/demo --overwrite
 
-# Two lanes that take about as long.
+# Two at a time, the longest first.
 test: .venv/installed-dev
-	$(MAKE) --jobs=2 --output-sync=target test-jax-and-torch test-others
+	$(MAKE) --jobs=2 --output-sync=target test-tensorflow test-once test-jax test-torch
 
-test-jax-and-torch: .venv/installed-dev
-	$(MAKE) --jobs=1 test-jax test-torch
-
-test-others: .venv/installed-dev
-	$(MAKE) --jobs=1 test-once test-tensorflow
-
-test-once:
+test-once: .venv/installed-dev
 	KERAS_BACKEND=torch $(TESTS) -m "not backend" || $(call TELL,torch)
 
-test-tensorflow test-jax test-torch: test-%:
+test-tensorflow test-jax test-torch: test-%: .venv/installed-dev
 	KERAS_BACKEND=$* $(TESTS) -m backend || $(call TELL,$*)
 
 test-quick: .venv/installed-dev
