@@ -1,5 +1,6 @@
 """Shared fixtures. The Keras backend is the process's: `KERAS_BACKEND=torch pytest -m backend`."""
 
+import gc
 import importlib
 import os
 import urllib.error
@@ -21,6 +22,15 @@ from keras_vision.recipe import Recipe, override
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 RUNNING = Path(__file__).parents[1] / ".pytest_cache" / f"running-{BACKEND}"
 REAL_DATA = os.environ.get("KERAS_VISION_DATA")
+# Four fifths of a short training on JAX are LLVM's optimization: an initial kernel of one more shape takes 2.5 s. Not
+# level 0, at which the gradient of a maximum can be NaN.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1"
+
+
+def pytest_collection_finish():
+    """Has the garbage collector pass over what was imported, a million objects; it took a fifteenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_logstart(nodeid):
@@ -35,24 +45,21 @@ def pytest_sessionfinish():
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(tmp_path_factory):
-    """Has JAX compile quickly, and keep it for the run: every model's functions are new, although most are the same.
-
-    Four fifths of a short training's time are LLVM's optimization: an initial kernel of one more shape takes 2.5 s.
-    """
+    """Keeps what JAX compiles for the run: every model's functions are new to it, although most compile to the same."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    # Processes that tests start read these; in this one, JAX has been imported.
+    os.environ.update({name.upper(): str(value) for name, value in settings.items()})
     import keras
 
     if keras.backend.backend() == "jax":
         import jax
 
-        settings = {
-            "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-            "jax_persistent_cache_min_compile_time_secs": 0.0,
-            "jax_persistent_cache_min_entry_size_bytes": -1,
-            "jax_disable_most_optimizations": True,
-        }
         for name, value in settings.items():
             jax.config.update(name, value)
-            os.environ[name.upper()] = str(value)  # Processes that tests start read these.
 
 
 @pytest.fixture
