@@ -1,5 +1,6 @@
 """Shared fixtures. The Keras backend is the process's: `KERAS_BACKEND=torch pytest -m backend`."""
 
+import functools
 import gc
 import importlib
 import os
@@ -60,6 +61,26 @@ def compiled_once(tmp_path_factory):
 
         for name, value in settings.items():
             jax.config.update(name, value)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawn_once():
+    """Keeps the drawn images, which many runs are on: 2,000 of them take a second. Nobody can write into them."""
+
+    def kept(draw):
+        @functools.cache
+        def draw_and_lock(**how):
+            splits = draw(**how)
+            for split in (splits.train, splits.val, splits.test):
+                split.images.flags.writeable = split.labels.flags.writeable = False
+            return splits
+
+        return draw_and_lock
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, draw in synthetic.KINDS.items():
+            patch.setitem(synthetic.KINDS, name, kept(draw))
+        yield
 
 
 @pytest.fixture
