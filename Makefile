@@ -7,7 +7,8 @@ TESTS := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(B
 TELL = { status=$$?; cat .pytest_cache/running-$(1) 2>/dev/null; exit $$status; }
 
 .PHONY: demo test test-quick lint types format clean help notebooks docs page
-.PHONY: test-once test-tensorflow test-jax test-torch
+PARTS := test-jax test-tensorflow test-once-slow test-torch-slow test-once-quick test-torch-quick
+.PHONY: $(PARTS)
 
 help:
 	@echo "make demo        train, evaluate and report on drawn images; no network needed after the install"
@@ -34,16 +35,19 @@ demo: .venv/installed
 
 # Two at a time, the longest first.
 test: .venv/installed-dev
-	$(MAKE) --jobs=2 --output-sync=target test-tensorflow test-once test-jax test-torch
+	$(MAKE) --jobs=2 --output-sync=target $(PARTS)
 
-test-once: .venv/installed-dev
-	KERAS_BACKEND=torch $(TESTS) -m "not backend" || $(call TELL,torch)
+test-jax test-tensorflow: test-%: .venv/installed-dev
+	PART=$@ KERAS_BACKEND=$* $(TESTS) -m backend || $(call TELL,$@)
 
-test-tensorflow test-jax test-torch: test-%: .venv/installed-dev
-	KERAS_BACKEND=$* $(TESTS) -m backend || $(call TELL,$*)
+test-torch-slow test-torch-quick: test-torch-%: .venv/installed-dev
+	PART=$@ KERAS_BACKEND=torch $(TESTS) -m "backend and $(if $(filter quick,$*),not) slow" || $(call TELL,$@)
+
+test-once-slow test-once-quick: test-once-%: .venv/installed-dev
+	PART=$@ KERAS_BACKEND=torch $(TESTS) -m "not backend and $(if $(filter quick,$*),not) slow" || $(call TELL,$@)
 
 test-quick: .venv/installed-dev
-	KERAS_BACKEND=torch $(TESTS) -m "not slow" || $(call TELL,torch)
+	PART=$@ KERAS_BACKEND=torch $(TESTS) -m "not slow" || $(call TELL,$@)
 
 notebooks: .venv/installed-dev
 	KERAS_BACKEND=$${KERAS_BACKEND:-jax} $(BIN)/python notebooks/build.py

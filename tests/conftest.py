@@ -19,9 +19,8 @@ import torch
 from keras_vision.data import synthetic
 from keras_vision.recipe import Recipe, override
 
-# One file for each backend: two of them are tested side by side.
-BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
-RUNNING = Path(__file__).parents[1] / ".pytest_cache" / f"running-{BACKEND}"
+# One file for each part of `make test`: two of them run side by side.
+RUNNING = Path(__file__).parents[1] / ".pytest_cache" / f"running-{os.environ.get('PART', 'tests')}"
 REAL_DATA = os.environ.get("KERAS_VISION_DATA")
 # Four fifths of a short training on JAX are LLVM's optimization: an initial kernel of one more shape takes 2.5 s. Not
 # level 0, at which the gradient of a maximum can be NaN.
