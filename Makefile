@@ -7,7 +7,8 @@ TESTS := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(B
 TELL = { status=$$?; cat .pytest_cache/running-$(1) 2>/dev/null; exit $$status; }
 
 .PHONY: demo test test-quick lint types format clean help notebooks docs page
-.PHONY: test-once test-tensorflow test-jax test-torch test-jax-and-torch test-others
+PARTS := test-jax test-tensorflow test-once-slow test-torch-slow test-once-quick test-torch-quick
+.PHONY: $(PARTS)
 
 help:
 	@echo "make demo        train, evaluate and report on drawn images; no network needed after the install"
@@ -32,24 +33,21 @@ help:
 demo: .venv/installed
 	$(BIN)/python -m keras_vision.derma --augment --data synthetic --epochs 30 --out runs/demo --overwrite
 
-# Two lanes that take about as long.
+# Two at a time, the longest first.
 test: .venv/installed-dev
-	$(MAKE) --jobs=2 --output-sync=target test-jax-and-torch test-others
+	$(MAKE) --jobs=2 --output-sync=target $(PARTS)
 
-test-jax-and-torch: .venv/installed-dev
-	$(MAKE) --jobs=1 test-jax test-torch
+test-jax test-tensorflow: test-%: .venv/installed-dev
+	PART=$@ KERAS_BACKEND=$* $(TESTS) -m backend || $(call TELL,$@)
 
-test-others: .venv/installed-dev
-	$(MAKE) --jobs=1 test-once test-tensorflow
+test-torch-slow test-torch-quick: test-torch-%: .venv/installed-dev
+	PART=$@ KERAS_BACKEND=torch $(TESTS) -m "backend and $(if $(filter quick,$*),not) slow" || $(call TELL,$@)
 
-test-once:
-	KERAS_BACKEND=torch $(TESTS) -m "not backend" || $(call TELL,torch)
-
-test-tensorflow test-jax test-torch: test-%:
-	KERAS_BACKEND=$* $(TESTS) -m backend || $(call TELL,$*)
+test-once-slow test-once-quick: test-once-%: .venv/installed-dev
+	PART=$@ KERAS_BACKEND=torch $(TESTS) -m "not backend and $(if $(filter quick,$*),not) slow" || $(call TELL,$@)
 
 test-quick: .venv/installed-dev
-	KERAS_BACKEND=torch $(TESTS) -m "not slow" || $(call TELL,torch)
+	PART=$@ KERAS_BACKEND=torch $(TESTS) -m "not slow" || $(call TELL,$@)
 
 notebooks: .venv/installed-dev
 	KERAS_BACKEND=$${KERAS_BACKEND:-jax} $(BIN)/python notebooks/build.py

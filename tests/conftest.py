@@ -1,5 +1,7 @@
 """Shared fixtures. The Keras backend is the process's: `KERAS_BACKEND=torch pytest -m backend`."""
 
+import functools
+import gc
 import importlib
 import os
 import urllib.error
@@ -17,10 +19,18 @@ import torch
 from keras_vision.data import synthetic
 from keras_vision.recipe import Recipe, override
 
-# One file for each backend: two of them are tested side by side.
-BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
-RUNNING = Path(__file__).parents[1] / ".pytest_cache" / f"running-{BACKEND}"
+# One file for each part of `make test`: two of them run side by side.
+RUNNING = Path(__file__).parents[1] / ".pytest_cache" / f"running-{os.environ.get('PART', 'tests')}"
 REAL_DATA = os.environ.get("KERAS_VISION_DATA")
+# Four fifths of a short training on JAX are LLVM's optimization: an initial kernel of one more shape takes 2.5 s. Not
+# level 0, at which the gradient of a maximum can be NaN.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1"
+
+
+def pytest_collection_finish():
+    """Has the garbage collector pass over what was imported, a million objects; it took a fifteenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_logstart(nodeid):
@@ -36,14 +46,40 @@ def pytest_sessionfinish():
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(tmp_path_factory):
     """Keeps what JAX compiles for the run: every model's functions are new to it, although most compile to the same."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    # Processes that tests start read these; in this one, JAX has been imported.
+    os.environ.update({name.upper(): str(value) for name, value in settings.items()})
     import keras
 
     if keras.backend.backend() == "jax":
         import jax
 
-        jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        for name, value in settings.items():
+            jax.config.update(name, value)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawn_once():
+    """Keeps the drawn images, which many runs are on: 2,000 of them take a second. Nobody can write into them."""
+
+    def kept(draw):
+        @functools.cache
+        def draw_and_lock(**how):
+            splits = draw(**how)
+            for split in (splits.train, splits.val, splits.test):
+                split.images.flags.writeable = split.labels.flags.writeable = False
+            return splits
+
+        return draw_and_lock
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, draw in synthetic.KINDS.items():
+            patch.setitem(synthetic.KINDS, name, kept(draw))
+        yield
 
 
 @pytest.fixture

@@ -40,7 +40,6 @@ def test_the_examples_use_at_least_two_names_of_every_stage(stage):
 
 
 @pytest.mark.slow
-@pytest.mark.backend
 def test_the_examples_run_and_write_only_into_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "runs" / "home"))

@@ -163,8 +163,9 @@ def elsewhere(tmp_path, monkeypatch):
 @pytest.mark.backend
 @pytest.mark.slow
 @on_torch
+@pytest.mark.parametrize("source", SOURCES[1:], ids=NAMES[1:])
 def test_a_notebook_runs(source, elsewhere):
-    """Each as a script in this process; magics are comments there."""
+    """As a script in this process; magics are comments there. The first one runs in a kernel, below."""
     names = {"__name__": "__main__"}
     exec(compile(source.read_text("utf-8"), source.name, "exec"), names)
     assert all(path.name in ("runs", "keras") for path in elsewhere.iterdir())
@@ -179,3 +180,4 @@ def test_the_first_notebook_runs_in_a_kernel(elsewhere):
     notebook = build.execute(build.read(SOURCES[0]), elsewhere)
     assert not build.faults(notebook)
     assert len(build.pictures(notebook)) == len(build.pictures(executed(SOURCES[0])))
+    assert all(path.name in ("runs", "keras") for path in elsewhere.iterdir())

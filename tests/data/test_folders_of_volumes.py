@@ -115,7 +115,6 @@ def test_a_folder_of_volumes_without_nibabel_says_what_to_install(tmp_path, monk
 
 
 @pytest.mark.slow
-@pytest.mark.backend
 def test_a_folder_of_volumes_goes_the_whole_way(write_volumes, tmp_path):
     root, out = write_volumes({"large": 12, "small": 12}), tmp_path / "run"
     flags = ["--data", str(root), "--size", "16", "--smoke", "--epochs", "1", "--tflite"]

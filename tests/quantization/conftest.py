@@ -27,14 +27,15 @@ RECIPE = override(
 def train_for_integers(lesions):
     """Trains from a seed: the float network, the one that was fine-tuned for integers, and representative images."""
 
-    def train(seed):
+    def train(seed, epochs=RECIPE.training.epochs):
+        recipe = override(RECIPE, epochs=epochs)
         keras.utils.set_random_seed(seed)
-        model = models.build(RECIPE.model, lesions.image_shape, lesions.num_classes)
-        batches = data.Batches(lesions.train, lesions.num_classes, RECIPE.training.batch_size, shuffle=True)
+        model = models.build(recipe.model, lesions.image_shape, lesions.num_classes)
+        batches = data.Batches(lesions.train, lesions.num_classes, recipe.training.batch_size, shuffle=True)
         val = data.Batches(lesions.val, lesions.num_classes, 200)
-        training.fit(model, batches, val, RECIPE.training)
+        training.fit(model, batches, val, recipe.training)
         representative = quantization.representative(lesions.train.images, lesions.train.labels, 128)
-        return model, tflite_files.fine_tuned(RECIPE, model, representative, batches, val), representative
+        return model, tflite_files.fine_tuned(recipe, model, representative, batches, val), representative
 
     return train
 

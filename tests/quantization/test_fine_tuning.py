@@ -13,7 +13,7 @@ def test_training_for_integers_brings_predictions_nearer_to_the_float_networks(l
     images = lesions.test.images
     distances = []
     for seed in range(3):
-        model, tuned, representative = train_for_integers(seed)
+        model, tuned, representative = train_for_integers(seed, epochs=4)
         untrained = quantization.with_fake_quantization(model, dropout=False)
         quantization.set_ranges(untrained, model, representative)
         expected, *found = (

@@ -11,8 +11,8 @@ from keras_vision import quantization
 from keras_vision.recipe import InputError
 
 pytestmark = pytest.mark.backend
-# JAX compiles each example for some seconds; which values are tried is not a matter of the backend.
-EXAMPLES = 2 if keras.backend.backend() == "jax" else 10
+# JAX and TensorFlow compile each example for seconds; which values are tried is not a matter of the backend.
+EXAMPLES = 10 if keras.backend.backend() == "torch" else 2
 SEARCH = settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 PADDINGS = st.sampled_from(["same", "valid"])
 VOLUMES = np.random.default_rng(0).uniform(0, 255, (2, 6, 7, 8, 2)).astype("float32")
