@@ -17,10 +17,10 @@ from keras_vision.recipe import InputError
 SUPPORTED = (
     "Conv2D, Conv2DTranspose, DepthwiseConv2D, SeparableConv2D, Dense, MultiHeadAttention, BatchNormalization, "
     "LayerNormalization, UnitNormalization, Rescaling, Normalization, Add, Subtract, Multiply, Average, "
-    "Concatenate, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, Flatten, Reshape, "
-    "Permute, ZeroPadding2D, Cropping2D, UpSampling2D, Resizing, ReLU, LeakyReLU, PReLU, ELU, Softmax, Activation "
-    "with relu, relu6, leaky_relu, sigmoid, hard_sigmoid, softmax, tanh, elu, gelu, silu or hard_silu, the same as "
-    "operators or as functions of keras.ops, and layers that do nothing in inference"
+    "Concatenate, MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, the last two for tokens "
+    "(1D), Flatten, Reshape, Permute, ZeroPadding2D, Cropping2D, UpSampling2D, Resizing, ReLU, LeakyReLU, PReLU, ELU, "
+    "Softmax, Activation with relu, relu6, leaky_relu, sigmoid, hard_sigmoid, softmax, tanh, elu, gelu, silu or "
+    "hard_silu, the same as operators or as functions of keras.ops, and layers that do nothing in inference"
 )
 
 

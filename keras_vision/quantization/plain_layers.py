@@ -151,6 +151,26 @@ class Layers(Adding):
             made = self._one_by_one(call, unit, np.pad(np.diag(scale), ((0, 1), (0, 0))), beta)
         return self.reshaped(call, made, shape, "_out")
 
+    def pooled(self, call: Call, kind: type, axis: int, *, keepdims: bool) -> Any:
+        """The mean or maximum over rows, axis 1, or columns, axis 2; tokens count as rows of one column."""
+        shape = list(call.one.shape[1:])
+        grid = self.reshaped(call, call.one, shape if len(shape) == 3 else (shape[0], 1, shape[1]), "_in")
+        window = (grid.shape[1], 1) if axis == 1 else (1, grid.shape[2])
+        made = self.add(kind, call, grid, pool_size=window, strides=window)
+        shape[axis - 1 : axis] = [1] if keepdims else []
+        return self.reshaped(call, made, shape, "_out")
+
+    def mean_of_tokens(self, call: Call) -> Any:
+        return self._of_tokens(call, layers.AveragePooling2D)
+
+    def largest_of_tokens(self, call: Call) -> Any:
+        return self._of_tokens(call, layers.MaxPooling2D)
+
+    def _of_tokens(self, call, kind):
+        if call.layer.data_format == "channels_first":
+            raise call.refusal(" with channels first")
+        return self.pooled(call, kind, 1, keepdims=call.layer.keepdims)
+
     def unit_normalization(self, call: Call) -> Any:
         self._require_channels(call)
         return self.add(layers.UnitNormalization, call, call.one, axis=-1)
@@ -452,6 +472,8 @@ LAYERS: dict[type, Any] = {
     layers.MultiHeadAttention: Layers.attention,
     layers.LayerNormalization: Layers.layer_normalization,
     layers.UnitNormalization: Layers.unit_normalization,
+    layers.GlobalAveragePooling1D: Layers.mean_of_tokens,
+    layers.GlobalMaxPooling1D: Layers.largest_of_tokens,
     MatMul: Layers.product,
     layers.Normalization: Layers.normalization,
     layers.Rescaling: Layers.rescaling,

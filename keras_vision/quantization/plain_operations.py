@@ -70,11 +70,13 @@ class Operations(Layers):
     def mean_or_max(self, call: Call) -> Any:
         axes, rank = call.layer.axis, len(call.one.shape)
         axes = {axis % rank for axis in ((axes,) if isinstance(axes, int) else axes or range(rank))}
-        if rank != 4 or axes != {1, 2}:
+        mean, keepdims = type(call.layer).__name__ == "Mean", call.layer.keepdims
+        if rank == 4 and axes == {1, 2}:
+            kind = layers.GlobalAveragePooling2D if mean else layers.GlobalMaxPooling2D
+            return self.add(kind, call, call.one, keepdims=keepdims)
+        if axes not in ({1}, {2}) or rank - max(axes) < 2:
             raise call.refusal(" along axes other than rows and columns")
-        mean = type(call.layer).__name__ == "Mean"
-        kind = layers.GlobalAveragePooling2D if mean else layers.GlobalMaxPooling2D
-        return self.add(kind, call, call.one, keepdims=call.layer.keepdims)
+        return self.pooled(call, layers.AveragePooling2D if mean else layers.MaxPooling2D, *axes, keepdims=keepdims)
 
     def transpose(self, call: Call) -> Any:
         axes = call.layer.axes or range(len(call.one.shape))[::-1]

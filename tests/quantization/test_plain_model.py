@@ -131,6 +131,13 @@ MIDDLES = {
     "attention": lambda x: layers.Reshape((14, 14, 6))(
         (lambda tokens: layers.MultiHeadAttention(2, 4)(tokens, tokens) + tokens)(layers.Reshape((196, 6))(x))
     ),
+    "means over rows, columns and tokens": lambda x: (
+        x
+        + ops.mean(x, axis=1, keepdims=True)
+        + ops.max(x, axis=2, keepdims=True)
+        + layers.Reshape((1, 14, 6))(ops.mean(x, axis=-3))
+        + layers.Reshape((1, 1, 6))(layers.GlobalMaxPooling1D()(layers.Reshape((196, 6))(x)))
+    ),
     "a layer normalization of tokens": lambda x: layers.Reshape((14, 14, 6))(
         layers.LayerNormalization(epsilon=1e-6)(layers.Reshape((196, 6))(x))
     ),
@@ -142,6 +149,7 @@ ENDS = {
     "a normalization of vectors": lambda x: layers.Dropout(0.3)(
         layers.BatchNormalization(moving_mean_initializer="ones")(layers.GlobalAveragePooling2D()(x))
     ),
+    "a mean of tokens": lambda x: layers.GlobalAveragePooling1D()(layers.Reshape((196, 6))(x)),
     "some values of vectors": lambda x: layers.GlobalAveragePooling2D()(x)[:, ::2],
     "one row of one column": lambda x: x[:, 3, -1],
     "a normalization of many values": lambda x: layers.BatchNormalization(beta_initializer="ones")(layers.Flatten()(x)),
@@ -174,6 +182,19 @@ def assert_right(model, images=None, float_error=1e-4, **options):
     exact = quantization.Runner(floats)(np.asarray(images, "float32"))
     assert np.abs(exact - expected).max() < float_error * np.abs(expected).max()
     return content
+
+
+def test_a_small_vision_transformer():
+    keras.utils.set_random_seed(1)
+    images = keras.Input((16, 16, 3))
+    x = layers.Reshape((16, 8))(layers.Conv2D(8, 4, strides=4)(layers.Rescaling(1 / 127.5, offset=-1)(images)))
+    for _ in range(2):
+        y = layers.LayerNormalization()(x)
+        x = x + layers.MultiHeadAttention(2, 4)(y, y)
+        x = x + layers.Dense(8)(layers.Dense(16, activation="gelu")(layers.LayerNormalization()(x)))
+    x = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(x))
+    model = keras.Model(images, layers.Dense(4)(x))
+    assert_right(model, np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8))
 
 
 @pytest.mark.parametrize("name", MIDDLES)
