@@ -12,6 +12,7 @@ PRIVATE = {
     "model": ("_run_through_graph", "_inputs_struct", "_flatten_layers"),
     "layer": ("_inbound_nodes", "_flatten_layers"),
     "tensor": ("_keras_history",),
+    "variable": ("_layout",),
     "optimizer": ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"),
 }
 
@@ -27,6 +28,7 @@ def missing() -> list[str]:
         "model": model,
         "layer": model.layers[-1],
         "tensor": model.output,
+        "variable": model.trainable_variables[0],
         "optimizer": optimizer,
     }
     return [f"{kind}.{name}" for kind, names in PRIVATE.items() for name in names if not hasattr(objects[kind], name)]
