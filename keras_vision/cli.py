@@ -138,7 +138,7 @@ def _check_devices(options):
 @contextlib.contextmanager
 def _devices(options):
     """Divides trainings inside among the devices that the flags name."""
-    if options.devices is None and options.processes == 1:
+    if options.devices in (None, 1) and options.processes == 1:
         yield
         return
     training = backend.import_quietly("keras_vision.training")

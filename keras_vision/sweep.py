@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from keras_vision import __version__, backend, cli
+from keras_vision.files.cores import cores
 from keras_vision.recipe import InputError, Recipe, flag, specs
 
 if TYPE_CHECKING:
@@ -344,8 +345,7 @@ def _threads(at_once: int) -> dict[str, str]:
     """Variables that share the cores between trainings that run at the same time."""
     if at_once == 1:
         return {}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {name: str(max(1, cores // at_once)) for name in THREADS if name not in os.environ}
+    return {name: str(max(1, cores() // at_once)) for name in THREADS if name not in os.environ}
 
 
 def _list(jobs: Sequence["Job"], out: Path) -> None:

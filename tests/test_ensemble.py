@@ -15,7 +15,7 @@ SMALL = ["--data", "synthetic", "--smoke", "--width", "4", "--epochs", "1", "--e
 def runs(tmp_path_factory):
     """Two finished runs of the same data, and one of other data."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, more in (("a", ["--learning-rate", "0.01"]), ("b", []), ("other", ["--seed", "1"])):
+    for name, more in (("a", ["--learning-rate", "0.01"]), ("b", ["--devices", "1"]), ("other", ["--seed", "1"])):
         assert derma.main([*SMALL, *more, "--out", str(folder / name)]) == 0
     return folder
 
@@ -59,4 +59,9 @@ def test_runs_that_do_not_fit_together_are_refused(runs, tmp_path, capsys):
         assert error.count("\n") == 1
     assert derma.main([*SMALL, "--teachers", other, "--out", out]) == 2
     assert "has other images in its splits" in capsys.readouterr().err
+    # The data has changed since the run was trained.
+    place = runs / "other" / "environment.json"
+    place.write_text(place.read_text("utf-8").replace('"counts": {', '"counts": {"more": [1], '), "utf-8")
+    assert ensemble.main([other, a, "--out", out]) == 2
+    assert f"{other} has other images in its splits" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,6 @@ Shapes: N images, H rows, W columns, C channels.
 """
 
 import functools
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -22,6 +21,7 @@ from keras_vision.data.erasing import cutout, random_erasing
 from keras_vision.data.noise import add_noise
 from keras_vision.data.volume_augmentation import augment_volumes
 from keras_vision.data.whole_pixels import move_pixels
+from keras_vision.files.cores import cores
 from keras_vision.files.image_files import one_thread_each
 from keras_vision.recipe import AugmentationSpec
 
@@ -206,8 +206,7 @@ def _for_each(change, starts, pixels):
 
 @functools.cache
 def _threads():
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return ThreadPoolExecutor(cores)
+    return ThreadPoolExecutor(cores())
 
 
 def _per_image(values):

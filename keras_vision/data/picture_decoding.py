@@ -3,7 +3,6 @@
 import collections
 import hashlib
 import itertools
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from keras_vision.data import fingerprints
 from keras_vision.files import image_files, nifti
+from keras_vision.files.cores import cores
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def decode_all(root: Path, chunks: Iterable[tuple[int, list[str]]], how: How) ->
     Yields:
         `(key, decoded)` of each chunk.
     """
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores()
     with image_files.one_thread_each(), ThreadPoolExecutor(workers) as pool:
         waiting = collections.deque()
         try:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from keras_vision.files.cores import cores
 from keras_vision.many_images.listing import Shard
 from keras_vision.many_images.plan import Plan
 from keras_vision.many_images.progress import Progress
@@ -24,11 +25,6 @@ TICK = 0.25
 # A process that says nothing for so long hangs: it reports after every image or so.
 SILENT_SECONDS = 600.0
 _WORKER = "keras_vision.many_images.worker"
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker:

@@ -51,15 +51,14 @@ def network(runs: Sequence[str], recipe: Recipe, splits: data.Splits) -> keras.M
 
 def _require_same_splits(run, recipe, splits):
     own = recipe_of(run)
-    if (own.data, own.seed) != (recipe.data, recipe.seed):
-        loaded = data.load_splits(own.data, own.seed)
-        same = record.data_identity(loaded) == record.data_identity(splits) and _listed(loaded) == _listed(splits)
-        if not same or loaded.class_names != splits.class_names:
-            raise InputError(
-                f"{run} has other images in its splits: it may have been trained on images that judge it here. "
-                "Folders are split by the seed, so train the others with --splits RUN/splits.csv of one of them."
-            )
+    # As it is now, which may not be what the run was made of.
+    loaded = splits if (own.data, own.seed) == (recipe.data, recipe.seed) else data.load_splits(own.data, own.seed)
+    if not record.is_data_of(run, loaded) or _facts(loaded) != _facts(splits):
+        raise InputError(
+            f"{run} has other images in its splits: it may have been trained on images that judge it here. "
+            "Folders are split by the seed, so train the others with --splits RUN/splits.csv of one of them."
+        )
 
 
-def _listed(splits):
-    return split_file.text_of(splits)
+def _facts(splits):
+    return record.data_identity(splits), split_file.text_of(splits), splits.class_names

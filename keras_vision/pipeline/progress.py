@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from keras_vision.files import state_file
+from keras_vision.files.cores import cores
 from keras_vision.pipeline import unfinished
 from keras_vision.pipeline.plain import from_plain, to_plain
 from keras_vision.training.checkpoint import Checkpoints
@@ -134,8 +135,7 @@ def is_exact(model: Any) -> bool:
     value = model.trainable_variables[0].value if model.trainable_variables else None
     if "cpu" not in str(getattr(value, "device", "cpu")).lower():
         return False
-    one_thread = len(os.sched_getaffinity(0)) == 1 if hasattr(os, "sched_getaffinity") else os.cpu_count() == 1
-    return keras.backend.backend() != "jax" or one_thread
+    return keras.backend.backend() != "jax" or cores() == 1
 
 
 def _read_note(file):

@@ -40,6 +40,12 @@ def data_record(splits: data.Splits) -> dict[str, Any]:
     return {**dataclasses.asdict(splits.source), "counts": splits.counts()}
 
 
+def is_data_of(run: str | Path, splits: data.Splits) -> bool:
+    """Whether a finished run was made of the same files, with as many images of each class in each split."""
+    before, now = run_folder.data_of(run), data_record(splits)
+    return all(before.get(name) == now[name] for name in ("files", "counts"))
+
+
 def identity(recipe: Recipe) -> dict[str, Any]:
     """What must be equal for an interrupted run to go on: the recipe, the backend and the versions, JSON-ready."""
     found = environment()

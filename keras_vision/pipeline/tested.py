@@ -35,8 +35,7 @@ def judge(run: str | Path, split: str = "test") -> dict[str, Any]:
     torch_state.flush_denormals()
     track.seed_everything(recipe.seed)
     splits = data.load_splits(recipe.data, recipe.seed)
-    before, now = run_folder.data_of(run), record.data_record(splits)
-    if any(before.get(name) != now[name] for name in ("files", "counts")):
+    if not record.is_data_of(run, splits):
         raise InputError(f"The data of {run} is not what it was trained on, so its {split} split says nothing of it.")
     thresholds = run_folder.thresholds_of(run)
     model: keras.Model = saved.read_model(run / run_folder.MODEL)

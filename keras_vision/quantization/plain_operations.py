@@ -74,7 +74,7 @@ class Operations(Layers):
         if rank == 4 and axes == {1, 2}:
             kind = layers.GlobalAveragePooling2D if mean else layers.GlobalMaxPooling2D
             return self.add(kind, call, call.one, keepdims=keepdims)
-        if axes not in ({1}, {2}) or rank - max(axes) < 2:
+        if (rank, axes) not in ((3, {1}), (4, {1}), (4, {2})):
             raise call.refusal(" along axes other than rows and columns")
         return self.pooled(call, layers.AveragePooling2D if mean else layers.MaxPooling2D, *axes, keepdims=keepdims)
 

@@ -1,5 +1,8 @@
 """Class weights, which give rare classes more weight in the loss."""
 
+from typing import Any
+
+import keras
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -25,3 +28,11 @@ def class_weights(labels: np.ndarray, num_classes: int, setting: str) -> dict[in
     # Powers of balanced weights have another mean, which would scale the learning rate.
     weights /= weights[labels].mean()
     return dict(zip(classes.tolist(), weights.tolist(), strict=True))
+
+
+def weighed(batch: tuple[Any, ...], weights: dict[int, float] | None) -> tuple[Any, ...]:
+    """A batch of images and one-hot labels with the weight of each image, as Keras's `class_weight` gives it."""
+    if weights is None:
+        return batch
+    found = [weights.get(int(label), 1.0) for label in batch[1].argmax(axis=-1)]
+    return (*batch, np.array(found, keras.config.floatx()))

@@ -20,6 +20,7 @@ import numpy as np
 
 from keras_vision.keras_internals import placement
 from keras_vision.recipe import InputError
+from keras_vision.training.class_weights import weighed
 
 # A process that has not been heard of for so long is taken for dead.
 SILENCE_SECONDS = 30
@@ -272,11 +273,6 @@ class _Shares(keras.utils.PyDataset):
     def __getitem__(self, index):
         count = min(self.batches.batch_size, len(self.batches.split) - index * self.batches.batch_size)
         if count % self.devices.count:
-            return tuple(placement.whole(part) for part in self._weighed(self.batches[index]))
-        return self._weighed(self.batches.share(index, self.devices.process, self.devices.processes))
-
-    def _weighed(self, batch):
-        if self.class_weight is None:
-            return batch
-        weights = [self.class_weight.get(int(label), 1.0) for label in batch[1].argmax(axis=-1)]
-        return (*batch, np.array(weights, keras.config.floatx()))
+            return tuple(placement.whole(part) for part in weighed(self.batches[index], self.class_weight))
+        share = self.batches.share(index, self.devices.process, self.devices.processes)
+        return weighed(share, self.class_weight)
