@@ -85,6 +85,7 @@ RECIPES = {
             warmup_epochs=2.4,
             patience=0,
             label_smoothing=0.2,
+            calibrate=True,
         ),
     ),
 }

@@ -47,6 +47,7 @@ RECIPES = {
             warmup_epochs=2,
             patience=0,
             class_weight="0.1",
+            calibrate=True,
             true_statistics=False,  # Its figures were measured so.
         ),
     ),

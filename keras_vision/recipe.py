@@ -577,6 +577,14 @@ class TrainingSpec(_Checked):
         low=0,
         high=1000,
     )
+    train_size: int = knob(
+        0,
+        "side in pixels to which the network resizes images while it trains; the finished one does not, since it has "
+        "seen objects enlarged by random crops; 0 is off",
+        low=0,
+        high=1024,
+        metavar="PIXELS",
+    )
     class_weight: str = knob(
         "none",
         "balanced, none, or a power of balanced from 0 to 1",
@@ -908,6 +916,11 @@ def unread(recipe: Recipe) -> dict[str, str]:
         ("warmup_epochs", training.schedule in ("cosine", "linear"), "--schedule cosine or linear"),
         ("teacher_share", training.teachers is not None, "--teachers"),
         ("keep_statistics", model.weights != "none" or model.init_from is not None, "--weights or --init-from"),
+        (
+            "train_size",
+            model.architecture in RESIZING and model.unfreeze != "none",
+            f"--architecture {' or '.join(RESIZING)}, and --unfreeze all or a layer",
+        ),
         ("head_epochs", model.unfreeze != "none", "--unfreeze all, or a layer: with none only the head learns anyway"),
         ("head_learning_rate", training.head_epochs > 0, "--head-epochs"),
         (

@@ -55,6 +55,7 @@ FINETUNE = Recipe(
         warmup_epochs=1,
         label_smoothing=0.1,
         patience=0,
+        calibrate=True,
         head_epochs=20,
         head_learning_rate=0.001,
         feature_copies=2,
@@ -75,6 +76,7 @@ FROZEN = dataclasses.replace(
         weight_decay=0.006,
         schedule="cosine",
         patience=0,
+        calibrate=True,
         feature_copies=8,
     ),
 )
@@ -92,6 +94,7 @@ SCRATCH = Recipe(
         schedule="cosine",
         warmup_epochs=2,
         patience=0,
+        calibrate=True,
     ),
 )
 FLAGS = {"fast": "photos of 160 pixels and a third of the epochs: a first look"}

@@ -324,9 +324,10 @@ def _temperature(report):
     if found is None:
         return ""
     rows = [(words(name), shown(found.before[name]), shown(found.after[name])) for name in found.before]
+    own = " These are the images that it was chosen on." if report.split == "val" else ""
     return (
         f"<p>The logits were divided by {found.value:.2f}, the temperature with which the scores suit the "
-        f"{counted(found.images, 'image')} of the validation split best. No answer changes.</p>"
+        f"{counted(found.images, 'image')} of the validation split best. No answer changes.{own}</p>"
         + table((f"{report.split} split (95 % interval)", "as trained", "divided"), rows)
     )
 

@@ -38,7 +38,7 @@ from keras_vision.pipeline.progress import SECONDS, Progress, is_exact
 from keras_vision.pipeline.report import Report
 from keras_vision.pipeline.report_page import write_report
 from keras_vision.pipeline.tables import count_range, counted, duration, padded
-from keras_vision.recipe import InputError, Recipe, override
+from keras_vision.recipe import RESIZING, InputError, Recipe, override
 from keras_vision.training import torch_state
 
 # Training images on which the finished model is evaluated: enough for its accuracy to within a point.
@@ -120,23 +120,22 @@ def run(
             epochs = counted(recipe.training.epochs, "epoch")
             print(f"Recipe {recipe.name}{augmented} on {keras.backend.backend()}, at most {epochs}.", flush=True)
         model = network(recipe, splits) if made is None else made(splits)
+        learner = model if made is not None else _learner(recipe, splits, model)
         heatmaps.check(recipe, model)
         if splits.several_labels and recipe.quantization.tflite_logits:
             raise InputError("--tflite-logits is for one class an image; here a file needs a score for each label.")
-        if splits.several_labels and recipe.training.calibrate:
-            raise InputError("--calibrate is for one class an image; here each label has its threshold.")
         divided = training.devices.current()
         if divided.count > 1:
             print(f"Divided among {divided}.", flush=True)
         history = training.History((), 0, 0.0)
         if made is None:
-            history = _learn(recipe, splits, model, train, val, folder, progress, tracker)
+            history = _learn(recipe, splits, learner, train, val, folder, progress, tracker)
         training.devices.end()
         profile = None
         if recipe.training.profile:
-            profile = progress.once("profile", training.Profile, lambda: _profile(recipe, model, train, val))
-        model = _in_float32(model)
-        temperature = _calibrate(model, val) if recipe.training.calibrate else None
+            profile = progress.once("profile", training.Profile, lambda: _profile(recipe, learner, train, val))
+        model = _in_float32(_finished(model, learner))
+        temperature = _calibrate(recipe, splits, model, val)
         if splits.several_labels:
             model = models.with_scores(model)
         report = dataclasses.replace(_report(recipe, splits, model, history, val, judged, temperature), profile=profile)
@@ -193,7 +192,7 @@ def take_part(recipe: Recipe) -> None:
     _require_same_everywhere(recipe, splits)
     recipe = _without_lost_class(recipe, splits)
     train, val, _ = _batches(recipe, splits)
-    _learn(recipe, splits, network(recipe, splits), train, val, None, None)
+    _learn(recipe, splits, _learner(recipe, splits, network(recipe, splits)), train, val, None, None)
     print(f"Process {devices.process}: the training is finished.", flush=True)
 
 
@@ -249,8 +248,39 @@ def _learn(recipe, splits, model, train, val, folder, progress, tracker=None):
     return history if first is None else history.after(first)
 
 
-def _calibrate(model, val):
-    """The temperature that suits the validation split, by which the model's logits are then divided, in place."""
+def _learner(recipe, splits, model):
+    """The network that is trained: the model, or one with its weights that resizes images to `train_size`.
+
+    Random windows show objects larger than whole images do, so a network that sees whole images at a larger size than
+    it was trained at is better than one of the same size: Touvron et al. 2019, https://arxiv.org/abs/1906.06423.
+    """
+    size = recipe.training.train_size
+    if not size:
+        return model
+    if recipe.model.architecture not in RESIZING:
+        raise InputError(f"--train-size is for {' or '.join(RESIZING)}. Received: {recipe.model.architecture}.")
+    learner = network(override(recipe, input_size=size), splits)
+    learner.set_weights(model.get_weights())
+    return learner
+
+
+def _finished(model, learner):
+    """The model with what the learner has learned."""
+    if learner is not model:
+        model.set_weights(learner.get_weights())
+    return model
+
+
+def _calibrate(recipe, splits, model, val):
+    """The temperature that suits the validation split, by which the model's logits are then divided, in place.
+
+    None where the recipe wants none, or where each label has a threshold of its own.
+    """
+    if not recipe.training.calibrate:
+        return None
+    if splits.several_labels:
+        print("Scores are as trained: --calibrate is for one class an image; here each label has its threshold.")
+        return None
     temperature = evaluation.fit_temperature(val.split.labels, _outputs(model, val).astype(np.float64))
     models.divide_logits(model, temperature)
     return temperature
@@ -266,9 +296,10 @@ def train(recipe: Recipe, splits: data.Splits) -> tuple[keras.Model, training.Hi
     seed_everything(recipe.seed)
     train, val, _ = _batches(recipe, splits)
     model = network(recipe, splits)
-    history = _learn(recipe, splits, model, train, val, None, None)
-    if recipe.training.calibrate:
-        _calibrate(model, val)
+    learner = _learner(recipe, splits, model)
+    history = _learn(recipe, splits, learner, train, val, None, None)
+    model = _finished(model, learner)
+    _calibrate(recipe, splits, model, val)
     return model, history
 
 

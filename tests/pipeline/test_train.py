@@ -110,3 +110,21 @@ def test_a_c_array_needs_an_integer_file():
     with pytest.raises(InputError, match="--export c_array is made of the integer .tflite file: add --tflite or --qat"):
         override(Recipe(), export="c_array")
     assert override(Recipe(), export="onnx").quantization.export == ("onnx",)
+
+
+def test_a_network_trained_at_another_size_sees_whole_images_when_finished(smoke_recipe):
+    small = override(smoke_recipe, architecture="resnet18", stem="cifar", width=4, epochs=2, patience=0)
+    splits = data.load_splits(small.data, small.seed)
+    resizing, expected = track.train(override(small, input_size=16), splits)
+    model, history = track.train(override(small, train_size=16), splits)
+    assert [row["loss"] for row in history.epochs] == [row["loss"] for row in expected.epochs]
+    assert "resizing" in {layer.name for layer in resizing.layers}
+    assert "resizing" not in {layer.name for layer in model.layers}
+    for weight, same in zip(model.get_weights(), resizing.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, same)
+
+
+def test_a_train_size_is_for_networks_of_every_size(smoke_recipe):
+    recipe = override(smoke_recipe, train_size=16)
+    with pytest.raises(InputError, match="--train-size is for resnet18 or .* Received: plain_cnn"):
+        track.train(recipe, data.load_splits(recipe.data, recipe.seed))
