@@ -52,7 +52,13 @@ RECIPES = {
         training=TrainingSpec(epochs=20, batch_size=32, learning_rate=1e-4, patience=5),
     ),
     # EfficientNet-Lite0, every layer of it.
-    "pretrained": dataclasses.replace(train.FINETUNE, name="pretrained", data=DATA, augmentation=AUGMENTATION),
+    "pretrained": dataclasses.replace(
+        train.FINETUNE,
+        name="pretrained",
+        data=DATA,
+        augmentation=AUGMENTATION,
+        training=dataclasses.replace(train.FINETUNE.training, train_size=0),
+    ),
 }
 
 

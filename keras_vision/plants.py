@@ -54,8 +54,7 @@ RECIPES = {
             true_statistics=False,  # Its figures were measured so.
         ),
     ),
-    # The photos' shorter side is 160 pixels; larger images have no more to see.
-    "pretrained": dataclasses.replace(train.FINETUNE, name="pretrained", data=dataclasses.replace(DATA, size=160)),
+    "pretrained": dataclasses.replace(train.FINETUNE, name="pretrained", data=train.DATA),
 }
 
 

@@ -39,10 +39,9 @@ def test_data_at_a_glance(tmp_path):
     ("side", "typed", "expected"),
     [
         (60, (), ("scratch", "small_resnet", 56)),
-        (120, (), ("finetune", "efficientnet_lite0", 160)),
-        (240, (), ("finetune", "efficientnet_lite0", 224)),
+        (120, (), ("finetune", "efficientnet_lite0", 224)),
         (240, ("fast",), ("finetune", "efficientnet_lite0", 160)),
-        (60, ("recipe",), ("finetune", "efficientnet_lite0", 160)),
+        (60, ("recipe",), ("finetune", "efficientnet_lite0", 224)),
     ],
 )
 def test_the_size_of_the_photos_decides(tmp_path, capsys, side, typed, expected):
@@ -59,6 +58,17 @@ def test_typed_flags_are_kept(tmp_path):
     recipe = chosen(data, size=96, epochs=3, learning_rate=0.5, seed=4)
     assert (recipe.data.size, recipe.training.epochs, recipe.training.learning_rate, recipe.seed) == (96, 3, 0.5, 4)
     assert recipe.name == "scratch"
+
+
+def test_images_are_smaller_while_windows_enlarge_what_they_show(tmp_path):
+    data = write(tmp_path / "photos", {"a": 4, "b": 4}, (120, 120))
+    assert chosen(data).training.train_size == 176
+    assert chosen(data, "fast").training.train_size == 128
+    assert chosen(data, size=300).training.train_size == 240
+    assert chosen(data, train_size=100).training.train_size == 100
+    for unchanged in ({"augment": False}, {"random_resized_crop": 0.0}, {"unfreeze": "none"}):
+        assert chosen(data, **unchanged).training.train_size == 0
+    assert chosen(data, recipe="frozen").training.train_size == 0
 
 
 def test_few_images_have_more_epochs_and_uneven_classes_weights(tmp_path, capsys):
