@@ -1,5 +1,6 @@
 """How a recipe runs: through the stages, in order. The page of prose to read first."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -259,7 +260,8 @@ def _learner(recipe, splits, model):
         return model
     if recipe.model.architecture not in RESIZING:
         raise InputError(f"--train-size is for {' or '.join(RESIZING)}. Received: {recipe.model.architecture}.")
-    learner = network(override(recipe, input_size=size), splits)
+    with contextlib.redirect_stdout(None):  # The model has said where its weights come from.
+        learner = network(override(recipe, input_size=size), splits)
     learner.set_weights(model.get_weights())
     return learner
 
