@@ -57,7 +57,7 @@ RECIPES = {
         name="pretrained",
         data=DATA,
         augmentation=AUGMENTATION,
-        training=dataclasses.replace(train.FINETUNE.training, train_size=0),
+        training=dataclasses.replace(train.FINETUNE.training, train_scale=1.0),
     ),
 }
 

@@ -540,6 +540,9 @@ class AugmentationSpec(_Checked):
             raise InputError(f"--rotate-cube needs volumes with three equal sides. Received: shape {shape}.")
 
 
+TRAINED_STEP = 8  # Of the side of images while a network trains, in pixels.
+
+
 @dataclass(frozen=True)
 class TrainingSpec(_Checked):
     """How the network learns."""
@@ -577,13 +580,12 @@ class TrainingSpec(_Checked):
         low=0,
         high=1000,
     )
-    train_size: int = knob(
-        0,
-        "side in pixels to which the network resizes images while it trains; the finished one does not, since it has "
-        "seen objects enlarged by random crops; 0 is off",
-        low=0,
-        high=1024,
-        metavar="PIXELS",
+    train_scale: float = knob(
+        1.0,
+        "share of an image's side to which the network resizes images while it trains; the finished one does not, as "
+        "it has seen objects enlarged by random crops; 1 is off",
+        low=0.25,
+        high=1.0,
     )
     class_weight: str = knob(
         "none",
@@ -643,6 +645,10 @@ class TrainingSpec(_Checked):
     def __post_init__(self):
         super().__post_init__()
         class_weight_power(self.class_weight)
+
+    def trained_at(self, side: int) -> int:
+        """The side in pixels of images while a network trains that is finished for images of a side."""
+        return side if self.train_scale == 1 else max(1, round(side * self.train_scale / TRAINED_STEP)) * TRAINED_STEP
 
 
 def class_weight_power(text: str) -> float:
@@ -917,7 +923,7 @@ def unread(recipe: Recipe) -> dict[str, str]:
         ("teacher_share", training.teachers is not None, "--teachers"),
         ("keep_statistics", model.weights != "none" or model.init_from is not None, "--weights or --init-from"),
         (
-            "train_size",
+            "train_scale",
             model.architecture in RESIZING and model.unfreeze != "none",
             f"--architecture {' or '.join(RESIZING)}, and --unfreeze all or a layer",
         ),

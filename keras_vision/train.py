@@ -14,20 +14,27 @@ import sys
 from collections.abc import Collection, Sequence
 
 from keras_vision import backend, cli
-from keras_vision.recipe import AugmentationSpec, DataSpec, InputError, ModelSpec, Recipe, TrainingSpec, override, specs
+from keras_vision.recipe import (
+    AugmentationSpec,
+    DataSpec,
+    InputError,
+    ModelSpec,
+    Recipe,
+    TrainingSpec,
+    override,
+    specs,
+    unread,
+)
 
 DATA = DataSpec(data="flower_photos", size=224)
 PHOTO = 96  # Shorter side in pixels from which ImageNet weights help.
 SIZE, FAST_SIZE = 224, 160
-# Images of a fine-tuning have this share of the size, in whole steps: on flower_photos' validation, three trainings at
-# 128 to 176 pixels were best when finished for images 1.2 to 1.4 times as large.
-TRAINED_SHARE, TRAINED_STEP = 0.8, 16
 SMALLEST, STEP = 32, 8  # Of the side that a network from scratch takes, in pixels.
 NAMED_SIZE = 28
 # Who types one of these wants a network with weights.
 PRETRAINED_FLAGS = (
     *("architecture", "weights", "init_from", "unfreeze", "keep_statistics", "head_units", "head_dropout"),
-    *("input_size", "train_size", "head_epochs", "head_learning_rate", "feature_copies"),
+    *("input_size", "train_scale", "head_epochs", "head_learning_rate", "feature_copies"),
 )
 UNEVEN = 3  # Ratio of the largest to the smallest class from which rare ones get more weight.
 # Images that pass in all epochs together, and the bounds of the epochs.
@@ -59,7 +66,7 @@ FINETUNE = Recipe(
         label_smoothing=0.1,
         patience=0,
         calibrate=True,
-        train_size=176,
+        train_scale=0.8,
         head_epochs=20,
         head_learning_rate=0.001,
         feature_copies=2,
@@ -138,9 +145,8 @@ def choose(recipe: Recipe, typed: Collection[str]) -> Recipe:
         images = found.images if recipe.data.limit is None else min(found.images, recipe.data.limit)
         epochs = min(MOST, max(FEWEST, round(PASSES / images)))
         values["epochs"] = -(-epochs // 3) if "fast" in typed else epochs
-        seen = recipe.model.input_size if "input_size" in typed else recipe.data.size if "size" in typed else size
-        enlarged = recipe.augment and recipe.augmentation.random_resized_crop > 0 and recipe.model.unfreeze != "none"
-        values["train_size"] = trained_at(seen) if enlarged else 0
+        if not (recipe.augment and recipe.augmentation.random_resized_crop):  # Then whole images are trained on.
+            values["train_scale"] = 1.0
     counts = found.class_counts
     if max(counts) > UNEVEN * max(1, min(counts)):
         values["class_weight"] = "0.5"
@@ -150,16 +156,12 @@ def choose(recipe: Recipe, typed: Collection[str]) -> Recipe:
         recipe = override(recipe, qat=True)
     spec = recipe.training
     head = f" after {spec.head_epochs} of the head" if spec.head_epochs else ""
-    side = size if "size" not in typed else recipe.data.size
-    trained = f" ({spec.train_size} while it trains)" if spec.train_size else ""
+    side = recipe.model.input_size or (recipe.data.size if "size" in typed else size)
+    trained = spec.trained_at(side)
+    trained = f" ({trained} while it trains)" if trained != side and "train_scale" not in unread(recipe) else ""
     what = f"recipe {recipe.name}, {recipe.model.architecture} at {side} pixels{trained}, {spec.epochs} epochs{head}"
     print(f"{shown}: {'; '.join([what, *why])}.", flush=True)
     return recipe
-
-
-def trained_at(size: int) -> int:
-    """The side in pixels of the images of a fine-tuning, for a network that is finished for images of a size."""
-    return round(size * TRAINED_SHARE / TRAINED_STEP) * TRAINED_STEP
 
 
 def _value(recipe, name):

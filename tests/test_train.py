@@ -9,7 +9,7 @@ import pytest
 
 from keras_vision import train
 from keras_vision.data import glance
-from keras_vision.recipe import DataSpec, InputError, override
+from keras_vision.recipe import DataSpec, InputError, override, unread
 
 
 def write(folder, counts, size, suffix=".jpg"):
@@ -60,15 +60,15 @@ def test_typed_flags_are_kept(tmp_path):
     assert recipe.name == "scratch"
 
 
-def test_images_are_smaller_while_windows_enlarge_what_they_show(tmp_path):
+def test_images_are_smaller_while_windows_enlarge_what_they_show(tmp_path, capsys):
     data = write(tmp_path / "photos", {"a": 4, "b": 4}, (120, 120))
-    assert chosen(data).training.train_size == 176
-    assert chosen(data, "fast").training.train_size == 128
-    assert chosen(data, size=300).training.train_size == 240
-    assert chosen(data, train_size=100).training.train_size == 100
-    for unchanged in ({"augment": False}, {"random_resized_crop": 0.0}, {"unfreeze": "none"}):
-        assert chosen(data, **unchanged).training.train_size == 0
-    assert chosen(data, recipe="frozen").training.train_size == 0
+    found = [chosen(data), chosen(data, "fast"), chosen(data, size=300), chosen(data, train_scale=0.5)]
+    assert [recipe.training.trained_at(recipe.data.size) for recipe in found] == [176, 128, 240, 112]
+    assert "at 224 pixels (176 while it trains), 30 epochs" in capsys.readouterr().out
+    for whole in ({"augment": False}, {"random_resized_crop": 0.0}, {"unfreeze": "none"}, {"recipe": "frozen"}):
+        recipe = chosen(data, **whole)
+        assert recipe.training.train_scale == 1 or "train_scale" in unread(recipe)
+        assert "while it trains" not in capsys.readouterr().out
 
 
 def test_few_images_have_more_epochs_and_uneven_classes_weights(tmp_path, capsys):

@@ -26,7 +26,7 @@ OTHER = {
     "weight_decay": 0.1,
     "keep_statistics": True,
     "teacher_share": 0.3,
-    "train_size": 40,
+    "train_scale": 0.5,
     "head_epochs": 2,
     "head_learning_rate": 0.1,
     "feature_copies": 3,

@@ -39,7 +39,7 @@ from keras_vision.pipeline.progress import SECONDS, Progress, is_exact
 from keras_vision.pipeline.report import Report
 from keras_vision.pipeline.report_page import write_report
 from keras_vision.pipeline.tables import count_range, counted, duration, padded
-from keras_vision.recipe import RESIZING, InputError, Recipe, override
+from keras_vision.recipe import InputError, Recipe, override, unread
 from keras_vision.training import torch_state
 
 # Training images on which the finished model is evaluated: enough for its accuracy to within a point.
@@ -250,18 +250,19 @@ def _learn(recipe, splits, model, train, val, folder, progress, tracker=None):
 
 
 def _learner(recipe, splits, model):
-    """The network that is trained: the model, or one with its weights that resizes images to `train_size`.
+    """The network that is trained: the model, or one with its weights that resizes images by `train_scale`.
 
     Random windows show objects larger than whole images do, so a network that sees whole images at a larger size than
     it was trained at is better than one of the same size: Touvron et al. 2019, https://arxiv.org/abs/1906.06423.
     """
-    size = recipe.training.train_size
-    if not size:
+    if recipe.training.train_scale == 1 or "train_scale" in unread(recipe):
         return model
-    if recipe.model.architecture not in RESIZING:
-        raise InputError(f"--train-size is for {' or '.join(RESIZING)}. Received: {recipe.model.architecture}.")
+    side = recipe.model.input_size or splits.image_shape[0]
+    if not recipe.model.input_size and len(set(splits.image_shape[:-1])) > 1:
+        shape = " x ".join(map(str, splits.image_shape[:-1]))
+        raise InputError(f"--train-scale needs square images, or --input-size. Received: {shape}.")
     with contextlib.redirect_stdout(None):  # The model has said where its weights come from.
-        learner = network(override(recipe, input_size=size), splits)
+        learner = network(override(recipe, input_size=recipe.training.trained_at(side)), splits)
     learner.set_weights(model.get_weights())
     return learner
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_a_network_trained_at_another_size_sees_whole_images_when_finished(smoke
     small = override(smoke_recipe, architecture="resnet18", stem="cifar", width=4, epochs=2, patience=0)
     splits = data.load_splits(small.data, small.seed)
     resizing, expected = track.train(override(small, input_size=16), splits)
-    model, history = track.train(override(small, train_size=16), splits)
+    model, history = track.train(override(small, train_scale=0.57), splits)
     assert [row["loss"] for row in history.epochs] == [row["loss"] for row in expected.epochs]
     assert "resizing" in {layer.name for layer in resizing.layers}
     assert "resizing" not in {layer.name for layer in model.layers}
@@ -124,7 +125,9 @@ def test_a_network_trained_at_another_size_sees_whole_images_when_finished(smoke
         np.testing.assert_array_equal(weight, same)
 
 
-def test_a_train_size_is_for_networks_of_every_size(smoke_recipe):
-    recipe = override(smoke_recipe, train_size=16)
-    with pytest.raises(InputError, match="--train-size is for resnet18 or .* Received: plain_cnn"):
-        track.train(recipe, data.load_splits(recipe.data, recipe.seed))
+def test_a_train_scale_needs_square_images(smoke_recipe):
+    recipe = override(smoke_recipe, architecture="resnet18", width=4, train_scale=0.5)
+    splits = data.load_splits(recipe.data, recipe.seed)
+    oblong = [dataclasses.replace(split, images=split.images[:, :20]) for split in splits.named().values()]
+    with pytest.raises(InputError, match="--train-scale needs square images, or --input-size. Received: 20 x 28"):
+        track.train(recipe, dataclasses.replace(splits, **dict(zip(splits.named(), oblong, strict=True))))
