@@ -309,7 +309,7 @@ def main():
         print(f"| {what} | {row['images']:,} | {rates} | {memory} |")
     for what in list(found)[1:]:
         print(f"{what}: {json.dumps(found[what])}")
-    details = {"model": str(MODEL.relative_to(ROOT)), "load_when_started": load, "machine_was_shared": True}
+    details = {"model": str(MODEL.relative_to(ROOT)), "load_when_started": load, "machine_was_shared": load > 1}
     record.finish("predict_many_quick" if options.quick else "predict_many", found, details)
 
 
