@@ -540,7 +540,7 @@ class AugmentationSpec(_Checked):
             raise InputError(f"--rotate-cube needs volumes with three equal sides. Received: shape {shape}.")
 
 
-TRAINED_STEP = 8  # Of the side of images while a network trains, in pixels.
+TRAINED_STEP, TRAINED_LEAST = 8, 32  # Of the side of images while a network trains, in pixels.
 
 
 @dataclass(frozen=True)
@@ -648,7 +648,8 @@ class TrainingSpec(_Checked):
 
     def trained_at(self, side: int) -> int:
         """The side in pixels of images while a network trains that is finished for images of a side."""
-        return side if self.train_scale == 1 else max(1, round(side * self.train_scale / TRAINED_STEP)) * TRAINED_STEP
+        scaled = round(side * self.train_scale / TRAINED_STEP) * TRAINED_STEP
+        return min(side, max(TRAINED_LEAST, scaled)) if self.train_scale < 1 else side
 
 
 def class_weight_power(text: str) -> float:

@@ -64,6 +64,7 @@ def test_images_are_smaller_while_windows_enlarge_what_they_show(tmp_path, capsy
     data = write(tmp_path / "photos", {"a": 4, "b": 4}, (120, 120))
     found = [chosen(data), chosen(data, "fast"), chosen(data, size=300), chosen(data, train_scale=0.5)]
     assert [recipe.training.trained_at(recipe.data.size) for recipe in found] == [176, 128, 240, 112]
+    assert [found[0].training.trained_at(side) for side in (20, 32, 40, 48)] == [20, 32, 32, 40]  # Networks need 32.
     assert "at 224 pixels (176 while it trains), 30 epochs" in capsys.readouterr().out
     for whole in ({"augment": False}, {"random_resized_crop": 0.0}, {"unfreeze": "none"}, {"recipe": "frozen"}):
         recipe = chosen(data, **whole)

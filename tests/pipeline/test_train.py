@@ -114,10 +114,10 @@ def test_a_c_array_needs_an_integer_file():
 
 
 def test_a_network_trained_at_another_size_sees_whole_images_when_finished(smoke_recipe):
-    small = override(smoke_recipe, architecture="resnet18", stem="cifar", width=4, epochs=2, patience=0)
+    small = override(smoke_recipe, architecture="resnet18", stem="imagenet", width=4, epochs=2, size=64, patience=0)
     splits = data.load_splits(small.data, small.seed)
-    resizing, expected = track.train(override(small, input_size=16), splits)
-    model, history = track.train(override(small, train_scale=0.57), splits)
+    resizing, expected = track.train(override(small, input_size=32), splits)
+    model, history = track.train(override(small, train_scale=0.5), splits)
     assert [row["loss"] for row in history.epochs] == [row["loss"] for row in expected.epochs]
     assert "resizing" in {layer.name for layer in resizing.layers}
     assert "resizing" not in {layer.name for layer in model.layers}
